@@ -1,0 +1,73 @@
+"""The only source of time and randomness.
+
+Everything above this layer receives a `Clock` and never reads the system's; so a test, a simulation and a
+replay decide what time it is and what chance brings. Wall times are nanoseconds since the Unix epoch.
+"""
+
+import os
+import random
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time and randomness, as a constructor argument."""
+
+    def now_ns(self) -> int:
+        """Wall clock, ns since the Unix epoch. It may jump; only `monotonic_ns` measures."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """A clock that never goes back, ns since some start."""
+        ...
+
+    def random_bytes(self, count: int) -> bytes:
+        """Unpredictable bytes, fit for ids, seeds and tokens."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks and its entropy pool."""
+
+    # Bound once: the determinism guard replaces the module's attributes for user code (runtimes/guard.py).
+    _now_ns = staticmethod(time.time_ns)
+    _monotonic_ns = staticmethod(time.monotonic_ns)
+    _urandom = staticmethod(os.urandom)
+
+    def now_ns(self) -> int:
+        return self._now_ns()
+
+    def monotonic_ns(self) -> int:
+        return self._monotonic_ns()
+
+    def random_bytes(self, count: int) -> bytes:
+        return self._urandom(count)
+
+
+class ManualClock:
+    """A clock that stands still until told to move, and a generator that starts from a seed."""
+
+    def __init__(self, now_ns: int = 1_700_000_000_000_000_000, seed: int = 0) -> None:
+        self._now_ns = now_ns
+        self._monotonic_ns = 0
+        self._random = random.Random(seed)
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def monotonic_ns(self) -> int:
+        return self._monotonic_ns
+
+    def random_bytes(self, count: int) -> bytes:
+        return self._random.randbytes(count)
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks forward by `seconds`."""
+        if seconds < 0:
+            raise ValueError("time only moves forward; to test a jump back, use `set`")
+        self._now_ns += round(seconds * 1e9)
+        self._monotonic_ns += round(seconds * 1e9)
+
+    def set(self, now_ns: int) -> None:
+        """Let the wall clock jump, in either direction, as an operator or NTP does."""
+        self._now_ns = now_ns
