@@ -1,0 +1,1 @@
+"""Cupola: a transactional document database, the functions that run against it, and live sync."""
