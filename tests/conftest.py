@@ -40,7 +40,7 @@ def _node_candidates() -> list[str]:
 def _find_node() -> str | None:
     for candidate in _node_candidates():
         printed = subprocess.run([candidate, "--version"], capture_output=True, text=True).stdout
-        if int(printed.lstrip("v").split(".")[0] or 0) >= NODE_MAJOR_MIN:
+        if int(printed.strip().lstrip("v").partition(".")[0] or 0) >= NODE_MAJOR_MIN:
             return candidate
     return None
 
