@@ -1,0 +1,34 @@
+"""The append-only log of document versions and its indexes: in memory, or one SQLite file."""
+
+from cupola.persistence.memory import MemoryPersistence, MemorySnapshot
+from cupola.persistence.protocol import (
+    HOUR_NS,
+    Commit,
+    CommitRecord,
+    DocumentWrite,
+    IndexChange,
+    IndexEntry,
+    Persistence,
+    Reader,
+    RecordedRequest,
+    Row,
+    Snapshot,
+    Timestamp,
+)
+
+__all__ = [
+    "HOUR_NS",
+    "Commit",
+    "CommitRecord",
+    "DocumentWrite",
+    "IndexChange",
+    "IndexEntry",
+    "MemoryPersistence",
+    "MemorySnapshot",
+    "Persistence",
+    "Reader",
+    "RecordedRequest",
+    "Row",
+    "Snapshot",
+    "Timestamp",
+]
