@@ -1,0 +1,1 @@
+"""Who executes functions: Python in process and in workers, TypeScript in workers."""

@@ -1,0 +1,1 @@
+"""Python functions: the determinism guard, the in-process time budget, and the search for uninterruptible code."""

@@ -1,0 +1,158 @@
+"""How long a function may keep the event loop: a timer that raises inside user code, and nowhere else.
+
+Queries and mutations run as plain calls on the loop's thread, so one that runs long stops everyone. A signal
+is the only thing that interrupts Python from outside. One interval timer ticks while a turn of the loop lasts
+(arming it per call would cost two system calls each); the handler raises `CallTooLong` if user code runs and
+its deadline has passed. Three rules keep the engine whole:
+
+- **Inside the engine nothing is raised.** Whatever user code calls of ours stands between `pause` and
+  `resume`; a tick there is remembered and raised by the outermost `resume`, when the engine's work is done.
+- **The bookkeeping is never interrupted.** CPython runs signal handlers on entry to a function, at backward
+  jumps and after calls; a tick that lands in a function of this module is left to the next one.
+- **Swallowing does not help.** `except BaseException` catches one exception; the next comes 10 ms later, and
+  `leave` tells the runner that the result of such a call is worthless.
+
+What a signal cannot interrupt is one long call into C; `suspects` finds functions that may make one.
+
+The caller's frame looks like this; `enter` stands inside `try`, because an exception may come right after it:
+
+    try:
+        budget.enter(deadline_ns)
+        value = function(ctx)
+    except CallTooLong: ...
+    finally:
+        too_long = budget.leave()
+"""
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+# Bound here, before the guard replaces the module's attribute.
+_monotonic_ns = time.monotonic_ns
+_get_ident = threading.get_ident
+_setitimer = getattr(signal, "setitimer", None)
+_getsignal = signal.getsignal
+_signal = signal.signal
+
+TICK_S = 0.010
+
+
+class CallTooLong(BaseException):
+    """User code has run past its deadline. Not an `Exception`, so that `except Exception` lets it through."""
+
+
+class Budget:
+    """The timer of one event loop. Belongs to the thread that makes it; outside the main thread it does nothing."""
+
+    __slots__ = (
+        "_armed_ns",
+        "_deadline_ns",
+        "_foreign_handler",
+        "_foreign_timer",
+        "_handler",
+        "_outer",
+        "_paused",
+        "_pending",
+        "_raised",
+        "_thread",
+        "is_live",
+    )
+
+    def __init__(self) -> None:
+        self.is_live = _setitimer is not None and (
+            threading.current_thread() is threading.main_thread()
+        )
+        self._thread = _get_ident()
+        self._handler = self._tick
+        self._armed_ns = 0  # 0: no turn is under way
+        self._foreign_handler: Any = None
+        self._foreign_timer = 0.0
+        self._outer: list[tuple[int, int]] = []  # (deadline, pauses) of the calls around this one
+        self._deadline_ns = 0
+        self._paused = 0
+        self._pending = False
+        self._raised = False
+
+    # ------------------------------------------------------------------ a turn of the loop
+
+    def start_turn(self) -> None:
+        """Start ticking. A timer and handler of someone else (a test's time-out) are put back by `end_turn`."""
+        if not self.is_live or self._armed_ns or _get_ident() != self._thread:
+            return
+        current = _getsignal(signal.SIGALRM)
+        if current is not self._handler:
+            self._foreign_handler = current if callable(current) else None
+            _signal(signal.SIGALRM, self._handler)
+        self._armed_ns = _monotonic_ns()
+        assert _setitimer is not None
+        self._foreign_timer = _setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)[0]
+
+    def end_turn(self) -> None:
+        """Stop ticking."""
+        if not self._armed_ns or _get_ident() != self._thread:
+            return
+        assert _setitimer is not None
+        _setitimer(signal.ITIMER_REAL, 0)
+        # Our handler stays in place otherwise: the default action of a late SIGALRM ends the process.
+        if self._foreign_handler is not None:
+            _signal(signal.SIGALRM, self._foreign_handler)
+            self._foreign_handler = None
+        if self._foreign_timer:
+            elapsed_s = (_monotonic_ns() - self._armed_ns) / 1e9
+            _setitimer(signal.ITIMER_REAL, max(self._foreign_timer - elapsed_s, 1e-3))
+        self._armed_ns = 0
+
+    # ------------------------------------------------------------------ a call in it
+
+    def enter(self, deadline_ns: int) -> None:
+        """User code starts. `deadline_ns`: monotonic; a nested call keeps the earlier deadline of the two."""
+        outer = self._outer
+        if outer:
+            deadline_ns = min(deadline_ns, self._deadline_ns)
+        else:
+            self._raised = self._pending = False
+        outer.append((self._deadline_ns, self._paused))
+        self._deadline_ns = deadline_ns
+        self._paused = 0
+
+    def leave(self) -> bool:
+        """User code has ended. Returns: whether it was, or ought to have been, interrupted; if so its result
+        counts for nothing, since it may have caught the exception."""
+        outer = self._outer
+        if not outer:  # `enter` itself was never reached
+            return False
+        self._deadline_ns, self._paused = outer.pop()
+        return self._raised or self._pending
+
+    def pause(self) -> None:
+        """The engine starts working for user code. Nests; every pause needs its `resume`, in a `finally`."""
+        self._paused += 1
+
+    def resume(self) -> None:
+        """The engine is done.
+
+        Raises:
+            CallTooLong: A tick came meanwhile, and the deadline has passed.
+        """
+        self._paused -= 1
+        if self._pending and not self._paused and self._outer:
+            self._pending = False
+            self._raised = True
+            raise CallTooLong
+
+    def _tick(self, signum: int, frame: FrameType | None) -> None:
+        if not self._outer or _monotonic_ns() < self._deadline_ns:
+            return
+        if self._paused:
+            self._pending = True
+        elif frame is None or frame.f_code not in _BOOKKEEPING:
+            self._raised = True
+            raise CallTooLong
+
+
+_BOOKKEEPING = frozenset(
+    method.__code__ for method in (Budget.enter, Budget.leave, Budget.pause, Budget.resume)
+)
