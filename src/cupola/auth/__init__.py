@@ -1,0 +1,17 @@
+"""Who is calling: identities, admin keys, `Authorization` headers, a deployment's credentials."""
+
+from cupola.auth.admin_keys import AdminKeys
+from cupola.auth.authorization import authenticate, parse_authorization
+from cupola.auth.credentials import Credentials, load_or_create_credentials
+from cupola.auth.identity import ANONYMOUS, Identity, acting_as
+
+__all__ = [
+    "ANONYMOUS",
+    "AdminKeys",
+    "Credentials",
+    "Identity",
+    "acting_as",
+    "authenticate",
+    "load_or_create_credentials",
+    "parse_authorization",
+]
