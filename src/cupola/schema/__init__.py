@@ -1,0 +1,86 @@
+"""Validators, table and index definitions, and what Python type hints mean."""
+
+from cupola.schema.codecs import Codec
+from cupola.schema.definitions import (
+    SYSTEM_FIELDS,
+    IndexDefinition,
+    SchemaDefinition,
+    TableDefinition,
+)
+from cupola.schema.hints import codec_of, field_codec_of
+from cupola.schema.ids import Id
+from cupola.schema.mismatch import ValidationError, display
+from cupola.schema.parameters import ParameterCodec, return_codec_of
+from cupola.schema.subset import is_subset
+from cupola.schema.table import Table, TableInfo, schema_of
+from cupola.schema.validator_json import validator_from_json
+from cupola.schema.validators import (
+    ANY,
+    BIGINT,
+    BOOLEAN,
+    BYTES,
+    NULL,
+    NUMBER,
+    STRING,
+    AnyValidator,
+    ArrayValidator,
+    BigIntValidator,
+    BooleanValidator,
+    BytesValidator,
+    CommitTimestampValidator,
+    Field,
+    IdValidator,
+    LiteralValidator,
+    NullValidator,
+    NumberValidator,
+    ObjectValidator,
+    RecordValidator,
+    StringValidator,
+    UnionValidator,
+    Validator,
+    union_of,
+)
+
+__all__ = [
+    "ANY",
+    "BIGINT",
+    "BOOLEAN",
+    "BYTES",
+    "NULL",
+    "NUMBER",
+    "STRING",
+    "SYSTEM_FIELDS",
+    "AnyValidator",
+    "ArrayValidator",
+    "BigIntValidator",
+    "BooleanValidator",
+    "BytesValidator",
+    "Codec",
+    "CommitTimestampValidator",
+    "Field",
+    "Id",
+    "IdValidator",
+    "IndexDefinition",
+    "LiteralValidator",
+    "NullValidator",
+    "NumberValidator",
+    "ObjectValidator",
+    "ParameterCodec",
+    "RecordValidator",
+    "SchemaDefinition",
+    "StringValidator",
+    "Table",
+    "TableDefinition",
+    "TableInfo",
+    "UnionValidator",
+    "ValidationError",
+    "Validator",
+    "codec_of",
+    "display",
+    "field_codec_of",
+    "is_subset",
+    "return_codec_of",
+    "schema_of",
+    "union_of",
+    "validator_from_json",
+]

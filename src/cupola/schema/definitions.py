@@ -1,0 +1,355 @@
+"""What tables and indexes an app declares, and their JSON.
+
+A definition says what should be; what is (numbers, states of backfills) is the database's business.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+from msgspec import Struct, field
+
+from cupola.errors import CupolaError, SchemaError
+from cupola.limits import DEFAULT_LIMITS, Limits
+from cupola.schema.mismatch import ValidationError
+from cupola.schema.validator_json import validator_from_json
+from cupola.schema.validators import (
+    ANY,
+    NUMBER,
+    AnyValidator,
+    Field,
+    IdValidator,
+    Json,
+    ObjectValidator,
+    TableNumbers,
+    UnionValidator,
+    Validator,
+)
+from cupola.values import check_identifier
+
+SYSTEM_FIELDS: Final = ("_id", "_creationTime")
+BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
+
+CARRIED_INDEX_KINDS: Final = (
+    "searchIndexes",
+    "stagedSearchIndexes",
+    "vectorIndexes",
+    "stagedVectorIndexes",
+)
+"""Kinds of indexes that are kept in the schema as they came, but not built."""
+
+
+class IndexDefinition(Struct, frozen=True):
+    """`fields` as declared: without `_creationTime`, which every index gets at its end."""
+
+    name: str
+    fields: tuple[str, ...]
+    staged: bool = False
+
+    def to_json(self) -> Json:
+        return {"indexDescriptor": self.name, "fields": list(self.fields)}
+
+
+class TableDefinition(Struct, frozen=True):
+    """`document` describes the fields without the system fields, which every document has."""
+
+    name: str
+    document: Validator = ANY
+    indexes: tuple[IndexDefinition, ...] = ()
+    carried: dict[str, Json] = field(default_factory=dict)
+
+    def to_json(self) -> Json:
+        def plain(staged: bool) -> Json:
+            return [index.to_json() for index in self.indexes if index.staged == staged]
+
+        return {
+            "tableName": self.name,
+            "indexes": plain(False),
+            "stagedDbIndexes": plain(True),
+            **{kind: self.carried.get(kind, []) for kind in CARRIED_INDEX_KINDS},
+            "documentType": self.document.to_json(),
+        }
+
+    def document_checker(self, tables: TableNumbers | None) -> Callable[[Mapping[str, Any]], None]:
+        """A check of a document's fields, with or without system fields, before it is written.
+
+        The returned function raises SchemaError, code SchemaEnforcementError.
+        """
+        accepts = _with_system_fields(self.document, self.name, optional=True).predicate(tables)
+
+        def check(document: Mapping[str, Any]) -> None:
+            if accepts(document):
+                return
+            fields = {k: v for k, v in document.items() if k not in SYSTEM_FIELDS}
+            try:
+                self.document.explain(fields, tables)
+            except ValidationError as error:
+                raise SchemaError(
+                    f'Failed to insert or update a document in table "{self.name}" because it '
+                    f"does not match the schema: {error.message}"
+                ) from None
+
+        return check
+
+    def stored_document(self) -> Validator:
+        """The validator of whole documents: the declared fields with `_id` and `_creationTime`."""
+        return _with_system_fields(self.document, self.name, optional=False)
+
+
+def _with_system_fields(document: Validator, table: str, *, optional: bool) -> Validator:
+    match document:
+        case ObjectValidator():
+            system = {
+                "_id": Field(IdValidator(table), optional),
+                "_creationTime": Field(NUMBER, optional),
+            }
+            return ObjectValidator({**document.fields, **system})
+        case UnionValidator():
+            members = document.members
+            return UnionValidator(
+                tuple(_with_system_fields(member, table, optional=optional) for member in members)
+            )
+        case _:
+            return document
+
+
+class SchemaDefinition(Struct, frozen=True):
+    """Tables by name. With `validate` off, documents are not checked against them."""
+
+    tables: dict[str, TableDefinition] = field(default_factory=dict)
+    validate: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        tables: Iterable[TableDefinition],
+        *,
+        validate: bool = True,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> "SchemaDefinition":
+        """The schema of these tables, checked and sorted by name.
+
+        Raises:
+            SchemaError: A name, an index or a document type that cannot be.
+        """
+        by_name: dict[str, TableDefinition] = {}
+        for table in sorted(tables, key=lambda table: table.name):
+            if table.name in by_name:
+                raise SchemaError(
+                    f"Table `{table.name}` is declared twice; rename one.", code="TableNotUnique"
+                )
+            check_table(table, limits)
+            by_name[table.name] = table
+        if len(by_name) > limits.tables_max:
+            raise SchemaError(
+                f"The schema has {len(by_name)} tables; at most {limits.tables_max} are allowed.",
+                code="TooManyTables",
+            )
+        return cls(by_name, validate)
+
+    def to_json(self) -> Json:
+        return {
+            "tables": [self.tables[name].to_json() for name in sorted(self.tables)],
+            "schemaValidation": self.validate,
+        }
+
+    @classmethod
+    def from_json(
+        cls, schema: Json | str | bytes, limits: Limits = DEFAULT_LIMITS
+    ) -> "SchemaDefinition":
+        """Read the form that `defineSchema(...).export()` writes: its text, or the parsed tree.
+
+        Raises:
+            SchemaError: It is no such form, or describes a schema that cannot be.
+        """
+        tree = _parsed(schema) if isinstance(schema, str | bytes) else schema
+        if not isinstance(tree, dict) or not isinstance(tree.get("tables"), list):
+            raise _malformed("it must be an object with a list of `tables`")
+        validate = tree.get("schemaValidation", False)
+        if not isinstance(validate, bool):
+            raise _malformed("`schemaValidation` must be true or false")
+        return cls.of(map(_table_from_json, tree["tables"]), validate=validate, limits=limits)
+
+
+# ------------------------------------------------------------------------------------------ rules
+
+
+def check_table(table: TableDefinition, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Refuse names, indexes and document types that cannot be.
+
+    Raises:
+        SchemaError: The code names the rule.
+    """
+    _check_name(table.name, "table", "InvalidTableName")
+    if table.name.startswith("_"):
+        raise SchemaError(
+            f"Table `{table.name}`: names that start with `_` are the system's; rename it.",
+            code="TableNameReserved",
+        )
+    _check_document_type(table)
+    count = len(table.indexes) + sum(len(indexes) for indexes in table.carried.values())
+    if count > limits.indexes_per_table_max:
+        raise SchemaError(
+            f"Table `{table.name}` has {count} indexes; "
+            f"at most {limits.indexes_per_table_max} are allowed.",
+            code="TooManyIndexes",
+        )
+    names: set[str] = set()
+    fields: dict[tuple[str, ...], str] = {}
+    for index in table.indexes:
+        _check_index(table.name, index, limits)
+        if index.name in names:
+            raise SchemaError(
+                f"Table `{table.name}` has two indexes named `{index.name}`; rename one.",
+                code="IndexNameNotUnique",
+            )
+        if (twin := fields.get(index.fields)) is not None:
+            raise SchemaError(
+                f"Indexes `{twin}` and `{index.name}` of table `{table.name}` have the same "
+                "fields; remove one.",
+                code="IndexNotUnique",
+            )
+        names.add(index.name)
+        fields[index.fields] = index.name
+
+
+def _check_document_type(table: TableDefinition) -> None:
+    document = table.document
+    members = document.members if isinstance(document, UnionValidator) else (document,)
+    for member in members:
+        if isinstance(member, AnyValidator) and member is document:
+            return
+        if not isinstance(member, ObjectValidator):
+            raise SchemaError(
+                f"Table `{table.name}`: a document type is an object, a union of objects, or any; "
+                f"not {member.describe()}.",
+                code="InvalidDocumentType",
+            )
+        for name in member.fields:
+            if name.startswith("_"):
+                raise SchemaError(
+                    f"Table `{table.name}`: field `{name}` starts with `_`, which is kept for "
+                    "system fields; rename it.",
+                    code="FieldNameReserved",
+                )
+
+
+def _check_index(table: str, index: IndexDefinition, limits: Limits) -> None:
+    where = f"Index `{index.name}` of table `{table}`"
+    _check_name(index.name, "index", "InvalidIndexName")
+    if index.name.startswith("_") or index.name in BUILT_IN_INDEXES:
+        raise SchemaError(
+            f"{where}: {', '.join(BUILT_IN_INDEXES)} and names that start with `_` are built in; "
+            "rename it.",
+            code="IndexNameReserved",
+        )
+    if not index.fields:
+        raise SchemaError(f"{where} has no fields; name at least one.", code="IndexFieldsEmpty")
+    if len(index.fields) > limits.fields_per_index_max:
+        raise SchemaError(
+            f"{where} has {len(index.fields)} fields; "
+            f"at most {limits.fields_per_index_max} are allowed.",
+            code="TooManyIndexFields",
+        )
+    for path in index.fields:
+        _check_index_field(where, path)
+    if len(set(index.fields)) < len(index.fields):
+        raise SchemaError(f"{where} names a field twice.", code="IndexFieldsNotUnique")
+
+
+def _check_index_field(where: str, path: str) -> None:
+    if path == "_creationTime":
+        raise SchemaError(
+            f"{where} names `_creationTime`, which every index ends with anyway; leave it out.",
+            code="IndexFieldsContainCreationTime",
+        )
+    if path == "_id":
+        raise SchemaError(
+            f"{where} names `_id`; every document is found by it anyway. Leave it out.",
+            code="IndexFieldsContainId",
+        )
+    if path.startswith("_"):
+        raise SchemaError(
+            f"{where} names `{path}`; fields that start with `_` are the system's.",
+            code="IndexFieldNameReserved",
+        )
+    for part in path.split("."):
+        _check_name(part, f"{where}, field", "InvalidIndexField")
+
+
+def _check_name(name: str, what: str, code: str) -> None:
+    try:
+        check_identifier(name, what)
+    except CupolaError as error:
+        raise SchemaError(error.message, code=code) from None
+
+
+# ------------------------------------------------------------------------------------------- JSON
+
+
+def _parsed(text: str | bytes) -> Json:
+    try:
+        return orjson.loads(text)
+    except ValueError as error:
+        raise _malformed(str(error)) from None
+
+
+def _table_from_json(tree: Json) -> TableDefinition:
+    if not isinstance(tree, dict) or not isinstance(name := tree.get("tableName"), str):
+        raise _malformed("each table is an object with a `tableName`")
+    indexes = [
+        *_indexes_from_json(tree, "indexes", name, staged=False),
+        *_indexes_from_json(tree, "stagedDbIndexes", name, staged=True),
+    ]
+    carried = {kind: _list(tree, kind, name) for kind in CARRIED_INDEX_KINDS if tree.get(kind)}
+    document_type = tree.get("documentType")
+    document = ANY if document_type is None else _document_from_json(document_type, name)
+    return TableDefinition(name, document, tuple(indexes), carried)
+
+
+def _indexes_from_json(
+    tree: Json, kind: str, table: str, *, staged: bool
+) -> Iterable[IndexDefinition]:
+    for index in _list(tree, kind, table):
+        name = index.get("indexDescriptor") if isinstance(index, dict) else None
+        fields = index.get("fields") if isinstance(index, dict) else None
+        if (
+            not isinstance(name, str)
+            or not isinstance(fields, list)
+            or not all(isinstance(path, str) for path in fields)
+        ):
+            raise _malformed(
+                f"each of the `{kind}` of `{table}` has an `indexDescriptor` and a list of `fields`"
+            )
+        yield IndexDefinition(name, tuple(fields), staged)
+
+
+def _list(tree: Json, key: str, table: str) -> list[Json]:
+    found = tree.get(key)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise _malformed(f"`{key}` of `{table}` must be a list")
+    return found
+
+
+def _document_from_json(tree: Json, table: str) -> Validator:
+    try:
+        return _without_system_fields(validator_from_json(tree))
+    except SchemaError as error:
+        raise SchemaError(f"Table `{table}`: {error.message}", code=error.code) from None
+
+
+def _without_system_fields(document: Validator) -> Validator:
+    match document:
+        case ObjectValidator():
+            fields = {k: v for k, v in document.fields.items() if k not in SYSTEM_FIELDS}
+            return ObjectValidator(fields)
+        case UnionValidator():
+            return UnionValidator(tuple(map(_without_system_fields, document.members)))
+        case _:
+            return document
+
+
+def _malformed(reason: str) -> SchemaError:
+    return SchemaError(f"This is no schema: {reason}.", code="InvalidSchema")

@@ -1,0 +1,403 @@
+"""Tables as classes: the type of their documents, and the definition of the table.
+
+    class Message(Table, name="messages", indexes={"by_channel": ["channel"]}):
+        channel: str
+        author: Id["User"]
+        body: str
+        pinned: bool = False
+
+Annotations are the fields. A field with a default may be absent in stored documents and then reads
+as the default; one of type `X | UnsetType` reads as `UNSET`. Hints are resolved when the table is
+first used, so tables may refer to each other.
+
+A document is in one of two states. A *constructed* one has its fields as attributes. A *stored*
+one, which came from the database, keeps its encoded JSON and decodes it at the first look at any
+field: the class has a non-data descriptor for each field, which fills the instance's `__dict__`
+and is then out of the way. A document that only passes through is never decoded at all.
+"""
+
+import copy
+import inspect
+import sys
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
+
+from cupola.errors import SchemaError
+from cupola.limits import DEFAULT_LIMITS, Limits
+from cupola.schema.codecs import Codec, within
+from cupola.schema.definitions import (
+    IndexDefinition,
+    SchemaDefinition,
+    TableDefinition,
+    check_table,
+)
+from cupola.schema.hints import field_codec_of
+from cupola.schema.ids import Id
+from cupola.schema.shapes import resolved_hints
+from cupola.schema.validators import (
+    Field,
+    IdValidator,
+    LiteralValidator,
+    ObjectValidator,
+    ScalarValidator,
+    UnionValidator,
+    Validator,
+)
+from cupola.values import UNSET, Encoded, decode_canonical, encode
+
+
+class TableInfo:
+    """What a Table class declares, with its type hints resolved."""
+
+    def __init__(self, kind: "type[Table]") -> None:
+        self.name: str = kind.__table_name__
+        self.fields: dict[str, Codec] = {}
+        """Field name -> codec."""
+        self.defaults: dict[str, Any] = {}
+        """What an absent field reads as, for fields that may be absent."""
+        described: dict[str, Field] = {}
+        hints = resolved_hints(kind, f"Table `{kind.__name__}`")
+        for name in kind.__field_names__:
+            codec, absent = field_codec_of(hints[name], f"Table `{kind.__name__}`, field `{name}`")
+            optional = absent or name in kind.__field_defaults__
+            self.fields[name] = codec
+            described[name] = Field(codec.validator, optional)
+            if optional:
+                self.defaults[name] = kind.__field_defaults__.get(name, UNSET)
+        self.document = ObjectValidator(described)
+        self.indexes: tuple[IndexDefinition, ...] = kind.__index_definitions__
+        self.definition = TableDefinition(self.name, self.document, self.indexes)
+        self.stored = self.definition.stored_document()
+        """The validator of whole documents, with `_id` and `_creationTime`."""
+        self.codec = TableCodec(kind, self.stored)
+        self.names = frozenset(self.fields)
+        self.has_containers = not all(map(_is_scalar, (f.validator for f in described.values())))
+        self.readers = [
+            (name, None if codec.identity else codec.to_python)
+            for name, codec in self.fields.items()
+        ]
+
+    def completed(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a new document, with those that may be left out. Raises TypeError."""
+        if unknown := fields.keys() - self.names:
+            raise TypeError(
+                f"Table `{self.name}` has no field {_quoted(unknown)}; "
+                f"it has {_quoted(self.names)}."
+            )
+        if missing := self.names - fields.keys() - self.defaults.keys():
+            raise TypeError(f"A document of `{self.name}` needs {_quoted(missing)}.")
+        absent = {k: v for k, v in self.defaults.items() if k not in fields}
+        return {**fields, **copy.deepcopy(absent)}
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _is_scalar(validator: Validator) -> bool:
+    """Whether a Python object of this type cannot be changed in place."""
+    if isinstance(validator, UnionValidator):
+        return all(map(_is_scalar, validator.members))
+    return isinstance(validator, ScalarValidator | IdValidator | LiteralValidator)
+
+
+class TableCodec:
+    """Documents of one table as arguments and results. Stored ones pass through encoded."""
+
+    identity = False
+
+    def __init__(self, kind: "type[Table]", validator: Validator) -> None:
+        self.validator = validator
+        self._kind = kind
+
+    def to_python(self, value: Any) -> "Table":
+        return self._kind._from_stored(encode(value))
+
+    def to_value(self, obj: Any) -> Any:
+        if isinstance(obj, self._kind) and obj._body is None:
+            return obj.to_value()
+        return obj
+
+
+class _LazyTableInfo:
+    """Resolves a table's hints at first use and leaves the result in its place."""
+
+    def __init__(self) -> None:
+        self._is_busy = False
+
+    def __get__(self, instance: object, owner: "type[Table]") -> TableInfo:
+        if owner is Table:
+            raise SchemaError(
+                "`Table` itself is no table: use a class derived from it.", code="InvalidTypeHint"
+            )
+        if self._is_busy:
+            raise SchemaError(
+                f"Table `{owner.__name__}` contains itself; "
+                f'use Id["{owner.__name__}"] to refer to a document.',
+                code="InvalidTypeHint",
+            )
+        self._is_busy = True
+        try:
+            info = TableInfo(owner)
+        finally:
+            self._is_busy = False
+        type.__setattr__(owner, "__cupola_table__", info)
+        return info
+
+
+class _FieldReader:
+    """Decodes a stored document at the first look at any of its fields."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: "Table | None", owner: type) -> Any:
+        if instance is None:
+            return self
+        return instance._load(self._name)
+
+    def __repr__(self) -> str:
+        return f"<field {self._name}>"
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Table(Encoded):
+    """Derive from it to declare a table; see the head of this module."""
+
+    __slots__ = ("_body",)
+
+    _body: bytes | None
+    """The encoded JSON of a stored document; None: constructed."""
+
+    __table_name__: ClassVar[str]
+    __field_names__: ClassVar[tuple[str, ...]] = ()
+    __field_defaults__: ClassVar[dict[str, Any]] = {}
+    __index_definitions__: ClassVar[tuple[IndexDefinition, ...]]
+
+    if TYPE_CHECKING:
+        __cupola_table__: ClassVar[TableInfo]
+
+        @property
+        def _id(self) -> Id[Self]: ...
+
+        @property
+        def _creationTime(self) -> float: ...
+
+    else:
+        __cupola_table__ = _LazyTableInfo()
+        _id = _FieldReader("_id")
+        _creationTime = _FieldReader("_creationTime")
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        indexes: Mapping[str, Sequence[str]] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init_subclass__(**more)
+        if name is None:
+            raise SchemaError(
+                f"Table class `{cls.__name__}` needs the name of its table: "
+                f'class {cls.__name__}(Table, name="{cls.__name__.lower()}s").',
+                code="InvalidTableName",
+            )
+        own = _own_fields(cls)
+        cls.__table_name__ = name
+        cls.__field_defaults__ = {
+            **{k: v for k, v in cls.__field_defaults__.items() if k not in own},
+            **{field: cls.__dict__[field] for field in own if field in cls.__dict__},
+        }
+        cls.__field_names__ = tuple(dict.fromkeys((*cls.__field_names__, *own)))
+        cls.__index_definitions__ = _index_definitions(cls, indexes or {})
+        for field in own:
+            setattr(cls, field, _FieldReader(field))
+        type.__setattr__(cls, "__cupola_table__", _LazyTableInfo())
+
+    def __init__(self, /, **fields: Any) -> None:
+        info = self.__cupola_table__
+        if fields.keys() != info.names:
+            fields = info.completed(fields)
+        _set_body(self, None)
+        self.__dict__.update(fields)
+
+    @classmethod
+    def _from_stored(cls, body: bytes) -> Self:
+        """The document that `body`, canonical encoded JSON with the system fields, holds."""
+        document = object.__new__(cls)
+        _set_body(document, body)
+        return document
+
+    def _load(self, name: str) -> Any:
+        """Decode all fields into the instance, and return one."""
+        if self._body is None:
+            raise AttributeError(
+                f"This `{type(self).__name__}` is not stored yet, so it has no `{name}`; "
+                "ctx.db.insert returns the id, and ctx.db.get the stored document.",
+                name=name,
+                obj=self,
+            )
+        value: Any = decode_canonical(self._body)
+        info = self.__cupola_table__
+        attributes = {"_id": value["_id"], "_creationTime": value["_creationTime"]}
+        for field, to_python in info.readers:
+            item = value.get(field, UNSET)
+            if item is UNSET:
+                item = copy.deepcopy(info.defaults.get(field, UNSET))
+            elif to_python is not None:
+                item = within(field, to_python, item)
+            attributes[field] = item
+        self.__dict__.update(attributes)
+        return attributes[name]
+
+    @property
+    def _is_pristine(self) -> bool:
+        """Whether the stored bytes still hold: no list was handed out that may have changed."""
+        return self._body is not None and (
+            not self.__dict__ or not self.__cupola_table__.has_containers
+        )
+
+    def _checked_by(self) -> Validator | None:
+        """The validator that the bytes were checked against when they were stored."""
+        return self.__cupola_table__.stored if self._is_pristine else None
+
+    @property
+    def encoded(self) -> bytes:
+        """The canonical encoded JSON."""
+        body = self._body
+        return body if body is not None and self._is_pristine else encode(self.to_value())
+
+    def to_value(self) -> dict[str, Any]:
+        """The document as an object of the protocol; a constructed one has no system fields."""
+        value: Any = {} if self._body is None else decode_canonical(self._body)
+        if self._is_pristine:
+            return typing.cast(dict[str, Any], value)
+        attributes = self.__dict__
+        for name, codec in self.__cupola_table__.fields.items():
+            item = attributes[name]
+            if item is not UNSET:
+                value[name] = within(name, codec.to_value, item)
+        return typing.cast(dict[str, Any], value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as Python objects, system fields first, without those that are absent."""
+        if self._body is not None and not self.__dict__:
+            self._load("_id")
+        return {name: item for name, item in self.__dict__.items() if item is not UNSET}
+
+    def __eq__(self, other: object) -> bool:
+        """Documents are equal if all their fields are, `_id` and `_creationTime` included."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.encoded == other.encoded
+
+    def __hash__(self) -> int:
+        return hash(self.encoded if self._body is None else self._id)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={item!r}" for name, item in self.to_dict().items())
+        return f"{type(self).__name__}({fields})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._body is not None:
+            return (type(self)._from_stored, (self.encoded,))
+        return (_constructed, (type(self), self.__dict__))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(
+            f"Documents are immutable; to change `{name}`, use "
+            f'ctx.db.patch(document._id, {{"{name}": ...}}).',
+            name=name,
+            obj=self,
+        )
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"Documents are immutable; to remove `{name}`, use "
+            f'ctx.db.patch(document._id, {{"{name}": UNSET}}).',
+            name=name,
+            obj=self,
+        )
+
+    @classmethod
+    def __cupola_codec__(cls) -> Codec:
+        """The codec of this class as a type hint."""
+        return cls.__cupola_table__.codec
+
+
+_set_body = Table.__dict__["_body"].__set__
+_RESERVED = frozenset(name for name in dir(Table) if not name.startswith("_"))
+
+
+def _constructed(kind: type[Table], fields: dict[str, Any]) -> Table:
+    return kind(**fields)
+
+
+def _own_fields(kind: type[Table]) -> list[str]:
+    """The names that the class body annotates, without class variables."""
+    fields = []
+    for name, hint in _annotations(kind).items():
+        text = hint if isinstance(hint, str) else ""
+        if typing.get_origin(hint) is ClassVar or hint is ClassVar or "ClassVar" in text:
+            continue
+        if name.startswith("_"):
+            raise SchemaError(
+                f"Table `{kind.__name__}`: field `{name}` starts with `_`, which is kept for "
+                "system fields; rename it.",
+                code="FieldNameReserved",
+            )
+        if name in _RESERVED:
+            raise SchemaError(
+                f"Table `{kind.__name__}`: `{name}` is a method of every document; "
+                "rename the field.",
+                code="FieldNameReserved",
+            )
+        fields.append(name)
+    return fields
+
+
+def _annotations(kind: type[Table]) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):  # names that are defined later must not fail here
+        import annotationlib
+
+        return annotationlib.get_annotations(kind, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(kind)
+
+
+def _index_definitions(
+    kind: type[Table], indexes: Mapping[str, Sequence[str]]
+) -> tuple[IndexDefinition, ...]:
+    definitions = []
+    for name, fields in indexes.items():
+        if isinstance(fields, str):
+            raise SchemaError(
+                f"Index `{name}` of table `{kind.__table_name__}`: write its fields as a list, "
+                f'["{fields}"].',
+                code="InvalidIndexField",
+            )
+        definitions.append(IndexDefinition(name, tuple(fields)))
+    check_table(TableDefinition(kind.__table_name__, indexes=tuple(definitions)))
+    for index in definitions:
+        for path in index.fields:
+            if path.split(".")[0] not in kind.__field_names__:
+                raise SchemaError(
+                    f"Index `{index.name}` of table `{kind.__table_name__}` names `{path}`, but "
+                    f"the table has {_quoted(kind.__field_names__) or 'no fields'}.",
+                    code="InvalidIndexField",
+                )
+    return tuple(definitions)
+
+
+def schema_of(
+    tables: Iterable[type[Table]], *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
+) -> SchemaDefinition:
+    """The schema that these classes declare.
+
+    Raises:
+        SchemaError: Two have one name, or a definition that cannot be.
+    """
+    definitions = [table.__cupola_table__.definition for table in tables]
+    return SchemaDefinition.of(definitions, validate=validate, limits=limits)
