@@ -1,0 +1,54 @@
+"""Values: the model, its order and size, ids, paths, and the encodings for wire, disk and index."""
+
+from cupola.values.checks import check_document
+from cupola.values.encoding import (
+    check_value,
+    clean_from_encoded,
+    decode,
+    decode_canonical,
+    decode_export,
+    decode_tree,
+    encode,
+    encode_clean,
+    encode_export,
+)
+from cupola.values.ids import decode_id, encode_id, new_internal_id, table_number_of
+from cupola.values.keys import after, decode_key, encode_key, encode_keys
+from cupola.values.model import UNSET, Encoded, Int64, UnsetType, Value
+from cupola.values.order import compare, values_equal
+from cupola.values.paths import FunctionPath, check_identifier, is_identifier, parse_function_path
+from cupola.values.size import document_size, size_of
+
+__all__ = [
+    "UNSET",
+    "Encoded",
+    "FunctionPath",
+    "Int64",
+    "UnsetType",
+    "Value",
+    "after",
+    "check_document",
+    "check_identifier",
+    "check_value",
+    "clean_from_encoded",
+    "compare",
+    "decode",
+    "decode_canonical",
+    "decode_export",
+    "decode_id",
+    "decode_key",
+    "decode_tree",
+    "document_size",
+    "encode",
+    "encode_clean",
+    "encode_export",
+    "encode_id",
+    "encode_key",
+    "encode_keys",
+    "is_identifier",
+    "new_internal_id",
+    "parse_function_path",
+    "size_of",
+    "table_number_of",
+    "values_equal",
+]

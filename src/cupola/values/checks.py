@@ -1,0 +1,54 @@
+"""What a value must fulfil to be stored as a document (spec: values, section 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cupola.errors import InvalidValueError
+from cupola.limits import DEFAULT_LIMITS, Limits
+from cupola.values.model import UNSET
+from cupola.values.size import document_size
+
+_SYSTEM_FIELDS = frozenset({"_id", "_creationTime"})
+_ID_LENGTH = 32
+
+
+def check_document(value: dict[str, Any], limits: Limits = DEFAULT_LIMITS) -> None:
+    """Raise InvalidValueError unless the value, which `encode` accepts, can be a document.
+
+    System fields that it does not have yet count for its size.
+    """
+    for name in value:
+        if name[:1] == "_" and name not in _SYSTEM_FIELDS and value[name] is not UNSET:
+            raise InvalidValueError(
+                f"`{name}` cannot be a field of a document: names that start with an underscore are "
+                "the system's."
+            )
+    nesting_max = limits.document_nesting_max
+    if nesting_exceeds(value, nesting_max):
+        raise InvalidValueError(
+            f"The document is nested deeper than {nesting_max} levels.", code="TooNestedError"
+        )
+    size = document_size(value, _ID_LENGTH)
+    if size > limits.document_size_bytes_max:
+        raise InvalidValueError(
+            f"The document is too large: {size} bytes; at most {limits.document_size_bytes_max}.",
+            code="ValueTooLargeError",
+        )
+
+
+def nesting_exceeds(value: Any, levels: int) -> bool:
+    """Whether arrays and objects are nested deeper than `levels`; a scalar has none."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    if levels == 0:
+        return True
+    for item in value:
+        kind = type(item)
+        if kind is str or kind is float:
+            continue
+        if nesting_exceeds(item, levels - 1):
+            return True
+    return False

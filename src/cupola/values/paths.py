@@ -1,0 +1,73 @@
+"""Paths to functions, and the identifiers they and the schema are made of (spec: values, section 3).
+
+Clients write the same function as `messages:list` or `messages.js:list`, and a default export as `crons`
+or `crons:default`. Parse before any look-up, cache key or log line.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cupola.errors import InvalidPathError, SchemaError
+from cupola.limits import DEFAULT_LIMITS
+
+_LENGTH_MAX = DEFAULT_LIMITS.identifier_length_max
+_is_identifier = re.compile(r"(?=_*[A-Za-z0-9])[A-Za-z_][A-Za-z0-9_]*", re.ASCII).fullmatch
+_is_component = re.compile(r"(?=[_.]*[A-Za-z0-9])[A-Za-z0-9_.]+", re.ASCII).fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPath:
+    """A function of a module; its text is `folder/module:function`."""
+
+    module: str
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.function}"
+
+
+@lru_cache(maxsize=4096)
+def parse_function_path(text: str) -> FunctionPath:
+    """`folder/module:function`, `folder/module.js:function` or `folder/module` (its default export).
+
+    Raises:
+        InvalidPathError: The text is no path, whether or not there is such a function.
+    """
+    module, colon, function = text.rpartition(":")
+    if not colon:
+        module, function = text, "default"
+    module = module.removesuffix(".js")
+    if not is_identifier(function):
+        raise _refusal(text, f"`{function[:80]}` is no function name")
+    *folders, name = module.split("/")
+    if "." in name:
+        raise _refusal(text, "a module has no extension, or `.js`")
+    for component in (*folders, name):
+        if len(component) > _LENGTH_MAX or not _is_component(component):
+            raise _refusal(text, f"`{component[:80]}` is no name of a folder or module")
+    return FunctionPath(module, function)
+
+
+def is_identifier(name: str) -> bool:
+    """1 to 64 of `[A-Za-z0-9_]`, not starting with a digit, not only underscores."""
+    return len(name) <= _LENGTH_MAX and _is_identifier(name) is not None
+
+
+def check_identifier(name: str, what: str) -> None:
+    """Raise SchemaError unless `name` is an identifier; `what` it names: "table", "index", "field"."""
+    if not is_identifier(name):
+        raise SchemaError(
+            f"`{name[:80]}` cannot be the name of a {what}: use 1 to {_LENGTH_MAX} letters, digits and "
+            "underscores, not starting with a digit and not only underscores.",
+            code="InvalidIdentifier",
+        )
+
+
+def _refusal(text: str, reason: str) -> InvalidPathError:
+    return InvalidPathError(
+        f"{text[:200]} is not a valid path to a Convex function. {reason}; write "
+        "`folder/module:function`."
+    )
