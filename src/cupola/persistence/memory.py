@@ -41,13 +41,10 @@ class MemorySnapshot:
         self, index: int, start: bytes, end: bytes | None, *, descending: bool, limit: int
     ) -> list[Row]:
         keys = self._keys_between(index, start, end)
+        if descending:
+            keys.reverse()
         entries = self.current.get(index, {})
-        chosen = (
-            (reversed(keys) if descending else keys)
-            if limit >= len(keys)
-            else (keys[: -limit - 1 : -1] if descending else keys[:limit])
-        )
-        return [self._row(key, entries[key][0]) for key in chosen]
+        return [self._row(key, entries[key][0]) for key in keys[:limit]]
 
     def count(self, index: int, start: bytes, end: bytes | None, *, limit: int) -> int:
         return min(len(self._keys_between(index, start, end)), limit)

@@ -13,11 +13,11 @@ hear of it.
 Rules of the derived rows, the same for every implementation:
 
 - The first `IndexChange` of a write is that of the table's primary index, whose key says which
-  document it is. Its entry belongs to one version: each new version retires the old entry and starts
-  another, so `from_ts` there is the version's own timestamp.
-- A secondary entry belongs to a key: as long as the document keeps the key, only the version pointer
-  moves; `from_ts` stays. When the document leaves the key, the entry is retired with the last version
-  it had there.
+  document it is. Its entry belongs to one version: each new version retires the old entry and
+  starts another, so `from_ts` there is the version's own timestamp.
+- A secondary entry belongs to a key: as long as the document keeps the key, only the version
+  pointer moves; `from_ts` stays. When the document leaves the key, the entry is retired with the
+  last version it had there.
 - A secondary entry that is missing (its index is still being backfilled) is not retired; one whose
   key does not change is then created. A backfill entry never replaces one that exists.
 
@@ -91,8 +91,8 @@ class CommitRecord(msgspec.Struct, frozen=True):
 class Commit(NamedTuple):
     """One transaction as the log takes it.
 
-    `dropped` are slices (index, start, end) of dropped indexes: their current entries are deleted and
-    not retired, since nobody can ask for a dropped index.
+    `dropped` are slices (index, start, end) of dropped indexes: their current entries are deleted
+    and not retired, since nobody can ask for a dropped index.
     """
 
     ts: Timestamp
@@ -143,7 +143,7 @@ class Reader(Protocol):
 
 
 class Snapshot(Reader, Protocol):
-    """A reader pinned at the commit that was newest when it was opened. It holds back disk space."""
+    """A reader pinned at the commit that was newest when it was opened. It holds back space."""
 
     def close(self) -> None:
         """Let go. Closing twice is harmless."""

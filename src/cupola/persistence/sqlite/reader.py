@@ -1,0 +1,156 @@
+"""Reading: short statements over `current` joined with `versions`, each fetched to its end at once.
+
+A statement that stays open pins the write-ahead log, so none does; a scan goes on from its last
+key.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+from cupola.persistence.protocol import RecordedRequest, Row, Timestamp
+from cupola.persistence.sqlite.failures import explain
+from cupola.persistence.sqlite.file import connect
+
+_ROWS = "SELECT c.key, c.version, v.body FROM current c CROSS JOIN versions v USING(version) "
+GET = _ROWS + "WHERE c.idx=? AND c.key=?"
+SCAN = _ROWS + "WHERE c.idx=? AND c.key>=? AND c.key<? ORDER BY c.key LIMIT ?"
+SCAN_BACK = _ROWS + "WHERE c.idx=? AND c.key>=? AND c.key<? ORDER BY c.key DESC LIMIT ?"
+SCAN_OPEN = _ROWS + "WHERE c.idx=? AND c.key>=? ORDER BY c.key LIMIT ?"
+SCAN_OPEN_BACK = _ROWS + "WHERE c.idx=? AND c.key>=? ORDER BY c.key DESC LIMIT ?"
+COUNT = "SELECT count(*) FROM (SELECT 1 FROM current WHERE idx=? AND key>=? AND key<? LIMIT ?)"
+COUNT_OPEN = "SELECT count(*) FROM (SELECT 1 FROM current WHERE idx=? AND key>=? LIMIT ?)"
+NEWEST_TS = "SELECT ifnull(max(ts), 0) FROM commits"
+REQUEST_TS = "SELECT ts FROM requests WHERE session=? AND request=?"
+UNINDEXED_REQUEST_TS = (
+    "SELECT ts FROM commits WHERE session=? AND request=? "
+    "AND ts>(SELECT value FROM meta WHERE key='indexed_through')"
+)
+ANSWER = "SELECT ts, result, log_lines FROM commits WHERE ts=?"
+
+
+class SqliteReader:
+    """A `Reader` over one connection."""
+
+    def __init__(self, connection: apsw.Connection, path: str) -> None:
+        self._path = path
+        self._execute: Callable[..., Any] = connection.cursor().execute
+
+    def newest_ts(self) -> Timestamp:
+        try:
+            return Timestamp(self._execute(NEWEST_TS).fetchall()[0][0])
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+
+    def get(self, index: int, key: bytes) -> Row | None:
+        try:
+            rows: list[Row] = self._execute(GET, (index, key)).fetchall()
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        return rows[0] if rows else None
+
+    def scan(
+        self, index: int, start: bytes, end: bytes | None, *, descending: bool, limit: int
+    ) -> list[Row]:
+        try:
+            if end is None:
+                sql = SCAN_OPEN_BACK if descending else SCAN_OPEN
+                rows: list[Row] = self._execute(sql, (index, start, limit)).fetchall()
+            else:
+                sql = SCAN_BACK if descending else SCAN
+                rows = self._execute(sql, (index, start, end, limit)).fetchall()
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        return rows
+
+    def count(self, index: int, start: bytes, end: bytes | None, *, limit: int) -> int:
+        try:
+            if end is None:
+                rows = self._execute(COUNT_OPEN, (index, start, limit)).fetchall()
+            else:
+                rows = self._execute(COUNT, (index, start, end, limit)).fetchall()
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        return int(rows[0][0])
+
+    def recorded_request(self, session: bytes, request: int) -> RecordedRequest | None:
+        try:
+            ts = self._request_ts(session, request)
+            if ts is None:
+                return None
+            return RecordedRequest(*self._execute(ANSWER, (ts,)).fetchall()[0])
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+
+    def _request_ts(self, session: bytes, request: int) -> Timestamp | None:
+        """The index, and behind it the commits of the last second or so."""
+        key = (session, request)
+        rows = self._execute(REQUEST_TS, key).fetchall()
+        rows = rows or self._execute(UNINDEXED_REQUEST_TS, key).fetchall()
+        return Timestamp(rows[0][0]) if rows else None
+
+
+class SqliteSnapshot(SqliteReader):
+    """A read transaction of its own connection; `newest_ts` is read in it, so it is exact."""
+
+    def __init__(self, connection: apsw.Connection, owner: "SqliteSnapshots", path: str) -> None:
+        super().__init__(connection, path)
+        self._connection: apsw.Connection | None = connection
+        self._owner = owner
+        self._execute("BEGIN")
+        self._ts = super().newest_ts()  # the first read is what pins the snapshot
+
+    def newest_ts(self) -> Timestamp:
+        return self._ts
+
+    def close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            self._execute("COMMIT")
+            self._owner._take_back(connection)
+
+
+class SqliteSnapshots:
+    """Opens snapshots of a file that this or another process writes. For one thread.
+
+    Connections are kept for the next snapshot, with their prepared statements and pages.
+    """
+
+    IDLE_MAX = 4
+    CACHE_KIB = 8 * 1024
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._idle: list[apsw.Connection] = []
+        self._open: set[apsw.Connection] = set()
+
+    def open(self) -> SqliteSnapshot:
+        """Pin the newest commit.
+
+        Raises: PersistenceError: The file is not there or cannot be read.
+        """
+        try:
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = connect(self._path, read_only=True, cache_kib=self.CACHE_KIB)
+            snapshot = SqliteSnapshot(connection, self, self._path)
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        self._open.add(connection)
+        return snapshot
+
+    def _take_back(self, connection: apsw.Connection) -> None:
+        self._open.discard(connection)
+        if len(self._idle) < self.IDLE_MAX:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Close every connection; snapshots still open become useless."""
+        for connection in [*self._idle, *self._open]:
+            connection.close(True)
+        self._idle.clear()
+        self._open.clear()

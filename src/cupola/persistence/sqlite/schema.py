@@ -1,0 +1,95 @@
+"""The tables of a Cupola file, and what tells that a file is one.
+
+`versions` is the log. `current` and `retired` are clustered by key, so that a range is read in
+one sweep; both point at versions, which hold the bodies. `requests` is filled late (see
+`requests.py`).
+"""
+
+import apsw
+
+from cupola.errors import ConfigurationError
+
+APPLICATION_ID = 0x4375706F  # "Cupo"; `file` and SQLite tools show it
+FORMAT = 1
+PAGE_SIZE_BYTES = 4096  # measured against 2048 by benchmarks/persistence_page_size.py
+
+TABLES = """
+CREATE TABLE versions(
+  version INTEGER PRIMARY KEY,
+  ts INTEGER NOT NULL,
+  tbl INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  prev INTEGER,
+  body BLOB
+);
+CREATE TABLE current(
+  idx INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  version INTEGER NOT NULL,
+  from_ts INTEGER NOT NULL,
+  PRIMARY KEY(idx, key)
+) WITHOUT ROWID;
+CREATE TABLE retired(
+  idx INTEGER NOT NULL,
+  hour INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  to_ts INTEGER NOT NULL,
+  from_ts INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  PRIMARY KEY(idx, hour, key, to_ts)
+) WITHOUT ROWID;
+CREATE TABLE commits(
+  ts INTEGER PRIMARY KEY,
+  function TEXT NOT NULL,
+  session BLOB,
+  request INTEGER,
+  result BLOB,
+  log_lines BLOB NOT NULL,
+  identity BLOB,
+  arguments BLOB
+);
+CREATE TABLE requests(
+  session BLOB NOT NULL,
+  request INTEGER NOT NULL,
+  ts INTEGER NOT NULL,
+  PRIMARY KEY(session, request)
+) WITHOUT ROWID;
+CREATE TABLE meta(
+  key TEXT PRIMARY KEY,
+  value
+) WITHOUT ROWID;
+INSERT INTO meta VALUES('indexed_through', 0);
+"""
+
+
+def create_or_check(connection: apsw.Connection, path: str) -> None:
+    """Make an empty file a Cupola file, or make sure that it is one that we can read.
+
+    A file whose making was cut short is still empty to SQLite, so it is made again.
+
+    Raises: ConfigurationError: It belongs to another program, or to a newer Cupola.
+    """
+    if connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+        _create(connection)
+    application_id = connection.pragma("application_id")
+    if application_id != APPLICATION_ID:
+        raise ConfigurationError(
+            f"{path} is an SQLite database, but not one of Cupola's. Choose another --data folder."
+        )
+    file_format = connection.pragma("user_version")
+    if file_format > FORMAT:
+        raise ConfigurationError(
+            f"{path} was written by a newer Cupola (file format {file_format}; this one reads "
+            f"{FORMAT}). Install the newer version, or choose another --data folder."
+        )
+
+
+def _create(connection: apsw.Connection) -> None:
+    connection.pragma("page_size", PAGE_SIZE_BYTES)
+    connection.pragma("auto_vacuum", "INCREMENTAL")  # a file made without it needs a VACUUM later
+    connection.pragma("journal_mode", "WAL")
+    connection.execute("BEGIN IMMEDIATE").fetchall()
+    connection.execute(TABLES).fetchall()
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", FORMAT)
+    connection.execute("COMMIT").fetchall()
