@@ -1,0 +1,62 @@
+"""Python queries and mutations as plain calls on the loop's thread: about a microsecond around user code.
+
+The guard makes the outside world stand still, the budget ends calls that keep the loop; what was ended is thrown
+away (a query is pure, a mutation has only an overlay) and belongs in a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cupola.clock import Clock
+from cupola.functions.call import Call
+from cupola.functions.context import MutationCtx, QueryCtx
+from cupola.functions.definitions import Function, Kind
+from cupola.functions.execution import Execution, execute
+from cupola.runtimes.python import guard
+from cupola.runtimes.python.budget import Budget, CallTooLong
+from cupola.runtimes.python.guarded_call import GuardedCall
+
+__all__ = ["CallTooLong", "InProcessRuntime"]
+
+
+class InProcessRuntime:
+    """Runs queries and mutations here and now. Belongs to the thread that makes it."""
+
+    def __init__(
+        self, clock: Clock, time_s: float, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`time_s`: how long one call may keep the thread."""
+        self.budget = Budget()
+        self.unguarded = guard.install(self.budget)
+        self.time_s = time_s
+        self.environment = dict(environment or {})
+        self._clock = clock
+
+    def run(self, call: Call, function: Function[Any, Any], args: bytes) -> Execution:
+        """Run a call to its end.
+
+        Raises:
+            CallTooLong: It kept the thread too long; nothing of it counts.
+        """
+        call.invoke = self._invoke
+        call.interruption = self.budget
+        context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
+        return execute(call, function, args, context)
+
+    def _invoke(self, call: Call, code: Callable[[], Any]) -> Any:
+        guarded = GuardedCall(
+            call.now_ns, call.seed, call.kind.value, self.environment, call.logs.add  # type: ignore[arg-type]
+        )
+        budget = self.budget
+        guard.enter(guarded)
+        try:
+            budget.enter(self._clock.monotonic_ns() + int(self.time_s * 1e9))
+            value = code()
+        finally:
+            too_long = budget.leave()
+            guard.leave()
+        if too_long:
+            raise CallTooLong
+        return value
