@@ -34,6 +34,7 @@ import enum
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, assert_never
 
 import msgspec
@@ -558,6 +559,7 @@ class Session:
         """Move the client to `ts`, with the text of the modifications."""
         ts_text = encode_timestamp(ts)
         head = self._version_head
+        skew = self._skew_field
         frame = b"".join(
             (
                 b'{"type":"Transition","startVersion":',
@@ -568,7 +570,8 @@ class Session:
                 ts_text,
                 b'"},"modifications":[',
                 *modifications,
-                self._measurements(server_ts),
+                # JavaScript clients misread null here: both numbers, or neither.
+                *((b"]}",) if skew is None or server_ts is None else (skew, _closing(server_ts))),
             )
         )
         self._start_head = head
@@ -579,12 +582,6 @@ class Session:
         if len(frame) > self._chunk_size_bytes:
             return messages.cut_into_chunks(frame, self._chunk_size_bytes)
         return [frame]
-
-    def _measurements(self, server_ts: int | None) -> bytes:
-        """The end of a Transition. JavaScript clients misread null: both numbers, or neither."""
-        if self._skew_field is None or server_ts is None:
-            return b"]}"
-        return b"%b%d}" % (self._skew_field, server_ts)
 
     # ----------------------------------------------------------------- answers to calls
 
@@ -713,6 +710,12 @@ def _skew_field(client_ts: float | None, now_ms: int) -> bytes | None:
     if abs(skew_ms) > _SKEW_MS_MAX:
         return None
     return b'],"clientClockSkew":%d,"serverTs":' % skew_ms
+
+
+@lru_cache(maxsize=16)
+def _closing(server_ts: int) -> bytes:
+    """The end of a Transition. Cached, since many sessions send at one moment."""
+    return b"%d}" % server_ts
 
 
 def _close_reason(reason: str) -> str:
