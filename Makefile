@@ -77,6 +77,19 @@ format: dev-install  ## write the code as `make check` wants it
 simulate: dev-install  ## one simulated world, again: make simulate SEED=4711
 	CUPOLA_SIMULATION_SEED=$(SEED) $(BIN)/python -m pytest -q tests/stories/test_simulation.py
 
+# Apart from the product's environment: the load generator and the peers.
+bench-install: benchmarks/.venv/.installed
+
+benchmarks/.venv/.installed: benchmarks/requirements.txt | $(VENV)/.installed
+	@echo "Installing the load generator and PocketBase in benchmarks/.venv."
+	@test -x benchmarks/.venv/bin/python || $(BIN)/python -m venv benchmarks/.venv
+	@benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement benchmarks/requirements.txt
+	@touch $@
+
+bench: install bench-install  ## Cupola and its peers, measured together (BENCH="--quick", see benchmarks/)
+	benchmarks/.venv/bin/python -m benchmarks $(BENCH)
+
 demo: install  ## the chat, in two browser windows
 	$(BIN)/cupola dev examples/chat --open
 
