@@ -21,8 +21,8 @@ def check_document(value: dict[str, Any], limits: Limits = DEFAULT_LIMITS) -> No
     for name in value:
         if name[:1] == "_" and name not in _SYSTEM_FIELDS and value[name] is not UNSET:
             raise InvalidValueError(
-                f"`{name}` cannot be a field of a document: names that start with an underscore are "
-                "the system's."
+                f"`{name}` cannot be a field of a document: names that start with an underscore "
+                "are the system's."
             )
     nesting_max = limits.document_nesting_max
     if nesting_exceeds(value, nesting_max):

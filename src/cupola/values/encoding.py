@@ -33,6 +33,7 @@ from cupola.values.model import (
     Int64,
     Refusal,
     Value,
+    as_builtin,
     check_field_name,
     check_string,
     float_of,
@@ -52,6 +53,7 @@ _SPLICE_DEPTH_MAX = _NESTING_MAX - DEFAULT_LIMITS.document_nesting_max
 
 _INT64_LE = Struct("<q")
 _FLOAT64_LE = Struct("<d")
+_DOLLAR = ord("$")
 _MARKERS = frozenset({"$integer", "$float", "$bytes"})
 
 Scalar: TypeAlias = "float | Int64 | bytes | Encoded"
@@ -66,8 +68,8 @@ and values that are encoded already. It is called with ±0.0 and the non-finite 
 def encode(value: Any) -> bytes:
     """The canonical encoded JSON of a value.
 
-    Takes a Value in which ints (meaning float64), tuples (arrays), UNSET fields (absent) and Encoded
-    (spliced as they are) may occur at any depth.
+    Takes a Value in which ints (meaning float64), tuples (arrays), UNSET fields (absent) and
+    Encoded (spliced as they are) may occur at any depth.
 
     Raises:
         InvalidValueError: What is wrong and where; the limit that was passed is its `code`.
@@ -105,7 +107,7 @@ def decode_tree(tree: Any) -> Value:
 def decode_canonical(data: bytes) -> Value:
     """`decode` for what `encode` made: nothing is checked again."""
     # In the canonical form every number has its point, so only the `$` forms need a second look.
-    if b'"$' in data:
+    if _DOLLAR in data:
         return decode_tree(orjson.loads(data))
     return cast(Value, orjson.loads(data))
 
@@ -140,7 +142,7 @@ def encode_clean(value: Any) -> bytes:
 
 def clean_from_encoded(data: bytes) -> bytes:
     """`encode_clean` of a value in canonical encoded JSON."""
-    return encode_clean(decode_canonical(data)) if b'"$' in data else data
+    return encode_clean(decode_canonical(data)) if _DOLLAR in data else data
 
 
 def encode_export(value: Any) -> bytes:
@@ -248,7 +250,7 @@ def _prepare(value: Any, depth: int, form: Form) -> Any:
         if depth > _SPLICE_DEPTH_MAX:
             return _prepare(decode_canonical(value.encoded), depth, form)
         return form(value)
-    return _prepare(_as_builtin(value), depth, form)
+    return _prepare(as_builtin(value), depth, form)
 
 
 def _prepare_object(fields: dict[str, Any], depth: int, form: Form) -> dict[str, Any]:
@@ -263,13 +265,9 @@ def _prepare_object(fields: dict[str, Any], depth: int, form: Form) -> dict[str,
             if name not in known_names:
                 check_field_name(name)
             kind = type(item)
-            if kind is str:
-                if item.isascii():
-                    continue
-            elif kind is float:
-                if item and item - item == 0.0:  # neither a zero nor a non-finite
-                    continue
-            elif kind is bool:
+            if kind is str and item.isascii():
+                continue
+            if kind is float and item and item - item == 0.0:  # no zero, finite
                 continue
             prepared = _prepare(item, depth, form)
             if prepared is not item or prepared is UNSET:
@@ -286,22 +284,24 @@ def _prepare_object(fields: dict[str, Any], depth: int, form: Form) -> dict[str,
     return fields if changed is None else changed
 
 
-def _prepare_array(items: Sequence[Any], depth: int, form: Form) -> Sequence[Any]:
+def _prepare_array(items: Sequence[Any], depth: int, form: Form) -> Any:
     if depth > _NESTING_MAX:
         raise refuse_nesting()
     if len(items) > _LENGTH_MAX:
         raise refuse_length(len(items))
+    if items and isinstance(items[0], Encoded) and depth <= _SPLICE_DEPTH_MAX:
+        kinds = set(map(type, items))
+        if len(kinds) == 1:  # the result of a query: documents of one table
+            return form(_Splice(b"[" + b",".join([item.encoded for item in items]) + b"]"))
     changed = None
     index = 0
     try:
         for index, item in enumerate(items):
             kind = type(item)
-            if kind is str:
-                if item.isascii():
-                    continue
-            elif kind is float:
-                if item and item - item == 0.0:
-                    continue
+            if kind is str and item.isascii():
+                continue
+            if kind is float and item and item - item == 0.0:
+                continue
             prepared = _prepare(item, depth, form)
             if prepared is not item:
                 if changed is None:
@@ -315,23 +315,14 @@ def _prepare_array(items: Sequence[Any], depth: int, form: Form) -> Sequence[Any
     return items if changed is None else changed
 
 
-def _as_builtin(value: Any) -> Any:
-    """A subclass of a builtin as that builtin: an enum of strings, a defaultdict, a named tuple."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, dict):
-        return dict(value)
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    if isinstance(value, Int64):
-        return Int64(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    raise refuse_type(value)
+class _Splice(Encoded):
+    """Encoded items, joined to an encoded array."""
+
+    __slots__ = ("encoded",)
+    encoded: bytes
+
+    def __init__(self, encoded: bytes) -> None:
+        self.encoded = encoded
 
 
 def _with_plain_names(prepared: Any) -> Any:
@@ -354,7 +345,7 @@ def _parse(data: bytes | str) -> Any:
 
 
 def _restore(tree: Any, depth: int, number: Callable[[int], float]) -> Any:
-    """The value of a parsed JSON `tree` inside `depth` containers; `number` reads whole literals."""
+    """The value of a parsed `tree` inside `depth` containers; `number` reads whole literals."""
     kind = type(tree)
     if kind is dict:
         return _restore_object(tree, depth + 1, number)

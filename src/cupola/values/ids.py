@@ -1,14 +1,14 @@
 """Document ids (spec: values, section 6).
 
-An id is base32 text of a table number (LEB128), 16 bytes, and two bytes of checksum. As a value it is an
-ordinary string. Most are 32 characters long: those of tables 128 to 16383.
+An id is base32 text of a table number (LEB128), 16 bytes, and two bytes of checksum. As a value it
+is an ordinary string. Most are 32 characters long: those of tables 128 to 16383.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from operator import mul
+from itertools import accumulate
 
 from cupola.errors import InvalidIdError
 
@@ -25,7 +25,6 @@ _is_id_text = re.compile(f"[{_ALPHABET}]{{31,37}}").fullmatch
 
 # Bytes that a text of some length holds. The other lengths are no whole number of bytes.
 _BYTES_OF_LENGTH = {-(-size * 8 // 5): size for size in range(19, 24)}
-_WEIGHTS = {size: range(size, 0, -1) for size in range(17, 22)}
 
 
 def encode_id(table_number: int, internal: bytes) -> str:
@@ -98,7 +97,8 @@ def _read_leb128(data: bytes) -> int | None:
 
 def _checksum(body: bytes) -> bytes:
     """Fletcher's checksum with modulus 256: the sum, and the sum of the running sums."""
-    return bytes([sum(body) & 0xFF, sum(map(mul, body, _WEIGHTS[len(body)])) & 0xFF])
+    sums = list(accumulate(body))
+    return bytes([sums[-1] & 0xFF, sum(sums) & 0xFF])
 
 
 def _refusal(text: str) -> InvalidIdError:

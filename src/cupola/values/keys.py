@@ -1,9 +1,10 @@
 """The order-preserving key encoding (spec: values, section 5).
 
-Comparing keys as bytes is comparing the values by `order.compare`, and comparing concatenated keys is
-comparing tuples. That needs every key to be no prefix of another: numbers have their length in the tag,
-everything else ends in a zero byte, which is written as `00 FF` where it occurs inside. `FF` is no tag, so
-`prefix + FF` lies above everything that continues `prefix` by another key, and below everything else.
+Comparing keys as bytes is comparing the values by `order.compare`, and comparing concatenated keys
+is comparing tuples. That needs every key to be no prefix of another: numbers have their length in
+the tag, everything else ends in a zero byte, which is written as `00 FF` where it occurs inside.
+`FF` is no tag, so `prefix + FF` lies above everything that continues `prefix` by another key, and
+below all that is greater otherwise.
 """
 
 from __future__ import annotations
@@ -14,48 +15,45 @@ from typing import Any
 
 from cupola.errors import InvalidValueError
 from cupola.values.encoding import check_value, decode_canonical
-from cupola.values.model import UNSET, Encoded, Int64, Refusal, UnsetType, Value, float_of, refuse_type
+from cupola.values.model import UNSET, Encoded, Int64, UnsetType, Value
 
-_UNSET, _NULL, _ZERO, _FLOAT, _FALSE, _TRUE = 0x01, 0x03, 0x08, 0x0D, 0x0E, 0x0F
-_STRING, _BYTES, _ARRAY, _OBJECT = 0x10, 0x11, 0x12, 0x15
-
-# A double whose sign bit is set has all bits inverted, any other just the sign bit.
-_pack_float = Struct(">Bd").pack
-_pack_bits = Struct(">BQ").pack
+_FLOAT_TAG = 0x0D
+_pack_tagged_float = Struct(">Bd").pack
+_pack_tagged_bits = Struct(">BQ").pack
 _FLOAT64 = Struct(">d")
 _BITS = Struct(">Q")
 _SIGN = 1 << 63
 _ALL_BITS = 2**64 - 1
 
-_INTEGER_LENGTHS = (1, 2, 4, 8)
+# An integer of 1, 2, 4 or 8 bytes has the tag of zero minus or plus 1, 2, 3 or 4, by its sign.
+_ZERO_TAG = 0x08
+_INTEGER_BYTES = (0, 1, 2, 4, 8)
+_STEP_OF_BITS = [1] * 8 + [2] * 8 + [3] * 16 + [4] * 32
+_pack_tagged_integer = [Struct(form).pack for form in (">Bb", ">Bb", ">Bh", ">Bi", ">Bq")]
 
 
-def encode_key(value: Value | UnsetType) -> bytes:
+def encode_key(value: Any) -> bytes:
     """The key of one value. Takes what `encode` takes, and UNSET.
 
     Raises:
         InvalidValueError: It is no value.
     """
     kind = type(value)
-    if kind is str:
+    if kind is str and "\0" not in value:
         try:
-            text: bytes = value.encode()  # type: ignore[union-attr]
+            return f"\x10{value}\0".encode()  # the tag and the end are ASCII
         except UnicodeEncodeError:
-            check_value(value)
-            raise
-        if b"\0" in text:
-            text = text.replace(b"\0", b"\0\xff")
-        return b"\x10%b\0" % text
-    if kind is float:
-        if value > 0.0:  # type: ignore[operator]
-            return _pack_float(_FLOAT, -value)  # type: ignore[operator]
-        return _float_key(value)  # type: ignore[arg-type]
+            check_value(value)  # raises, and says where
+    if kind is float and value > 0.0:
+        return _pack_tagged_float(_FLOAT_TAG, -value)  # that sets the sign bit, as it should be
+    if kind is Int64:
+        return _integer_key(value)
     return _other_key(value)
 
 
-def encode_keys(values: Iterable[Value | UnsetType]) -> bytes:
+def encode_keys(values: Iterable[Any]) -> bytes:
     """The key of a tuple."""
-    return b"".join(map(encode_key, values))
+    return b"".join([encode_key(value) for value in values])
 
 
 def after(prefix: bytes) -> bytes:
@@ -72,51 +70,41 @@ def _other_key(value: Any) -> bytes:
         return b"\x0e"
     if value is True:
         return b"\x0f"
-    if isinstance(value, Int64):
-        return _integer_key(value)
-    if isinstance(value, (int, float)):
-        return _float_key(_to_float(value))
-    if isinstance(value, str):
-        return encode_key(str.__str__(value))
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return b"\x11" + _escape(bytes(value))
+    if isinstance(value, float):
+        return _float_key(value)
     if isinstance(value, Encoded):
         return encode_key(decode_canonical(value.encoded))
-    check_value(value)  # the names and the depth of containers
+    check_value(value)  # its type, and all that makes a string, an int or a container no value
+    if isinstance(value, Int64):
+        return _integer_key(value)
+    if isinstance(value, int):
+        return _float_key(float(value))
+    if isinstance(value, str):
+        return b"\x10" + _escape(value.encode())
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return b"\x11" + _escape(bytes(value))
     return _container_key(value)
 
 
-def _to_float(number: float) -> float:
-    if isinstance(number, float):
-        return number
-    try:
-        return float_of(number)
-    except Refusal as refusal:
-        raise refusal.as_error() from None
-
-
 def _float_key(number: float) -> bytes:
+    """A double whose sign bit is set has all bits inverted, any other just the sign bit."""
     bits: int = _BITS.unpack(_FLOAT64.pack(number))[0]
-    return _pack_bits(_FLOAT, bits ^ _ALL_BITS if bits & _SIGN else bits | _SIGN)
+    return _pack_tagged_bits(_FLOAT_TAG, bits ^ _ALL_BITS if bits & _SIGN else bits | _SIGN)
 
 
 def _integer_key(number: int) -> bytes:
-    """The tag is 08 plus or minus the size class 1 to 4; zero is 08 alone."""
     if number == 0:
         return b"\x08"
-    for step, length in enumerate(_INTEGER_LENGTHS, 1):
-        bound = 1 << (8 * length - 1)
-        if -bound <= number < bound:
-            tag = _ZERO + step if number > 0 else _ZERO - step
-            return bytes([tag]) + number.to_bytes(length, "big", signed=True)
-    raise AssertionError("an Int64 has at most eight bytes")
+    if number > 0:
+        step = _STEP_OF_BITS[number.bit_length()]
+        return _pack_tagged_integer[step](_ZERO_TAG + step, number)
+    step = _STEP_OF_BITS[(~number).bit_length()]
+    return _pack_tagged_integer[step](_ZERO_TAG - step, number)
 
 
-def _container_key(value: Any) -> bytes:
+def _container_key(value: list[Any] | tuple[Any, ...] | dict[str, Any]) -> bytes:
     if isinstance(value, (list, tuple)):
         return b"\x12" + b"".join(map(encode_key, value)) + b"\0"
-    if not isinstance(value, dict):
-        raise refuse_type(value).as_error()
     parts = [b"\x15"]
     for name in sorted(value):
         if value[name] is UNSET:
@@ -176,7 +164,7 @@ class _KeyReader:
                 bits = bits ^ _SIGN if bits & _SIGN else bits ^ _ALL_BITS
                 return _FLOAT64.unpack(_BITS.pack(bits))[0]
             case 0x0E | 0x0F:
-                return tag == _TRUE
+                return tag == 0x0F
             case 0x10:
                 return self._escaped().decode()
             case 0x11:
@@ -186,7 +174,7 @@ class _KeyReader:
             case 0x15:
                 return self._fields()
             case _ if 0x04 <= tag <= 0x0C:
-                length = (0, *_INTEGER_LENGTHS)[abs(tag - _ZERO)]
+                length = _INTEGER_BYTES[abs(tag - _ZERO_TAG)]
                 return Int64(int.from_bytes(self._take(length), "big", signed=True))
         raise ValueError(tag)
 

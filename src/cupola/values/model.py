@@ -28,7 +28,7 @@ UNSET = msgspec.UNSET
 """JavaScript's `undefined`: the value of a field that is not there."""
 UnsetType: TypeAlias = msgspec.UnsetType
 
-Value: TypeAlias = "None | bool | float | Int64 | str | bytes | list[Value] | dict[str, Value]"
+Value: TypeAlias = "bool | float | Int64 | str | bytes | list[Value] | dict[str, Value] | None"
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -89,8 +89,8 @@ class Int64(int):
 class Encoded:
     """Something that holds its canonical encoded JSON already, such as a stored document.
 
-    `encode` splices the bytes as they are. They were made by `encode` from a value that is nested at
-    most as deep as a document.
+    `encode` splices the bytes as they are. They were made by `encode`, from a value that is nested
+    at most as deep as a document.
     """
 
     __slots__ = ()
@@ -98,6 +98,25 @@ class Encoded:
     @property
     def encoded(self) -> bytes:
         raise NotImplementedError
+
+
+def as_builtin(value: Any) -> Any:
+    """A subclass of a builtin as that builtin: an enum of strings, a defaultdict, a named tuple."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, Int64):
+        return Int64(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise refuse_type(value)
 
 
 # ------------------------------------------------------------------------------ refusing a value
@@ -113,17 +132,21 @@ class Refusal(Exception):
         self.steps: list[str | int] = []
 
     def as_error(self) -> InvalidValueError:
-        steps = [f"[{s}]" if isinstance(s, int) else f".{s}" for s in reversed(self.steps)]
-        where = f"At `{''.join(steps)}`: " if steps else ""
-        return InvalidValueError(f"{where}{self.reason}.", code=self.code)
+        path = "".join(
+            f"[{step}]" if isinstance(step, int) else f".{_shorten(step)}"
+            for step in reversed(self.steps)
+        )
+        if path:
+            return InvalidValueError(f"At `{path}`: {self.reason}.", code=self.code)
+        return InvalidValueError(f"{self.reason[0].upper()}{self.reason[1:]}.", code=self.code)
 
 
 def refuse_type(value: object) -> Refusal:
     if value is UNSET:
         return Refusal("UNSET may only be the value of a field")
     return Refusal(
-        f"{_shorten(repr(value))} of type `{type(value).__qualname__}` is not a Cupola value; use "
-        "None, bool, float, int, Int64, str, bytes, list or dict"
+        f"a `{type(value).__qualname__}` is not a Cupola value; use None, bool, float, int, Int64, "
+        "str, bytes, list or dict"
     )
 
 
@@ -139,7 +162,8 @@ def refuse_length(length: int) -> Refusal:
 
 def refuse_field_count(count: int) -> Refusal:
     most = DEFAULT_LIMITS.object_fields_max
-    return Refusal(f"an object of {count} fields is too large; at most {most}", "TooManyFieldsError")
+    reason = f"an object of {count} fields is too large; at most {most}"
+    return Refusal(reason, "TooManyFieldsError")
 
 
 def float_of(number: int) -> float:
@@ -147,8 +171,8 @@ def float_of(number: int) -> float:
     if -SAFE_INTEGER_MAX <= number <= SAFE_INTEGER_MAX:
         return float(number)
     raise Refusal(
-        f"the int {_shorten(_decimal(number))} is beyond 2**53, where float64 has no room for every "
-        "whole number; use cupola.Int64, or float(...) if precision does not matter"
+        f"the int {_decimal(number)} is beyond 2**53, where float64 has no room for every whole "
+        "number; use cupola.Int64, or float(...) if precision does not matter"
     )
 
 

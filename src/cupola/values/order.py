@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Any
 
 from cupola.values.encoding import decode_canonical
-from cupola.values.model import UNSET, Encoded, Int64, refuse_type
+from cupola.values.model import UNSET, Encoded, Int64, Refusal, as_builtin
 
 _FLOAT64 = Struct("<d")
 _BITS = Struct("<q")
@@ -59,7 +59,7 @@ def compare(left: Any, right: Any) -> int:
 
 
 def values_equal(left: Any, right: Any) -> bool:
-    """Neither sorts before the other: NaN equals itself, 0.0 and -0.0 differ, so do 1.0 and Int64(1)."""
+    """Neither sorts before the other: NaN equals itself; 0.0 and -0.0, 1.0 and Int64(1) differ."""
     kind = type(left)
     if kind is type(right) and (kind is str or kind is bool or kind is bytes):
         return bool(left == right)
@@ -94,7 +94,7 @@ def _total_order(number: float) -> int:
 def _as_ranked(value: Any) -> Any:
     if isinstance(value, Encoded):
         return decode_canonical(value.encoded)
-    for kind in (Int64, int, float, str, bytes, list, tuple, dict):
-        if isinstance(value, kind):
-            return str.__str__(value) if kind is str else kind(value)
-    raise refuse_type(value).as_error()
+    try:
+        return as_builtin(value)
+    except Refusal as refusal:
+        raise refusal.as_error() from None

@@ -1,7 +1,7 @@
-"""Paths to functions, and the identifiers they and the schema are made of (spec: values, section 3).
+"""Paths to functions, and the identifiers in them and in schemas (spec: values, section 3).
 
-Clients write the same function as `messages:list` or `messages.js:list`, and a default export as `crons`
-or `crons:default`. Parse before any look-up, cache key or log line.
+Clients write the same function as `messages:list` or `messages.js:list`, and a default export as
+`crons` or `crons:default`. Parse before any look-up, cache key or log line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FunctionPath:
 
 @lru_cache(maxsize=4096)
 def parse_function_path(text: str) -> FunctionPath:
-    """`folder/module:function`, `folder/module.js:function` or `folder/module` (its default export).
+    """`folder/module:function`, `folder/module.js:function`, or `folder/module` for its default.
 
     Raises:
         InvalidPathError: The text is no path, whether or not there is such a function.
@@ -57,11 +57,11 @@ def is_identifier(name: str) -> bool:
 
 
 def check_identifier(name: str, what: str) -> None:
-    """Raise SchemaError unless `name` is an identifier; `what` it names: "table", "index", "field"."""
+    """Raise SchemaError unless `name` is an identifier; `what` it names: a "table", a "field"."""
     if not is_identifier(name):
         raise SchemaError(
-            f"`{name[:80]}` cannot be the name of a {what}: use 1 to {_LENGTH_MAX} letters, digits and "
-            "underscores, not starting with a digit and not only underscores.",
+            f"`{name[:80]}` cannot be the name of a {what}: use 1 to {_LENGTH_MAX} letters, digits "
+            "and underscores, not starting with a digit and not only underscores.",
             code="InvalidIdentifier",
         )
 

@@ -1,7 +1,7 @@
 """How large a value is (spec: values, section 3.1): the measure that all limits are given in.
 
-It depends on the value alone. Compared with the canonical encoded JSON, a value's size is at most three
-times as large (nine bytes for `1.0`), which spares most callers the computation.
+It depends on the value alone. Compared with the canonical encoded JSON, a value's size is at most
+three times as large (nine bytes for `1.0`), which spares most callers the computation.
 """
 
 from __future__ import annotations
