@@ -11,10 +11,7 @@ from cupola.schema.hints import codec_of, field_codec_of
 from cupola.schema.ids import Id
 from cupola.schema.mismatch import ValidationError, display
 from cupola.schema.parameters import ParameterCodec, return_codec_of
-from cupola.schema.subset import is_subset
-from cupola.schema.table import Table, TableInfo, schema_of
-from cupola.schema.validator_json import validator_from_json
-from cupola.schema.validators import (
+from cupola.schema.scalars import (
     ANY,
     BIGINT,
     BOOLEAN,
@@ -23,19 +20,24 @@ from cupola.schema.validators import (
     NUMBER,
     STRING,
     AnyValidator,
-    ArrayValidator,
     BigIntValidator,
     BooleanValidator,
     BytesValidator,
     CommitTimestampValidator,
-    Field,
     IdValidator,
     LiteralValidator,
     NullValidator,
     NumberValidator,
+    StringValidator,
+)
+from cupola.schema.subset import is_subset
+from cupola.schema.table import Table, TableInfo, schema_of
+from cupola.schema.validator_json import validator_from_json
+from cupola.schema.validators import (
+    ArrayValidator,
+    Field,
     ObjectValidator,
     RecordValidator,
-    StringValidator,
     UnionValidator,
     Validator,
     union_of,

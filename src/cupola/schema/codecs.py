@@ -7,21 +7,22 @@ Codecs raise only for what no validator can say: that a number is whole, or that
 """
 
 import datetime
-import enum
 import pathlib
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from cupola.schema.mismatch import ValidationError, display, path_of_field
-from cupola.schema.validators import (
+from cupola.schema.scalars import (
     BIGINT,
     NULL,
     NUMBER,
     STRING,
     WHOLE_NUMBER_MAX,
-    ArrayValidator,
     Predicate,
+)
+from cupola.schema.validators import (
+    ArrayValidator,
     RecordValidator,
     Validator,
     union_of,
@@ -160,13 +161,19 @@ def _datetime_to_value(moment: datetime.datetime) -> float:
     return (moment - _EPOCH) / _MILLISECOND
 
 
+def _date_to_value(day: datetime.date) -> str:
+    if isinstance(day, datetime.datetime):
+        raise ValueError("it has a time of day; use its date()")
+    return day.isoformat()
+
+
 CONVERTED: Mapping[type, ConvertedCodec] = {
     # Milliseconds since the epoch, UTC, as JavaScript's Date counts: sorts by time, exact to 1 µs.
     datetime.datetime: ConvertedCodec(
         NUMBER, datetime.datetime, _datetime_from_value, _datetime_to_value
     ),
     datetime.date: ConvertedCodec(
-        STRING, datetime.date, datetime.date.fromisoformat, datetime.date.isoformat
+        STRING, datetime.date, datetime.date.fromisoformat, _date_to_value
     ),
     uuid.UUID: ConvertedCodec(STRING, uuid.UUID, uuid.UUID, str),
     pathlib.Path: ConvertedCodec(STRING, pathlib.PurePath, pathlib.Path, pathlib.PurePath.as_posix),
@@ -253,7 +260,7 @@ class UnionCodec:
         self.validator = union_of([member.validator for member in members])
         self.identity = all(member.identity for member in members)
         self._members: list[tuple[Codec, Predicate]] = [
-            (member, member.validator.accepts) for member in members
+            (member, _acceptor(member.validator)) for member in members
         ]
 
     def to_python(self, value: Any) -> Any:
@@ -287,6 +294,11 @@ class UnionCodec:
         return source
 
 
+def _acceptor(validator: Validator) -> Predicate:
+    quick, exact = validator.predicate(None), validator.accepts
+    return lambda value: quick(value) or exact(value)
+
+
 class LiteralCodec:
     """`Literal[...]` and enums: a fixed set of scalars, each with its Python object."""
 
@@ -299,18 +311,13 @@ class LiteralCodec:
 
     def to_python(self, value: Any) -> Any:
         kind = float if type(value) is int else type(value)
-        return self._objects[kind, value]
+        return self._objects.get((kind, value), value)
 
     def to_value(self, obj: Any) -> Any:
         try:
             return self._values.get((type(obj), obj), obj)
         except TypeError:  # it cannot be hashed, so it is none of them
             return obj
-
-
-def enum_values(kind: type[enum.Enum]) -> list[tuple[Any, Any]]:
-    """Pairs of raw value and member."""
-    return [(member.value, member) for member in kind]
 
 
 class ConstrainedCodec:

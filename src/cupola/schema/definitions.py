@@ -12,16 +12,18 @@ from msgspec import Struct, field
 from cupola.errors import CupolaError, SchemaError
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.schema.mismatch import ValidationError
-from cupola.schema.validator_json import validator_from_json
-from cupola.schema.validators import (
+from cupola.schema.scalars import (
     ANY,
     NUMBER,
     AnyValidator,
-    Field,
     IdValidator,
     Json,
-    ObjectValidator,
     TableNumbers,
+)
+from cupola.schema.validator_json import validator_from_json
+from cupola.schema.validators import (
+    Field,
+    ObjectValidator,
     UnionValidator,
     Validator,
 )

@@ -28,7 +28,8 @@ import decimal
 import enum
 import types
 import typing
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 
@@ -48,20 +49,19 @@ from cupola.schema.codecs import (
     WholeNumberCodec,
 )
 from cupola.schema.ids import Id
-from cupola.schema.shapes import CodedField, ShapeCodec, shape_of
-from cupola.schema.subset import is_subset
-from cupola.schema.validator_json import literal
-from cupola.schema.validators import (
+from cupola.schema.scalars import (
     ANY,
     BOOLEAN,
     BYTES,
     NULL,
     STRING,
     IdValidator,
-    Validator,
-    union_of,
 )
-from cupola.values import Int64, UnsetType, check_identifier
+from cupola.schema.shapes import CodedField, ShapeCodec, shape_of
+from cupola.schema.subset import is_subset
+from cupola.schema.validator_json import literal
+from cupola.schema.validators import Validator, union_of
+from cupola.values import Int64, UnsetType, is_identifier
 
 _SCALARS: dict[Any, Codec] = {
     None: PlainCodec(NULL),
@@ -86,6 +86,7 @@ _LISTS = (
 )
 _RECORDS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _MARKERS = (typing.Required, typing.NotRequired, typing.Final, typing.ClassVar)
+_UNSET_ADVICE = "X | UnsetType, for a field or parameter that may be absent"
 _INSTEAD: dict[Any, str] = {
     set: "list[X]; the protocol has no sets",
     frozenset: "list[X]; the protocol has no sets",
@@ -96,6 +97,7 @@ _INSTEAD: dict[Any, str] = {
     decimal.Decimal: "str, or Int64 for a count of the smallest unit",
     datetime.time: "str",
     datetime.timedelta: "float, for example of seconds",
+    UnsetType: _UNSET_ADVICE,
     collections.abc.Set: "list[X]; the protocol has no sets",
 }
 
@@ -129,7 +131,7 @@ class _Reader:
             return self.codec(hint), False
         rest = [member for member in members if member is not UnsetType]
         if not rest:
-            raise self._refuse(hint, "X | UnsetType, where X is what the field holds")
+            raise self._refuse(hint, _UNSET_ADVICE)
         return self._union(rest), True
 
     def codec(self, hint: Any) -> Codec:
@@ -173,7 +175,7 @@ class _Reader:
 
     def _union(self, members: list[Any]) -> Codec:
         if UnsetType in members:
-            raise self._refuse(UnsetType, "it only as `X | UnsetType` of a field or parameter")
+            raise self._refuse(UnsetType, _UNSET_ADVICE)
         codecs = [self.codec(each) for each in members if each is not types.NoneType]
         codec = codecs[0] if len(codecs) == 1 else UnionCodec(codecs)
         return OptionalCodec(codec) if types.NoneType in members else codec
@@ -218,8 +220,15 @@ class _Reader:
     def _annotated(self, hint: Any, metadata: tuple[Any, ...]) -> Codec:
         codec = self.codec(hint)
         for each in metadata:
-            if isinstance(each, msgspec.Meta):
-                codec = ConstrainedCodec(codec, _constraint(hint, each))
+            try:
+                check = _check_of(hint, each)
+            except (TypeError, ValueError, ImportError) as error:
+                raise SchemaError(
+                    f"{self._where}: {each!r} cannot be checked here: {error}",
+                    code="InvalidTypeHint",
+                ) from None
+            if check is not None:
+                codec = ConstrainedCodec(codec, check)
         return codec
 
     def _shape(self, hint: Any, kind: type, arguments: tuple[Any, ...]) -> Codec:
@@ -231,11 +240,11 @@ class _Reader:
         where, variables = self._where, self._variables
         self._open.append(kind)
         parameters = getattr(kind, "__parameters__", ())
-        self._variables = variables | dict(zip(parameters, arguments, strict=False))
+        self._variables = dict(zip(parameters, map(self._closed, arguments), strict=False))
         fields = []
         for each in shape.fields:
             self._where = f"{where}, field `{each.name}` of `{kind.__name__}`"
-            _check_field_name(each.wire, self._where)
+            check_field_name(each.wire, self._where)
             codec, absent = self.field(each.hint)
             fields.append(
                 CodedField(
@@ -245,6 +254,14 @@ class _Reader:
         self._open.pop()
         self._where, self._variables = where, variables
         return ShapeCodec(shape, fields)
+
+    def _closed(self, hint: Any) -> Any:
+        """`hint` with the type variables of the class that is being read filled in."""
+        if isinstance(hint, typing.TypeVar):
+            return self._variables.get(hint, Any)
+        if typing.get_origin(hint) and (parameters := getattr(hint, "__parameters__", ())):
+            return hint[tuple(self._variables.get(each, Any) for each in parameters)]
+        return hint
 
     def _refuse(self, hint: Any, instead: str | None) -> SchemaError:
         name = hint.__qualname__ if isinstance(hint, type) else str(hint).replace("typing.", "")
@@ -269,14 +286,38 @@ def _is_hashable(hint: Any) -> bool:
     return True
 
 
-def _constraint(hint: Any, meta: msgspec.Meta) -> Any:
+def _check_of(hint: Any, rule: Any) -> Callable[[Any], object] | None:
+    """What checks an object against `rule`, a piece of the metadata of Annotated; None: no rule.
+
+    Understood are msgspec.Meta and whatever pydantic understands, by the library that made them.
+    """
+    library = type(rule).__module__.partition(".")[0]
+    if library not in ("msgspec", "pydantic", "pydantic_core", "annotated_types"):
+        return None
+    annotated = cast(Any, typing.Annotated)[_without_our_types(hint), rule]
+    if library == "msgspec":
+        msgspec.json.schema(annotated)  # raises TypeError if the rule does not apply
+        return lambda obj: msgspec.convert(obj, annotated)
+    import pydantic
+
+    return pydantic.TypeAdapter(annotated).validate_python
+
+
+def _without_our_types(hint: Any) -> Any:
+    """The type of the object itself, in words that every library knows."""
     kind = typing.get_origin(hint) or hint
-    annotated = typing.cast(Any, typing.Annotated)[kind, meta]
-    return lambda obj: msgspec.convert(obj, annotated)
+    if kind in _LISTS or kind in _RECORDS:
+        return list if kind in _LISTS else dict
+    if isinstance(kind, type) and issubclass(kind, Id | Int64):
+        return str if issubclass(kind, Id) else int
+    return hint
 
 
-def _check_field_name(name: str, where: str) -> None:
-    try:
-        check_identifier(name, "field")
-    except Exception as error:
-        raise SchemaError(f"{where}: {error}", code="InvalidTypeHint") from None
+def check_field_name(name: str, where: str) -> None:
+    """Refuse what validators cannot name. Raises SchemaError."""
+    if not is_identifier(name):
+        raise SchemaError(
+            f"{where}: `{name}` cannot be the name of a field; use up to 64 letters A to Z, digits "
+            "and underscores, or dict[str, X] for other names.",
+            code="InvalidFieldName",
+        )

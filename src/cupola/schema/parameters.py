@@ -7,9 +7,10 @@ from typing import Any
 
 from cupola.errors import SchemaError
 from cupola.schema.codecs import Codec, within
-from cupola.schema.hints import codec_of, field_codec_of
-from cupola.schema.shapes import resolved_hints
-from cupola.schema.validators import ANY, Field, ObjectValidator, Validator
+from cupola.schema.hints import check_field_name, codec_of, field_codec_of
+from cupola.schema.scalars import ANY
+from cupola.schema.shapes import own_annotations, resolved_hints
+from cupola.schema.validators import Field, ObjectValidator, Validator
 from cupola.values import UNSET
 
 
@@ -52,6 +53,7 @@ class ParameterCodec:
                     "or nothing but `**args: Any` for any arguments.",
                     code="InvalidFunctionSignature",
                 )
+            check_field_name(each.name, here)
             codec, absent = field_codec_of(hint, here)
             has_default = each.default is not each.empty
             fields[each.name] = Field(codec.validator, absent or has_default)
@@ -89,7 +91,7 @@ def return_codec_of(function: Callable[..., Any], where: str) -> Codec | None:
 
 def hints_of(function: Callable[..., Any], names: list[str], where: str) -> dict[str, Any]:
     """The resolved type hints of some parameters. Others, such as ctx, need not resolve."""
-    hints = {k: v for k, v in inspect.get_annotations(function).items() if k in names}
-    plain = inspect.unwrap(function)
-    holder = types.SimpleNamespace(__annotations__=hints, __globals__=plain.__globals__)
+    hints = {k: v for k, v in own_annotations(function).items() if k in names}
+    names_there = getattr(inspect.unwrap(function), "__globals__", {})
+    holder = types.SimpleNamespace(__annotations__=hints, __globals__=names_there)
     return resolved_hints(holder, f"`{where}`")

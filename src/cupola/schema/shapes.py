@@ -7,6 +7,7 @@ are known by the attributes they carry.
 
 import dataclasses
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -16,7 +17,8 @@ import msgspec
 from cupola.errors import SchemaError
 from cupola.schema.codecs import Codec, within
 from cupola.schema.mismatch import ValidationError, display
-from cupola.schema.validators import Field, LiteralValidator, ObjectValidator
+from cupola.schema.validator_json import literal
+from cupola.schema.validators import Field, ObjectValidator
 from cupola.values import UNSET
 
 
@@ -37,7 +39,7 @@ class Shape(NamedTuple):
     build: Callable[..., Any]
     """Called with the fields by keyword, or by `wire` name in one dict if `by_dict`."""
     by_dict: bool = False
-    tag: tuple[str, str] | None = None
+    tag: tuple[str, str | int] | None = None
 
 
 def shape_of(kind: type) -> Shape | None:
@@ -53,6 +55,15 @@ def shape_of(kind: type) -> Shape | None:
     if hasattr(kind, "__attrs_attrs__"):
         return _of_attrs_class(kind)
     return None
+
+
+def own_annotations(kind: Any) -> dict[str, Any]:
+    """The annotations of a class or function as they stand there, names not looked up."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(kind, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(kind)
 
 
 def resolved_hints(kind: Any, where: str) -> dict[str, Any]:
@@ -109,7 +120,7 @@ def _of_struct(kind: type[msgspec.Struct]) -> Shape:
     ]
     config = kind.__struct_config__
     tag = None if config.tag is None else (str(config.tag_field), config.tag)
-    return Shape(kind, fields, kind, tag=tag)  # type: ignore[arg-type]  # an int tag is a literal too
+    return Shape(kind, fields, kind, tag=tag)
 
 
 def _of_pydantic_model(kind: Any) -> Shape:
@@ -135,7 +146,7 @@ def _of_attrs_class(kind: Any) -> Shape:
         for each in kind.__attrs_attrs__
         if each.init
     ]
-    return Shape(kind, fields, kind)
+    return Shape(kind, fields, lambda found: kind(**found), by_dict=True)
 
 
 class CodedField(NamedTuple):
@@ -157,7 +168,7 @@ class ShapeCodec:
         if shape.tag is not None:
             name, tag = shape.tag
             self._tag = {name: tag}
-            described = {name: Field(LiteralValidator(tag)), **described}
+            described = {name: Field(literal(tag)), **described}
         self.validator = ObjectValidator(described)
         self._is_dict = shape.build is dict
         self.identity = self._is_dict and all(each.codec.identity for each in fields)

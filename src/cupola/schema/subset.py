@@ -4,18 +4,20 @@ So a schema change that only widens a table's type needs no look at its document
 be False although the relation holds; it is never True although it does not.
 """
 
-from cupola.schema.validators import (
+from cupola.schema.scalars import (
     AnyValidator,
-    ArrayValidator,
     BooleanValidator,
     IdValidator,
     LiteralValidator,
+    StringValidator,
+    kind_of_literal,
+)
+from cupola.schema.validators import (
+    ArrayValidator,
     ObjectValidator,
     RecordValidator,
-    StringValidator,
     UnionValidator,
     Validator,
-    kind_of_literal,
 )
 
 

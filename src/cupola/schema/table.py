@@ -17,30 +17,32 @@ and is then out of the way. A document that only passes through is never decoded
 """
 
 import copy
-import inspect
-import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
 
 from cupola.errors import SchemaError
 from cupola.limits import DEFAULT_LIMITS, Limits
-from cupola.schema.codecs import Codec, within
+from cupola.schema.codecs import Codec, PlainCodec, within
 from cupola.schema.definitions import (
+    SYSTEM_FIELDS,
     IndexDefinition,
     SchemaDefinition,
     TableDefinition,
     check_table,
 )
-from cupola.schema.hints import field_codec_of
+from cupola.schema.hints import check_field_name, field_codec_of
 from cupola.schema.ids import Id
-from cupola.schema.shapes import resolved_hints
-from cupola.schema.validators import (
-    Field,
+from cupola.schema.mismatch import ValidationError
+from cupola.schema.scalars import (
     IdValidator,
     LiteralValidator,
-    ObjectValidator,
     ScalarValidator,
+)
+from cupola.schema.shapes import own_annotations, resolved_hints
+from cupola.schema.validators import (
+    Field,
+    ObjectValidator,
     UnionValidator,
     Validator,
 )
@@ -65,6 +67,8 @@ class TableInfo:
             described[name] = Field(codec.validator, optional)
             if optional:
                 self.defaults[name] = kind.__field_defaults__.get(name, UNSET)
+            if name in kind.__field_defaults__:
+                _check_default(kind, name, codec)
         self.document = ObjectValidator(described)
         self.indexes: tuple[IndexDefinition, ...] = kind.__index_definitions__
         self.definition = TableDefinition(self.name, self.document, self.indexes)
@@ -73,10 +77,9 @@ class TableInfo:
         self.codec = TableCodec(kind, self.stored)
         self.names = frozenset(self.fields)
         self.has_containers = not all(map(_is_scalar, (f.validator for f in described.values())))
-        self.readers = [
-            (name, None if codec.identity else codec.to_python)
-            for name, codec in self.fields.items()
-        ]
+        self.stored_names = self.names | set(SYSTEM_FIELDS)
+        self.readers = [(k, c.to_python) for k, c in self.fields.items() if not c.identity]
+        self.writers = [(k, c.to_value) for k, c in self.fields.items() if not _is_plain(c)]
 
     def completed(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of a new document, with those that may be left out. Raises TypeError."""
@@ -87,8 +90,28 @@ class TableInfo:
             )
         if missing := self.names - fields.keys() - self.defaults.keys():
             raise TypeError(f"A document of `{self.name}` needs {_quoted(missing)}.")
+        return {**fields, **self._absent(fields)}
+
+    def completed_stored(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The declared and system fields of a stored document; absent ones as they read."""
+        known = {k: value[k] for k in (*SYSTEM_FIELDS, *self.fields) if k in value}
+        return {**dict.fromkeys(self.fields, UNSET), **known, **self._absent(value)}
+
+    def _absent(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         absent = {k: v for k, v in self.defaults.items() if k not in fields}
-        return {**fields, **copy.deepcopy(absent)}
+        return copy.deepcopy(absent)
+
+
+def _is_plain(codec: Codec) -> bool:
+    return type(codec) is PlainCodec
+
+
+def _check_default(kind: "type[Table]", name: str, codec: Codec) -> None:
+    where = f"Table `{kind.__name__}`, field `{name}`"
+    try:
+        codec.validator.check(codec.to_value(kind.__field_defaults__[name]))
+    except ValidationError as error:
+        raise SchemaError(f"{where}: the default does not fit. {error}") from None
 
 
 def _quoted(names: Iterable[str]) -> str:
@@ -240,16 +263,13 @@ class Table(Encoded):
                 name=name,
                 obj=self,
             )
-        value: Any = decode_canonical(self._body)
+        attributes: Any = decode_canonical(self._body)
         info = self.__cupola_table__
-        attributes = {"_id": value["_id"], "_creationTime": value["_creationTime"]}
         for field, to_python in info.readers:
-            item = value.get(field, UNSET)
-            if item is UNSET:
-                item = copy.deepcopy(info.defaults.get(field, UNSET))
-            elif to_python is not None:
-                item = within(field, to_python, item)
-            attributes[field] = item
+            if field in attributes:
+                attributes[field] = within(field, to_python, attributes[field])
+        if attributes.keys() != info.stored_names:
+            attributes = info.completed_stored(attributes)
         self.__dict__.update(attributes)
         return attributes[name]
 
@@ -272,21 +292,23 @@ class Table(Encoded):
 
     def to_value(self) -> dict[str, Any]:
         """The document as an object of the protocol; a constructed one has no system fields."""
-        value: Any = {} if self._body is None else decode_canonical(self._body)
+        body = self._body
+        stored: Any = {} if body is None else decode_canonical(body)
         if self._is_pristine:
-            return typing.cast(dict[str, Any], value)
-        attributes = self.__dict__
-        for name, codec in self.__cupola_table__.fields.items():
-            item = attributes[name]
-            if item is not UNSET:
-                value[name] = within(name, codec.to_value, item)
-        return typing.cast(dict[str, Any], value)
+            return typing.cast(dict[str, Any], stored)
+        value = {**stored, **self.__dict__}
+        for name, convert in self.__cupola_table__.writers:
+            if (item := value[name]) is not UNSET:
+                value[name] = within(name, convert, item)
+        return {name: item for name, item in value.items() if item is not UNSET}
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as Python objects, system fields first, without those that are absent."""
         if self._body is not None and not self.__dict__:
             self._load("_id")
-        return {name: item for name, item in self.__dict__.items() if item is not UNSET}
+        names = (*SYSTEM_FIELDS, *self.__cupola_table__.fields)
+        found = {name: self.__dict__.get(name, UNSET) for name in names}
+        return {name: item for name, item in found.items() if item is not UNSET}
 
     def __eq__(self, other: object) -> bool:
         """Documents are equal if all their fields are, `_id` and `_creationTime` included."""
@@ -339,7 +361,7 @@ def _constructed(kind: type[Table], fields: dict[str, Any]) -> Table:
 def _own_fields(kind: type[Table]) -> list[str]:
     """The names that the class body annotates, without class variables."""
     fields = []
-    for name, hint in _annotations(kind).items():
+    for name, hint in own_annotations(kind).items():
         text = hint if isinstance(hint, str) else ""
         if typing.get_origin(hint) is ClassVar or hint is ClassVar or "ClassVar" in text:
             continue
@@ -355,16 +377,9 @@ def _own_fields(kind: type[Table]) -> list[str]:
                 "rename the field.",
                 code="FieldNameReserved",
             )
+        check_field_name(name, f"Table `{kind.__name__}`, field `{name}`")
         fields.append(name)
     return fields
-
-
-def _annotations(kind: type[Table]) -> dict[str, Any]:
-    if sys.version_info >= (3, 14):  # names that are defined later must not fail here
-        import annotationlib
-
-        return annotationlib.get_annotations(kind, format=annotationlib.Format.FORWARDREF)
-    return inspect.get_annotations(kind)
 
 
 def _index_definitions(

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cupola.errors import CupolaError, SchemaError
-from cupola.schema.subset import is_subset
-from cupola.schema.validators import (
+from cupola.schema.scalars import (
     ANY,
     BIGINT,
     BOOLEAN,
@@ -13,12 +12,15 @@ from cupola.schema.validators import (
     NULL,
     NUMBER,
     STRING,
-    ArrayValidator,
     CommitTimestampValidator,
-    Field,
     IdValidator,
     Json,
     LiteralValidator,
+)
+from cupola.schema.subset import is_subset
+from cupola.schema.validators import (
+    ArrayValidator,
+    Field,
     ObjectValidator,
     RecordValidator,
     UnionValidator,
