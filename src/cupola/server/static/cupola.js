@@ -252,13 +252,16 @@ export class Cupola {
    * Follow a paginated query (one that takes `paginationOpts`) page by page. `onPages` gets all loaded items
    * in order whenever any changes; pages stay adjacent as documents come and go, without gaps or repeats.
    *
-   * @param {string} path @param {Args} args without `paginationOpts` @param {{ pageSize?: number }} options
+   * @param {string} path @param {Args} args without `paginationOpts`
+   * @param {{ pageSize?: number } | undefined} options 20 items per page by default
    * @param {(items: any[], status: PageStatus) => void} onPages @param {(error: CupolaError) => void} [onError]
    * @returns {Pagination}
    */
-  paginate(path, args, { pageSize = 20 }, onPages, onError) {
+  paginate(path, args, { pageSize = 20 } = {}, onPages, onError) {
     onError ??= (error) => this.#console.error(`[cupola] ${path}: ${error.message}`);
-    return new Pages(this, path, args, pageSize, onPages, onError, () => this.#nextPaginationId++);
+    /** @type {typeof onPages} */
+    const guarded = (items, status) => this.#call(() => onPages(items, status));
+    return new Pages(this, path, args, pageSize, guarded, onError, () => this.#nextPaginationId++);
   }
 
   /** @returns {State} */
@@ -398,7 +401,7 @@ export class Cupola {
     for (const listener of this.#stateListeners) this.#call(listener, this.#state);
   }
 
-  /** Run a callback of the app: its exceptions are its own. @param {(argument: any) => void} callback @param {any} argument */
+  /** Run a callback of the app: its exceptions are its own. @param {(argument: any) => void} callback @param {any} [argument] */
   #call(callback, argument) {
     try {
       callback(argument);
