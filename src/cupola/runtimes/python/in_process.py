@@ -47,7 +47,11 @@ class InProcessRuntime:
 
     def _invoke(self, call: Call, code: Callable[[], Any]) -> Any:
         guarded = GuardedCall(
-            call.now_ns, call.seed, call.kind.value, self.environment, call.logs.add  # type: ignore[arg-type]
+            call.now_ns,
+            call.seed,
+            call.kind.value,
+            self.environment,
+            call.logs.add,  # type: ignore[arg-type]
         )
         budget = self.budget
         guard.enter(guarded)

@@ -1,0 +1,134 @@
+"""Actions: they may wait for the outside world, and reach the data through calls of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cupola.auth import Identity
+from cupola.backend.calls import CallRequest, CallResult
+from cupola.errors import ApplicationError, CupolaError, DeveloperError
+from cupola.functions.context import ActionCtx
+from cupola.functions.definitions import Function, Kind
+from cupola.functions.execution import (
+    Execution,
+    bind_arguments,
+    decode_result,
+    encode_arguments,
+    encode_result,
+)
+from cupola.functions.log_lines import LogBuffer
+from cupola.limits import Limits
+from cupola.values import Value, decode
+
+if TYPE_CHECKING:
+    from cupola.backend.backend import Backend
+
+ActionDone = Callable[[Execution], None]
+
+
+class ActionRuntime(Protocol):
+    """Who executes actions: this process, for tests, or action workers."""
+
+    def start(
+        self,
+        function: Function[Any, Any],
+        args: bytes,
+        identity: Identity,
+        request_id: str,
+        done: ActionDone,
+    ) -> None:
+        """Start an action; `done` is called on the loop's thread, exactly once."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class InlineActions:
+    """Actions as tasks of the current event loop: for tests and notebooks, where nobody else is waiting."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(
+        self,
+        function: Function[Any, Any],
+        args: bytes,
+        identity: Identity,
+        request_id: str,
+        done: ActionDone,
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(function, args, identity, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(
+        self, function: Function[Any, Any], args: bytes, identity: Identity, done: ActionDone
+    ) -> None:
+        logs = LogBuffer(self._backend.limits)
+        caller = _InlineCaller(self._backend, function, identity)
+        done(await run_action(function, args, caller, logs, self._backend.limits))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def run_action(
+    function: Function[Any, Any], args: bytes, caller: Any, logs: LogBuffer, limits: Limits
+) -> Execution:
+    """Run one action to its end, whatever that is."""
+    try:
+        kwargs = bind_arguments(function, args, limits)
+        async with asyncio.timeout(limits.action_time_s):
+            result = await function.handler(ActionCtx(caller), **kwargs)
+        return Execution(encode_result(function, result, limits), None, logs.lines)
+    except TimeoutError as error:
+        late = DeveloperError(
+            f"Function execution timed out (maximum duration: {limits.action_time_s:g}s).",
+            code="FunctionTimeout",
+        )
+        return Execution(None, late if error.args == () else error, logs.lines)
+    except Exception as error:  # whatever user code raises is its result, not our failure
+        return Execution(None, error, logs.lines)
+
+
+class _InlineCaller:
+    """How an action of this process calls functions."""
+
+    def __init__(self, backend: Backend, function: Function[Any, Any], identity: Identity) -> None:
+        self._backend = backend
+        self._function = function
+        self._identity = identity
+        self.identity_attributes: Mapping[str, Value] | None = identity.attributes
+
+    async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:
+        result = await self._backend.call(
+            CallRequest(kind.value, path, encode_arguments(args), self._identity, visibility="any")
+        )
+        return value_or_raise(result, self._backend.node.app.find(path))
+
+
+def value_or_raise(result: CallResult, function: Function[Any, Any]) -> Any:
+    """A nested call's result as the caller's Python sees it.
+
+    Raises: the error it failed with; an application error keeps its data.
+    """
+    if result.value is not None:
+        return decode_result(function, result.value)
+    raise error_of(result)
+
+
+def error_of(result: CallResult) -> CupolaError:
+    """A failed call as an exception."""
+    if result.error_data is not None:
+        return ApplicationError(decode(result.error_data))
+    if result.error is not None:
+        return result.error
+    return DeveloperError(result.error_message or "The function failed.", code="FunctionFailed")
+
+
+__all__ = ["ActionRuntime", "InlineActions", "error_of", "run_action", "value_or_raise"]

@@ -1,0 +1,532 @@
+"""A whole deployment as one object, without a network.
+
+The heart is `turn`, one turn of the event loop:
+
+    1. mutations: execute, validate, apply them to one open group, append it, publish it
+    2. a slice of a schema push, if one is under way
+    3. queries asked over HTTP, at the new head
+    4. live queries that the commits touched, and sessions that wait: one pass, bounded in time
+    5. ask for durability; deliver what is durable
+
+Nobody runs queries while a group is open, no statement stays open between turns, and whatever leaves goes through the
+outbox. `wake` asks whoever owns the loop for another turn: the server's event loop, or a test that turns by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from cupola.auth import ANONYMOUS, AdminKeys, Identity, authenticate
+from cupola.backend.actions import ActionRuntime, InlineActions
+from cupola.backend.calls import CallRequest, CallResult, Channel, Done
+from cupola.backend.metrics import NodeCollector
+from cupola.backend.mutations import MutationQueue, PendingMutation
+from cupola.backend.node import Node, State
+from cupola.backend.passes import Passes
+from cupola.backend.queries import QueryRunner, Snapshot, log_lines_json
+from cupola.backend.sessions import SessionHost
+from cupola.clock import Clock, SystemClock
+from cupola.database.committer import Committer
+from cupola.database.load import load_catalog
+from cupola.database.schema_push import SchemaPush
+from cupola.errors import CupolaError, OperatorError, OutOfRetentionError, OverloadedError
+from cupola.functions.app import App
+from cupola.functions.definitions import Kind
+from cupola.functions.execution import Execution
+from cupola.functions.failure import error_data, error_message
+from cupola.limits import DEFAULT_LIMITS, Limits
+from cupola.persistence import MemoryPersistence, Persistence
+from cupola.runtimes.python.in_process import CallTooLong, InProcessRuntime
+
+_LOG = logging.getLogger("cupola")
+_PING_SLICES = 5
+
+
+class Backend:
+    """One deployment: its data, its code, its sessions. Everything happens on one thread."""
+
+    def __init__(
+        self,
+        persistence: Persistence | None = None,
+        *,
+        clock: Clock | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        instance_name: str = "cupola",
+        instance_secret: bytes | None = None,
+        in_process_time_s: float | None = None,
+    ) -> None:
+        """`in_process_time_s`: how long a query or mutation may keep this thread; by default as `limits` says."""
+        self.clock: Clock = clock or SystemClock()
+        self.limits = limits
+        secret = instance_secret or self.clock.random_bytes(32)
+        self.admin_keys = AdminKeys(instance_name, secret, self.clock)
+        persistence = persistence or MemoryPersistence()
+        committer = Committer(persistence, load_catalog(persistence.reader), self.clock)
+        runtime = InProcessRuntime(self.clock, in_process_time_s or limits.in_process_time_s)
+        self.node = Node(persistence, committer, self.clock, limits, secret, runtime)
+        self.node.wake = self.wake
+        self._queries = QueryRunner(self.node)
+        self.mutations = MutationQueue(self.node)
+        self.passes = Passes(self.node, self._queries)
+        self.actions: ActionRuntime = InlineActions(self)
+        self.registry = CollectorRegistry()
+        self.registry.register(NodeCollector(self))
+        self.request_turn: Callable[[Callable[[], None]], None] | None = None
+        self.on_failure: Callable[[OperatorError], None] | None = None
+        self._turn_requested = False
+        self._asked: collections.deque[tuple[CallRequest, Done]] = collections.deque()
+        self._sessions: dict[int, SessionHost] = {}
+        self._session_number = 0
+        self._running_actions = 0
+        self._pushes: collections.deque[
+            tuple[Iterator[None], Callable[[BaseException | None], None]]
+        ]
+        self._pushes = collections.deque()
+        self._tick = 0
+        self._maintained_ns = 0
+
+    # ---------------------------------------------------------------- what it is
+
+    @property
+    def instance_name(self) -> str:
+        return self.admin_keys.instance_name
+
+    @property
+    def state(self) -> State:
+        return self.node.state
+
+    @property
+    def app(self) -> App:
+        return self.node.app
+
+    def newest_durable_ts(self) -> int:
+        """The newest commit that may be shown to anyone."""
+        return self.node.persistence.durable_ts
+
+    @property
+    def session_count(self) -> int:
+        return len(self._sessions)
+
+    def status(self) -> dict[str, Any]:
+        """The Global State Manager's view: what commits, and what waits."""
+        node = self.node
+        return {
+            "state": node.state,
+            "headTs": node.persistence.head_ts,
+            "durableTs": node.persistence.durable_ts,
+            "commits": node.committer.commits,
+            "conflicts": node.committer.conflicts,
+            "queuedMutations": len(self.mutations),
+            "queuedQueries": len(self._asked),
+            "staleQueries": len(self.passes),
+            "runningActions": self._running_actions,
+            "undelivered": len(node.outbox),
+            "sessions": len(self._sessions),
+            "liveAndCachedQueries": len(node.cache),
+            "codeVersion": node.app.version,
+        }
+
+    # ---------------------------------------------------------------- turning
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let an event loop do the turns, and start working in the background."""
+        self.request_turn = loop.call_soon
+        self.node.persistence.start(lambda: loop.call_soon_threadsafe(self.wake))
+        self.wake()
+
+    def wake(self) -> None:
+        """Something is to be done: ask for a turn, once."""
+        if self._turn_requested:
+            return
+        self._turn_requested = True
+        if self.request_turn is not None:
+            self.request_turn(self.turn)
+
+    @property
+    def needs_turn(self) -> bool:
+        return self._turn_requested
+
+    def turn(self) -> None:
+        """One turn; see the module's docstring."""
+        self._turn_requested = False
+        node = self.node
+        if self._stop_if_failed():
+            return
+        budget = node.runtime.budget
+        budget.start_turn()
+        try:
+            self.mutations.run_group()
+            self._push_slice()
+            self._answer_queries()
+            more = self.passes.run()
+        finally:
+            budget.end_turn()
+        persistence = node.persistence
+        if persistence.head_ts > persistence.durable_ts:
+            persistence.sync()
+        node.outbox.release(persistence.durable_ts)
+        if more or self._pushes or (len(self.mutations) and not persistence.holding_commits()):
+            self.wake()
+
+    def run_until_idle(self) -> None:
+        """Turn until nothing is left to do: for tests and scripts without an event loop."""
+        while self._turn_requested:
+            self.turn()
+
+    def tick(self) -> None:
+        """Once a second: pings for silent sessions, upkeep of the log."""
+        self._tick += 1
+        now_ns = self.clock.monotonic_ns()
+        silence_ns = int((self.limits.ping_interval_s - _PING_SLICES) * 1e9)
+        for number, host in list(self._sessions.items()):
+            if number % _PING_SLICES == self._tick % _PING_SLICES:
+                if now_ns - host.sent_at_ns >= silence_ns:
+                    host.ping()
+        if self.node.state == "ready" and not self.node.persistence.holding_commits():
+            try:
+                self.node.persistence.maintain()
+            except OperatorError as error:
+                _LOG.warning("Upkeep of the log failed and will be tried again: %s", error.message)
+            self.wake()
+
+    def _stop_if_failed(self) -> bool:
+        failure = self.node.persistence.failure
+        if failure is None:
+            return False
+        if self.node.state != "failed":
+            self.node.state = "failed"
+            self.node.outbox.stop()
+            _LOG.critical("The deployment stops: %s", failure.message)
+            if self.on_failure is not None:
+                self.on_failure(failure)
+        return True
+
+    # ---------------------------------------------------------------- calls
+
+    def submit(self, request: CallRequest, done: Done) -> None:
+        """Run a function. `done` is called once, on this thread, possibly before this returns, and never before
+        what it shows is durable."""
+        try:
+            kind = self._kind_of(request)
+            if kind is Kind.QUERY:
+                self._submit_query(request, done)
+            elif kind is Kind.MUTATION:
+                self._submit_mutation(request, done)
+            else:
+                self._submit_action(request, done)
+        except CupolaError as error:
+            self._deliver(self._failed(error, request), done)
+
+    async def call(self, request: CallRequest) -> CallResult:
+        """`submit` for those who can wait."""
+        future: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
+
+        def done(result: CallResult) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        self.submit(request, done)
+        return await future
+
+    def submit_batch(
+        self, requests: Sequence[CallRequest], done: Callable[[list[CallResult]], None]
+    ) -> None:
+        """Run several queries at one timestamp, in order."""
+        results: list[CallResult | None] = [None] * len(requests)
+        left = len(requests)
+        if not requests:
+            done([])
+
+        def receive(place: int, result: CallResult) -> None:
+            nonlocal left
+            results[place] = result
+            left -= 1
+            if left == 0:
+                done([r for r in results if r is not None])
+
+        for place, request in enumerate(requests):
+            # All are queued before any runs, and `_answer_queries` takes them in one turn, at one head.
+            self._asked.append((request, lambda result, place=place: receive(place, result)))  # type: ignore[misc]
+        self.wake()
+
+    def _kind_of(self, request: CallRequest) -> Kind:
+        if request.kind != "any":
+            return Kind(request.kind)
+        return self.node.find(
+            request.path, None, request.identity, request.visibility == "public"
+        ).kind
+
+    def _submit_query(self, request: CallRequest, done: Done) -> None:
+        if request.at_ts is not None:
+            self._require_head(request.at_ts)
+        key = self._queries.key_of(request.path, request.args, None, request.component_path)
+        entry = self.node.cache.find(key, request.identity.cache_key)
+        if entry is not None and not entry.stale and entry.outcome is not None and not self._pushes:
+            self.node.cache.hits += 1
+            self._deliver(self._query_result(entry.outcome, self.node.head_ts), done)
+            return
+        if len(self._asked) >= self.limits.queued_calls_max:
+            raise OverloadedError(
+                f"{len(self._asked)} queries are waiting already; try again later.",
+                code="TooManyConcurrentRequests",
+            )
+        self._asked.append((request, done))
+        self.wake()
+
+    def _require_head(self, ts: int) -> None:
+        """Reads at a timestamp: the present state stands for every moment since the newest commit."""
+        head = self.node.head_ts
+        if ts > head:
+            raise CupolaError(
+                f"The timestamp {ts} is newer than anything committed here ({head}).",
+                code="TimestampInFuture",
+            )
+
+    def _answer_queries(self) -> None:
+        """Queries asked over HTTP, at the head. Those of one batch are next to each other and share the turn."""
+        while self._asked:
+            request, done = self._asked.popleft()
+            try:
+                result = self._query_now(request, done)
+            except CupolaError as error:
+                result = self._failed(error, request)
+            if result is not None:
+                self._deliver(result, done)
+
+    def _query_now(self, request: CallRequest, done: Done) -> CallResult | None:
+        snapshot = self._queries.head()
+        if request.at_ts is not None and request.at_ts < snapshot.ts:
+            return self._query_at(request, request.at_ts, snapshot)
+        key = self._queries.key_of(request.path, request.args, None, request.component_path)
+        entry = self._queries.entry(key, request.identity)
+        if entry.stale or entry.outcome is None:
+            if (
+                entry.listeners
+            ):  # its sessions' pass runs it; one that spans turns stands at another time
+                run = self._queries.run(key, request.identity, snapshot)
+                return self._query_result(run.outcome, snapshot.ts, run.error)
+            try:
+                _, run = self._queries.run_entry(entry, snapshot)
+            except CallTooLong:
+                if self.mutations.offload is not None:
+                    self.mutations.offload.answer_query(request, done)
+                    return None
+                _, run = self._queries.record_timeout(entry, snapshot)
+            return self._query_result(run.outcome, snapshot.ts, run.error)
+        return self._query_result(entry.outcome, snapshot.ts)
+
+    def _query_at(self, request: CallRequest, ts: int, head: Snapshot) -> CallResult:
+        """A query at an earlier timestamp: served while nothing that it reads has been written since."""
+        key = self._queries.key_of(request.path, request.args, None, request.component_path)
+        entry = self.node.cache.find(key, request.identity.cache_key)
+        if entry is not None and not entry.stale and entry.outcome is not None and entry.ts <= ts:
+            return self._query_result(entry.outcome, ts)
+        transaction_error = OutOfRetentionError(
+            f"This deployment reads only its newest state; {ts} is older than {head.ts}. "
+            "Ask for the newest timestamp again and repeat the query.",
+        )
+        raise transaction_error
+
+    def _query_result(
+        self, outcome: Any, ts: int, error: BaseException | None = None
+    ) -> CallResult:
+        return CallResult(
+            outcome.ok,
+            outcome.value,
+            outcome.log_lines,
+            ts,
+            outcome.error_message,
+            outcome.error_data,
+            error if isinstance(error, CupolaError) else None,
+        )
+
+    def _submit_mutation(self, request: CallRequest, done: Done) -> None:
+        self.mutations.put(
+            PendingMutation(
+                path=request.path,
+                args=request.args,
+                identity=request.identity,
+                done=lambda result: self._deliver(result, done),
+                request_id=request.request_id or self.node.new_request_id(),
+                public_only=request.visibility == "public",
+            )
+        )
+
+    def _submit_action(self, request: CallRequest, done: Done) -> None:
+        node = self.node
+        public_only = request.visibility == "public"
+        function = node.find(request.path, Kind.ACTION, request.identity, public_only)
+        if self._running_actions >= self.limits.concurrent_actions_max:
+            raise OverloadedError(
+                f"{self._running_actions} actions are running already; try again later.",
+                code="TooManyConcurrentActions",
+            )
+        request_id = request.request_id or node.new_request_id()
+        started = node.clock.monotonic_ns()
+        self._running_actions += 1
+
+        def finished(execution: Execution) -> None:
+            self._running_actions -= 1
+            result = self._action_result(execution, request_id)
+            if node.watchers:
+                from cupola.backend.queries import report
+
+                report(
+                    node,
+                    "action",
+                    function.path,
+                    request_id,
+                    started,
+                    execution,
+                    result.error_message,
+                )
+            self._deliver(result, done)
+
+        node.counters["actions"] += 1
+        self.actions.start(function, request.args, request.identity, request_id, finished)
+
+    def _action_result(self, execution: Execution, request_id: str) -> CallResult:
+        lines = log_lines_json(execution.log_lines)
+        ts = self.newest_durable_ts()
+        if execution.value is not None:
+            return CallResult(True, execution.value, lines, ts)
+        error = execution.error
+        assert error is not None
+        message = error_message(error, request_id, self.node.app.folder)
+        typed = error if isinstance(error, CupolaError) else None
+        return CallResult(False, None, lines, ts, message, error_data(error), typed)
+
+    def _failed(self, error: CupolaError, request: CallRequest) -> CallResult:
+        request_id = request.request_id or self.node.new_request_id()
+        message = error_message(error, request_id, self.node.app.folder)
+        return CallResult(
+            False, None, b"[]", self.newest_durable_ts(), message, error_data(error), error
+        )
+
+    def _deliver(self, result: CallResult, done: Done) -> None:
+        self.node.outbox.put(result.ts, lambda: done(result))
+
+    # ---------------------------------------------------------------- sessions
+
+    def open_session(self, channel: Channel, *, chunked: bool = False) -> SessionHost:
+        """A client has connected; `chunked`: it understands TransitionChunk."""
+        if len(self._sessions) >= self.limits.sessions_max:
+            raise OverloadedError(
+                f"{len(self._sessions)} clients are connected already.",
+                code="TooManyConcurrentRequests",
+            )
+        self._session_number += 1
+        host = SessionHost(self, channel, self._session_number, chunked=chunked)
+        self._sessions[host.number] = host
+        return host
+
+    def forget_session(self, host: SessionHost) -> None:
+        self._sessions.pop(host.number, None)
+
+    def authenticate(self, token_type: str, value: str, impersonating: bytes | None) -> Identity:
+        """Who a client says it is.
+
+        Raises:
+            UnauthenticatedError: The token proves nothing here.
+        """
+        if token_type == "None":
+            return ANONYMOUS
+        return authenticate(token_type, value, impersonating, self.admin_keys)  # type: ignore[arg-type]
+
+    # ---------------------------------------------------------------- code
+
+    def deploy(self, app: App, done: Callable[[BaseException | None], None]) -> None:
+        """Make `app` the running code, once its schema is accepted; until then the old one serves.
+
+        `done(None)` when it is live, `done(error)` when the old code stays.
+        """
+        node = self.node
+        push = SchemaPush(app.schema, node.committer, node.persistence, self.clock, node.publish)
+
+        def finished(error: BaseException | None) -> None:
+            if error is None:
+                node.app = app
+                app.table_numbers.update(node.committer.catalog.numbers)
+                self.mutations_code_changed()
+                self.passes.everything_stale()
+                node.state = "ready" if node.state == "starting" else node.state
+            done(error)
+
+        self._pushes.append((push.steps(), finished))
+        self.wake()
+
+    def mutations_code_changed(self) -> None:
+        if self.mutations.offload is not None:
+            self.mutations.offload.code_changed()
+
+    def deploy_now(self, app: App) -> None:
+        """`deploy`, turning by hand until it is over.
+
+        Raises: what the push failed with.
+        """
+        outcome: list[BaseException | None] = []
+        self.deploy(app, outcome.append)
+        while not outcome:
+            self.turn()
+        if outcome[0] is not None:
+            raise outcome[0]
+
+    def _push_slice(self) -> None:
+        """Some milliseconds of a schema push. Steps commit groups of their own."""
+        if not self._pushes or self.node.persistence.holding_commits():
+            return
+        steps, finished = self._pushes[0]
+        deadline = self.clock.monotonic_ns() + int(self.limits.backfill_time_s * 1e9)
+        try:
+            while self.clock.monotonic_ns() < deadline or self.node.state == "starting":
+                next(steps)
+        except StopIteration:
+            self._pushes.popleft()
+            finished(None)
+        except CupolaError as error:
+            self._pushes.popleft()
+            finished(error)
+
+    def load(self, folder: Path | str) -> None:
+        """Import an app from its folder and make it the running code, now."""
+        from cupola.functions.app import load_app
+
+        self.deploy_now(load_app(folder))
+
+    # ---------------------------------------------------------------- the end
+
+    def drain(self) -> None:
+        """Stop taking part: readiness is false from now on; running calls go on."""
+        if self.node.state != "failed":
+            self.node.state = "draining"
+
+    @property
+    def is_idle(self) -> bool:
+        return (
+            not len(self.mutations)
+            and not self._asked
+            and self.passes.is_idle
+            and not self._running_actions
+            and not len(self.node.outbox)
+        )
+
+    def close_sessions(self) -> None:
+        """Tell every client to connect again elsewhere, or here in a moment."""
+        for host in list(self._sessions.values()):
+            host.close(1012, "InternalServerError")
+
+    async def close(self) -> None:
+        """End everything; what was acknowledged is on disk."""
+        self.drain()
+        self.passes.abandon()
+        await self.actions.close()
+        if self.mutations.offload is not None:
+            self.mutations.offload.close()
+        self.node.persistence.close()

@@ -1,0 +1,67 @@
+"""What `/metrics` shows: counters the engine keeps anyway, read when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from cupola.backend.backend import Backend
+
+
+class NodeCollector(Collector):
+    """Figures of one node, in Prometheus's terms. Names are documented in docs/reference/metrics.md."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # nothing to know in advance; `collect` needs a started backend
+
+    def collect(self) -> Iterable[Metric]:
+        node = self._backend.node
+        counts = node.counters
+        counters = {
+            "commits": (node.committer.commits, "Committed transactions"),
+            "conflicts": (
+                node.committer.conflicts,
+                "Transactions that lost a conflict and ran again",
+            ),
+            "mutations": (counts["mutations"], "Mutations answered"),
+            "mutations_repeated": (
+                counts["mutations_repeated"],
+                "Re-sent mutations answered from their record",
+            ),
+            "query_runs": (counts["query_runs"], "Executions of queries"),
+            "query_cache_hits": (node.cache.hits, "Queries answered without an execution"),
+            "query_cache_misses": (node.cache.misses, "Queries asked for the first time"),
+            "query_cache_evictions": (node.cache.evicted, "Results dropped for memory"),
+            "actions": (counts["actions"], "Actions started"),
+            "transitions": (counts["transitions"], "Transitions sent to clients"),
+            "bytes_sent": (counts["bytes_sent"], "Payload bytes sent over WebSockets"),
+            "passes_over_turns": (
+                counts["passes_over_turns"],
+                "Passes that did not end in one turn",
+            ),
+            "worker_calls": (counts["worker_calls"], "Calls that ran in a transaction worker"),
+            "worker_kills": (counts["worker_kills"], "Workers ended for passing a limit"),
+        }
+        for name, (value, text) in counters.items():
+            yield CounterMetricFamily(f"cupola_{name}", text, value=value)
+        gauges = {
+            "sessions": (self._backend.session_count, "Connected clients"),
+            "queued_mutations": (len(self._backend.mutations), "Mutations waiting for a turn"),
+            "stale_queries": (len(self._backend.passes), "Live queries waiting to run again"),
+            "undelivered": (len(node.outbox), "Messages waiting for durability"),
+            "cached_queries": (len(node.cache), "Query results known"),
+            "query_cache_bytes": (node.cache.bytes, "Memory of the query cache"),
+            "read_intervals": (node.cache.intervals, "Index intervals that live queries depend on"),
+            "ready": (float(node.state == "ready"), "1 while the deployment serves"),
+        }
+        for name, value in node.persistence.statistics().items():
+            gauges[f"log_{name}"] = (value, "Of the log of document versions")
+        for name, (gauge, text) in gauges.items():
+            yield GaugeMetricFamily(f"cupola_{name}", text, value=gauge)

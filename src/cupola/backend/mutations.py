@@ -1,0 +1,262 @@
+"""Mutations: executed one after the other on the head, committed in groups.
+
+A turn opens a group, runs mutations until one of the group's bounds is reached, and appends it. Each mutation reads what
+the ones before it wrote, so those that run here never conflict. Whatever fails while the group is applied or appended
+fails the whole group: it never happened, and each caller is told so.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+from cupola.auth import Identity
+from cupola.backend.calls import CallResult, Done
+from cupola.backend.node import Node, arguments_digest
+from cupola.backend.queries import log_lines_json, report
+from cupola.database.transaction import IdSource, Transaction
+from cupola.errors import CupolaError, OverloadedError, PersistenceError
+from cupola.functions.call import Call
+from cupola.functions.definitions import Function, Kind
+from cupola.functions.execution import Execution
+from cupola.functions.failure import error_data, error_message
+from cupola.persistence import CommitRecord
+from cupola.runtimes.python.in_process import CallTooLong
+
+
+@dataclasses.dataclass(slots=True)
+class PendingMutation:
+    """A mutation that waits for its turn. `session` and `request` make it take effect once."""
+
+    path: str
+    args: bytes
+    identity: Identity
+    done: Done
+    request_id: str
+    session: bytes | None = None
+    request: int | None = None
+    public_only: bool = True
+    conflicts: int = 0
+
+
+class MutationQueue:
+    """Mutations in the order in which they arrived."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._queue: collections.deque[PendingMutation] = collections.deque()
+        self.offload: Any = None  # backend.offload.Offload, where workers exist
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, mutation: PendingMutation) -> None:
+        """Queue a mutation.
+
+        Raises:
+            OverloadedError: The queue is full.
+        """
+        if len(self._queue) >= self._node.limits.queued_calls_max:
+            raise OverloadedError(
+                f"{len(self._queue)} mutations are waiting already; try again later.",
+                code="CommitterFullError",
+            )
+        self._queue.append(mutation)
+        self._node.wake()
+
+    def run_group(self) -> None:
+        """Execute and commit one group, if there is anything to execute and the log takes commits."""
+        node = self._node
+        if not self._queue or node.persistence.holding_commits():
+            return
+        group = _Group(node)
+        mutation: PendingMutation | None = None
+        try:
+            group.begin()
+            deadline = node.clock.monotonic_ns() + int(node.limits.group_time_s * 1e9)
+            while self._queue and not group.is_full:
+                mutation = self._queue.popleft()
+                if self.offload is None or not self.offload.takes(mutation):
+                    try:
+                        group.run(mutation)
+                    except CallTooLong:
+                        self._too_long(mutation, group)
+                mutation = None
+                if node.clock.monotonic_ns() >= deadline:
+                    break
+            group.append()
+        except PersistenceError as error:
+            unanswered = (
+                [mutation] if mutation is not None else [self._queue.popleft()] if not group else []
+            )
+            group.fail(error, unanswered)
+
+    def _too_long(self, mutation: PendingMutation, group: _Group) -> None:
+        if self.offload is not None:
+            self.offload.take(mutation)
+            return
+        group.refuse(mutation, time_limit_error(mutation.path, self._node.runtime.time_s))
+
+
+def time_limit_error(path: str, seconds: float) -> CupolaError:
+    """The documented error of a call that ran too long."""
+    return CupolaError(
+        f"Function execution timed out (maximum duration: {seconds:g}s). `{path}` took too long: "
+        "do less per call, or move the work to an action.",
+        code="FunctionTimeout",
+    )
+
+
+class _Group:
+    """One open group: what ran in it, and who waits for it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._results: list[tuple[PendingMutation, CallResult]] = []
+        self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        limits = self._node.limits
+        return len(self._results) >= limits.group_calls_max or self._bytes >= limits.group_bytes_max
+
+    def begin(self) -> None:
+        self._node.committer.begin_group()
+
+    def run(self, mutation: PendingMutation) -> None:
+        """Execute one mutation and apply it to the group.
+
+        Raises:
+            PersistenceError: The group is rolled back.
+            CallTooLong: The mutation kept the loop too long; nothing of it is in the group.
+        """
+        node = self._node
+        recorded = self._recorded(mutation)
+        if recorded is not None:
+            self._results.append((mutation, recorded))
+            return
+        started = node.clock.monotonic_ns()
+        try:
+            function = node.find(
+                mutation.path, Kind.MUTATION, mutation.identity, mutation.public_only
+            )
+        except CupolaError as error:
+            self.refuse(mutation, error)
+            return
+        transaction, execution = self._execute(mutation, function)
+        if execution.error is None:
+            result = self._apply(mutation, function, transaction, execution)
+        else:
+            result = self._failure(mutation, execution)
+        self._results.append((mutation, result))
+        if node.watchers:
+            report(
+                node,
+                "mutation",
+                function.path,
+                mutation.request_id,
+                started,
+                execution,
+                result.error_message,
+            )
+
+    def _recorded(self, mutation: PendingMutation) -> CallResult | None:
+        """The answer this request got when it committed, if it did."""
+        if mutation.session is None or mutation.request is None:
+            return None
+        node = self._node
+        found = node.persistence.reader.recorded_request(mutation.session, mutation.request)
+        if found is None:
+            return None
+        node.counters["mutations_repeated"] += 1
+        return CallResult(True, found.result, found.log_lines, found.ts)
+
+    def _execute(
+        self, mutation: PendingMutation, function: Function[Any, Any]
+    ) -> tuple[Transaction, Execution]:
+        node = self._node
+        now_ns = node.clock.now_ns()
+        seed = node.clock.random_bytes(16)
+        committer = node.committer
+        transaction = Transaction(
+            node.persistence.reader,
+            committer.group_catalog,
+            committer.group_ts,
+            ids=IdSource(seed, now_ns),
+            creation_time=committer.next_creation_time(),
+            limits=node.limits,
+        )
+        call = Call(
+            app=node.app,
+            path=function.path,
+            kind=Kind.MUTATION,
+            transaction=transaction,
+            identity=mutation.identity,
+            now_ns=now_ns,
+            seed=seed,
+            request_id=mutation.request_id,
+            limits=node.limits,
+            sealer=node.sealer,
+        )
+        return transaction, node.runtime.run(call, function, mutation.args)
+
+    def _apply(
+        self,
+        mutation: PendingMutation,
+        function: Function[Any, Any],
+        transaction: Transaction,
+        execution: Execution,
+    ) -> CallResult:
+        node = self._node
+        assert execution.value is not None
+        lines = log_lines_json(execution.log_lines)
+        writes = transaction.writes()
+        ts = node.committer.group_ts
+        if writes:
+            record = CommitRecord(
+                function=function.path,
+                session=mutation.session,
+                request=mutation.request,
+                result=execution.value,
+                log_lines=lines,
+                identity=mutation.identity.cache_key or None,
+                arguments=arguments_digest(mutation.args),
+            )
+            ts = node.committer.apply(writes, record, creation_time=transaction.creation_time)
+            self._bytes += transaction.usage.bytes_written
+        return CallResult(True, execution.value, lines, ts)
+
+    def _failure(self, mutation: PendingMutation, execution: Execution) -> CallResult:
+        error = execution.error
+        assert error is not None
+        return CallResult(
+            False,
+            None,
+            log_lines_json(execution.log_lines),
+            self._node.committer.group_ts,
+            error_message(error, mutation.request_id, self._node.app.folder),
+            error_data(error),
+            error if isinstance(error, CupolaError) else None,
+        )
+
+    def refuse(self, mutation: PendingMutation, error: CupolaError) -> None:
+        """Answer a mutation that did not run."""
+        self._results.append((mutation, self._failure(mutation, Execution(None, error, []))))
+
+    def append(self) -> None:
+        """Commit, publish, and hand the answers to the outbox."""
+        node = self._node
+        published = node.committer.append_group()
+        node.counters["mutations"] += len(self._results)
+        node.publish(published)
+        for mutation, result in self._results:
+            mutation.done(result)
+
+    def __bool__(self) -> bool:
+        return bool(self._results)
+
+    def fail(self, error: PersistenceError, unanswered: list[PendingMutation]) -> None:
+        """The group never happened: every caller of it gets the same error."""
+        for mutation in [*(m for m, _ in self._results), *unanswered]:
+            mutation.done(self._failure(mutation, Execution(None, error, [])))

@@ -1,0 +1,138 @@
+"""What the parts of one running deployment share."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from typing import Literal
+
+from cupola.auth import Identity
+from cupola.backend.outbox import Outbox
+from cupola.clock import Clock
+from cupola.database.committer import Committer, Published
+from cupola.database.cursors import CursorSealer
+from cupola.errors import CupolaError, FunctionNotFoundError, InvalidValueError
+from cupola.functions.app import App
+from cupola.functions.definitions import Function, Kind, Visibility
+from cupola.limits import Limits
+from cupola.persistence import Persistence
+from cupola.reactivity import QueryCache
+from cupola.runtimes.python.in_process import InProcessRuntime
+from cupola.values import decode, encode
+
+State = Literal["starting", "ready", "draining", "failed"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExecutionLog:
+    """One run of a function, for those who watch: `cupola dev`, log streams."""
+
+    kind: str
+    path: str
+    request_id: str
+    duration_s: float
+    log_lines: list[str]
+    error_message: str | None
+    cached: bool = False
+
+
+class Node:
+    """One process that serves one deployment: its parts, its state, and the counters of what it did."""
+
+    def __init__(
+        self,
+        persistence: Persistence,
+        committer: Committer,
+        clock: Clock,
+        limits: Limits,
+        secret: bytes,
+        runtime: InProcessRuntime,
+    ) -> None:
+        self.persistence = persistence
+        self.committer = committer
+        self.clock = clock
+        self.limits = limits
+        self.sealer = CursorSealer(secret)
+        self.runtime = runtime
+        self.cache = QueryCache(limits.query_cache_bytes_max)
+        self.outbox = Outbox(persistence.durable_ts)
+        self.app = App({}, {})
+        self.state: State = "starting"
+        self.wake: Callable[[], None] = lambda: None
+        self.followers: list[Callable[[list[Published]], None]] = []
+        self.watchers: list[Callable[[ExecutionLog], None]] = []
+        self.counters: collections.Counter[str] = collections.Counter()
+        self.arguments = CanonicalArguments()
+
+    @property
+    def head_ts(self) -> int:
+        return self.persistence.head_ts
+
+    def new_request_id(self) -> str:
+        return self.clock.random_bytes(8).hex()
+
+    def publish(self, published: list[Published]) -> None:
+        """Tell everyone who follows commits; called right after their group was appended."""
+        self.app.table_numbers.update(self.committer.catalog.numbers)
+        for follower in self.followers:
+            follower(published)
+
+    def find(self, path: str, kind: Kind | None, identity: Identity, public_only: bool) -> Function:  # type: ignore[type-arg]
+        """The function that a caller names.
+
+        Raises:
+            FunctionNotFoundError: It does not exist, or may not be seen by this caller.
+            CupolaError: It is of another kind.
+        """
+        try:
+            function = self.app.find(path)
+        except FunctionNotFoundError as error:
+            if public_only:
+                hint = error.message.partition(".")[2]
+                raise FunctionNotFoundError(
+                    f"Could not find public function for '{path}'.{hint}"
+                ) from None
+            raise
+        internal = function.visibility is Visibility.INTERNAL
+        if internal and public_only and not identity.may_call_internal:
+            raise FunctionNotFoundError(
+                f"Could not find public function for '{path}'. Did you forget to save or deploy it?"
+            )
+        if kind is not None and function.kind is not kind:
+            raise CupolaError(
+                f"Trying to execute {function.path} as {kind.value}, but it is defined as "
+                f"{function.kind.value}.",
+                code="FunctionPathWrongType",
+            )
+        return function
+
+
+class CanonicalArguments:
+    """Argument texts to their canonical form, remembered for the small ones that come again and again."""
+
+    _MEMORY_ENTRIES = 20_000
+    _TEXT_BYTES_MAX = 1024
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {b"{}": b"{}"}
+
+    def of(self, text: bytes) -> bytes:
+        """The canonical text; a text that is no value stays itself, since it fails the same way each time."""
+        known = self._known.get(text)
+        if known is not None:
+            return known
+        try:
+            canonical = encode(decode(text))
+        except InvalidValueError:
+            canonical = text
+        if len(text) <= self._TEXT_BYTES_MAX:
+            if len(self._known) >= self._MEMORY_ENTRIES:
+                self._known.clear()
+            self._known[text] = canonical
+        return canonical
+
+
+def arguments_digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()

@@ -1,0 +1,48 @@
+"""The durability gate: nothing leaves before the commit it shows is on disk.
+
+Answers, transitions, query results and nested calls of actions all pass here, each with the newest commit
+timestamp it shows. No other place reasons about durability.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+
+Delivery = Callable[[], None]
+
+
+class Outbox:
+    """Deliveries in order, each waiting for its timestamp to be durable.
+
+    Order is that of `put`; an item with an older timestamp behind one that waits, waits with it.
+    """
+
+    def __init__(self, durable_ts: int) -> None:
+        self._durable_ts = durable_ts
+        self._waiting: collections.deque[tuple[int, Delivery]] = collections.deque()
+        self.stopped = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, ts: int, delivery: Delivery) -> None:
+        """Deliver at once if possible, else when `ts` has become durable."""
+        if self.stopped:
+            return
+        if not self._waiting and ts <= self._durable_ts:
+            delivery()
+        else:
+            self._waiting.append((ts, delivery))
+
+    def release(self, durable_ts: int) -> None:
+        """Deliver everything up to `durable_ts`."""
+        self._durable_ts = durable_ts
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= durable_ts and not self.stopped:
+            waiting.popleft()[1]()
+
+    def stop(self) -> None:
+        """Durability is lost: deliver nothing any more, ever."""
+        self.stopped = True
+        self._waiting.clear()

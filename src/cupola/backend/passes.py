@@ -1,0 +1,321 @@
+"""Moving sessions forward: which queries run again, and when their clients hear of it.
+
+A **pass** takes every stale live query and every session that waits for a Transition to one timestamp T. It begins at the
+head; if it cannot end within the turn's budget it keeps a snapshot of T and goes on in slices over later turns, while
+commits go on. Whatever they touch belongs to the next pass. So a herd is bounded, each session moves to one timestamp,
+and none starves, however busy the writers: a session is at most two passes behind.
+
+Sessions whose transport is full take no part: nothing is computed for them until they drain, and then one
+Transition takes them to the newest timestamp.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cupola.backend.node import Node
+from cupola.backend.queries import QueryRunner, Snapshot
+from cupola.backend.sessions import SessionHost
+from cupola.database.committer import Published
+from cupola.persistence import Snapshot as PinnedReader
+from cupola.reactivity import CacheEntry
+from cupola.runtimes.python.in_process import CallTooLong
+from cupola.sync.outcome import QueryOutcome
+from cupola.sync.session import AddedQuery
+
+
+class Passes:
+    """The sessions and queries that wait, and the pass that is under way."""
+
+    def __init__(self, node: Node, runner: QueryRunner) -> None:
+        self._node = node
+        self._runner = runner
+        self._stale: dict[CacheEntry, None] = {}
+        self._waiting: dict[SessionHost, None] = {}
+        self._pass: _Pass | None = None
+        self.offload: Any = None  # backend.offload.Offload, where workers exist
+        node.followers.append(self.follow)
+
+    @property
+    def is_idle(self) -> bool:
+        return self._pass is None and not self._stale and not self._waiting
+
+    def __len__(self) -> int:
+        return len(self._stale) + (len(self._pass.entries) if self._pass is not None else 0)
+
+    def follow(self, published: Sequence[Published]) -> None:
+        """Commits happened: note which live queries they touched."""
+        touch = self._node.cache.touch
+        for commit in published:
+            for entry in touch(commit.written):
+                self._stale[entry] = None
+
+    def everything_stale(self) -> None:
+        """The code has changed."""
+        for entry in self._node.cache.everything_stale():
+            self._stale[entry] = None
+        self._node.wake()
+
+    def mark_stale(self, entry: CacheEntry) -> None:
+        self._stale[entry] = None
+
+    def schedule(self, host: SessionHost, *, first: bool = False) -> None:
+        """A session waits for a Transition; `first`: before others, since its own mutation is done."""
+        if first and host not in self._waiting:
+            self._waiting = {host: None, **self._waiting}
+        else:
+            self._waiting[host] = None
+        self._node.wake()
+
+    def catch_up(self, host: SessionHost) -> None:
+        """A session's transport has drained."""
+        for entry in host.queries.values():
+            if entry.stale:
+                self._stale[entry] = None
+        self.schedule(host)
+
+    def run(self) -> bool:
+        """Work for one turn's budget. Returns whether more is left to do."""
+        if self._pass is None:
+            if not self._stale and not self._waiting:
+                return False
+            self._pass = self._begin()
+        deadline = self._node.clock.monotonic_ns() + int(self._node.limits.rerun_time_s * 1e9)
+        if self._pass.work(deadline):
+            self._pass.end()
+            self._pass = None
+        else:
+            self._pass.keep_snapshot()
+            self._node.counters["passes_over_turns"] += 1
+        return self._pass is not None or bool(self._stale) or bool(self._waiting)
+
+    def abandon(self) -> None:
+        if self._pass is not None:
+            self._pass.end()
+            self._pass = None
+
+    def _begin(self) -> _Pass:
+        stale, self._stale = self._stale, {}
+        waiting, self._waiting = self._waiting, {}
+        return _Pass(self._node, self._runner, self, stale, waiting)
+
+
+class _Pass:
+    """One pass: everything in it ends up at `snapshot.ts`."""
+
+    def __init__(
+        self,
+        node: Node,
+        runner: QueryRunner,
+        passes: Passes,
+        stale: Iterable[CacheEntry],
+        waiting: Iterable[SessionHost],
+    ) -> None:
+        self._node = node
+        self._runner = runner
+        self._passes = passes
+        self.snapshot: Snapshot = runner.head()
+        self._pinned: PinnedReader | None = None
+        self.entries: collections.deque[CacheEntry] = collections.deque()
+        self._queued: set[CacheEntry] = set()
+        self._awaits: dict[SessionHost, set[CacheEntry]] = {}
+        self._ready: collections.deque[SessionHost] = collections.deque()
+        for host in waiting:
+            self._admit(host)
+        for entry in stale:
+            if entry.stale and entry.listeners:
+                self._enqueue(entry)
+        for host, entries in self._awaits.items():
+            if not entries:
+                self._ready.append(host)
+
+    # ---------------------------------------------------------------- who takes part
+
+    def _admit(self, host: SessionHost) -> None:
+        """Begin a session's update: subscribe what it added, forget what it removed."""
+        if not host.is_open or host in self._awaits:
+            return
+        if not host.is_writable:
+            return
+        awaits = self._awaits[host] = set()
+        update = host.session.begin_update() if host.session.update_due else None
+        if update is not None:
+            for query_id in update.removed:
+                self._unsubscribe(host, query_id)
+            if update.identity_changed:
+                self._change_identity(host)
+            for added in update.added:
+                self._subscribe(host, added)
+        for entry in host.queries.values():
+            if entry.stale:
+                awaits.add(entry)
+                self._enqueue(entry)
+
+    def _enqueue(self, entry: CacheEntry) -> None:
+        """Run this entry in this pass, for all its listeners that can hear of it."""
+        if entry in self._queued:
+            return
+        taking_part = False
+        for host, _ in entry.listeners:
+            awaits = self._awaits.get(host)
+            if awaits is None:
+                if not host.is_writable or not host.is_open:
+                    continue
+                self._admit(host)
+                awaits = self._awaits[host]
+            awaits.add(entry)
+            taking_part = True
+        if taking_part and entry not in self._queued:
+            self._queued.add(entry)
+            self.entries.append(entry)
+
+    def _subscribe(self, host: SessionHost, added: AddedQuery) -> None:
+        self._unsubscribe(host, added.query_id)
+        key = self._runner.key_of(added.path, added.args, added.journal, added.component_path)
+        self._listen(host, added.query_id, self._runner.entry(key, host.identity))
+        host.changed[added.query_id] = None
+
+    def _listen(self, host: SessionHost, query_id: int, entry: CacheEntry) -> None:
+        host.queries[query_id] = entry
+        self._node.cache.listen(entry, (host, query_id))
+        if entry.outcome is None:
+            entry.stale = True  # its bytes were dropped for memory
+
+    def _unsubscribe(self, host: SessionHost, query_id: int) -> None:
+        entry = host.queries.pop(query_id, None)
+        host.changed.pop(query_id, None)
+        if entry is not None:
+            self._node.cache.unlisten(entry, (host, query_id))
+
+    def _change_identity(self, host: SessionHost) -> None:
+        for query_id, entry in list(host.queries.items()):
+            self._node.cache.unlisten(entry, (host, query_id))
+            self._listen(host, query_id, self._runner.entry(entry.key, host.identity))
+            host.changed[query_id] = None
+
+    # ---------------------------------------------------------------- running
+
+    def work(self, deadline_ns: int) -> bool:
+        """Run queries until the deadline; complete sessions as they become ready. Returns whether all is done."""
+        monotonic_ns = self._node.clock.monotonic_ns
+        while True:
+            while self._ready:
+                self._complete(self._ready.popleft())
+            if not self.entries:
+                return True
+            if monotonic_ns() >= deadline_ns:
+                return False
+            self._run(self.entries.popleft())
+
+    def _run(self, entry: CacheEntry) -> None:
+        if not entry.listeners:
+            return
+        offload = self._passes.offload
+        if offload is not None and offload.takes_query(entry):
+            self._leave_out(entry)
+            return
+        before = entry.identity_observed
+        try:
+            changed, run = self._runner.run_entry(entry, self.snapshot)
+        except CallTooLong:
+            if offload is not None:
+                offload.take_query(entry)
+                self._leave_out(entry)
+                return
+            changed, run = self._runner.record_timeout(entry, self.snapshot)
+        if run.identity_observed and not before:
+            self._split_by_identity(entry)
+        if entry.stale:  # a commit touched it after this pass's snapshot
+            self._passes.mark_stale(entry)
+        for host, query_id in entry.listeners:
+            if changed:
+                host.changed[query_id] = None
+            awaits = self._awaits.get(host)
+            if awaits is not None and entry in awaits:
+                awaits.discard(entry)
+                if not awaits:
+                    self._ready.append(host)
+
+    def _leave_out(self, entry: CacheEntry) -> None:
+        """A worker runs this query: sessions that show it move in a later pass, when its result is here."""
+        for host, _ in entry.listeners:
+            self._awaits.pop(host, None)
+
+    def _split_by_identity(self, entry: CacheEntry) -> None:
+        """The query has now looked at its caller: listeners of another identity need an entry of their own."""
+        for host, query_id in list(entry.listeners):
+            if host.identity.cache_key != entry.identity.cache_key:
+                self._node.cache.unlisten(entry, (host, query_id))
+                own = self._runner.entry(entry.key, host.identity)
+                if own is entry:
+                    own = CacheEntry(entry.key, host.identity)
+                self._listen(host, query_id, own)
+                host.changed[query_id] = None
+                awaits = self._awaits.get(host)
+                if awaits is not None:
+                    awaits.discard(entry)
+                    if own.stale:
+                        awaits.add(own)
+                        self._enqueue(own)
+                    elif not awaits:
+                        self._ready.append(host)
+
+    def _complete(self, host: SessionHost) -> None:
+        """Send one session its Transition to this pass's timestamp."""
+        session = host.session
+        self._awaits.pop(host, None)
+        if not host.is_open or session.closed:
+            return
+        ts = self.snapshot.ts
+        if ts < session.version.ts:  # a worker's result has moved it further already
+            return
+        outcomes = self._outcomes(host)
+        if outcomes is None or (session.update_due and not session.updating):
+            # The next pass shows it more: an answer that went out meanwhile, or a result run anew.
+            self._passes.schedule(host)
+            return
+        host.changed.clear()
+        server_ts = self._node.clock.now_ns()
+        if session.updating:
+            frames = session.finish_update(ts, outcomes, server_ts)
+        elif outcomes:
+            frames = session.push(ts, list(outcomes.items()), server_ts)
+        else:
+            return
+        if frames:
+            self._node.counters["transitions"] += 1
+            host.send(ts, *frames)
+        if session.update_due:
+            self._passes.schedule(host)
+
+    def _outcomes(self, host: SessionHost) -> dict[int, QueryOutcome] | None:
+        """What a session may not have seen yet; None if the bytes of one were dropped for memory meanwhile."""
+        outcomes: dict[int, QueryOutcome] = {}
+        for query_id in host.changed:
+            entry = host.queries.get(query_id)
+            if entry is None:
+                continue
+            if entry.outcome is None:
+                entry.stale = True
+                self._passes.mark_stale(entry)
+                return None
+            outcomes[query_id] = entry.outcome
+        return outcomes
+
+    # ---------------------------------------------------------------- over several turns
+
+    def keep_snapshot(self) -> None:
+        """The turn is over and the pass is not: hold on to what it sees."""
+        if self._pinned is None:
+            node = self._node
+            self._pinned = node.persistence.open_snapshot()
+            node.committer.write_log.open_snapshot(self.snapshot.ts)
+            self.snapshot = Snapshot(self._pinned, self.snapshot.ts, self.snapshot.catalog)
+
+    def end(self) -> None:
+        if self._pinned is not None:
+            self._pinned.close()
+            self._node.committer.write_log.close_snapshot(self.snapshot.ts)
+            self._pinned = None

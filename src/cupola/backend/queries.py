@@ -1,0 +1,198 @@
+"""Running queries: once for everyone who asks the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from cupola.auth import Identity
+from cupola.backend.node import ExecutionLog, Node
+from cupola.database.catalog import Catalog
+from cupola.database.read_set import Interval
+from cupola.database.transaction import Transaction
+from cupola.errors import CupolaError
+from cupola.functions.call import Call
+from cupola.functions.definitions import Function, Kind
+from cupola.functions.execution import Execution
+from cupola.functions.failure import error_data, error_message
+from cupola.persistence import Reader
+from cupola.reactivity import CacheEntry, QueryKey
+from cupola.sync.outcome import QueryOutcome
+from cupola.values import encode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where queries read: a reader, its timestamp and the definitions of that moment."""
+
+    reader: Reader
+    ts: int
+    catalog: Catalog
+
+
+@dataclasses.dataclass(slots=True)
+class QueryRun:
+    """One execution of a query and what it depends on."""
+
+    outcome: QueryOutcome
+    intervals: tuple[Interval, ...]
+    ts: int
+    identity_observed: bool
+    error: BaseException | None = None
+
+
+class QueryRunner:
+    """Executes queries in process and remembers their outcomes."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def head(self) -> Snapshot:
+        """The newest commit. Must not be used while a group is open."""
+        committer = self._node.committer
+        return Snapshot(self._node.persistence.reader, committer.head_ts, committer.catalog)
+
+    def key_of(
+        self, path: str, args: bytes, journal: str | None, component: str | None
+    ) -> QueryKey:
+        function = self._node.app.functions.get(path)
+        canonical = path if function is not None else self._canonical_path(path)
+        return QueryKey(canonical, self._node.arguments.of(args), journal, component)
+
+    def _canonical_path(self, path: str) -> str:
+        try:
+            return self._node.app.find(path).path
+        except CupolaError:
+            return path
+
+    def entry(self, key: QueryKey, identity: Identity) -> CacheEntry:
+        """The entry that answers a question, made if nobody asked it yet."""
+        cache = self._node.cache
+        found = cache.find(key, identity.cache_key)
+        if found is None:
+            cache.misses += 1
+            return CacheEntry(key, identity)
+        cache.hits += 1
+        return found
+
+    def run_entry(self, entry: CacheEntry, snapshot: Snapshot) -> tuple[bool, QueryRun]:
+        """Run an entry's query and record it. Returns whether clients would see a difference.
+
+        Raises:
+            CallTooLong: The query belongs in a worker.
+        """
+        journal = entry.key.journal
+        if entry.outcome is not None and entry.outcome.journal is not None:
+            journal = entry.outcome.journal
+        run = self.run(entry.key._replace(journal=journal), entry.identity, snapshot)
+        return self.record(entry, run), run
+
+    def record(self, entry: CacheEntry, run: QueryRun) -> bool:
+        """Note a run in its entry. If a commit has touched it since, the entry stays stale."""
+        node = self._node
+        changed = node.cache.record(
+            entry, run.outcome, run.intervals, run.ts, run.identity_observed
+        )
+        if run.ts < node.committer.head_ts and node.committer.write_log.first_conflict(
+            run.intervals, run.ts
+        ):
+            entry.stale = True
+        return changed
+
+    def record_timeout(self, entry: CacheEntry, snapshot: Snapshot) -> tuple[bool, QueryRun]:
+        """Without workers a query that keeps the loop fails; it is tried again when the code changes."""
+        from cupola.backend.mutations import time_limit_error
+
+        error = time_limit_error(entry.key.path, self._node.runtime.time_s)
+        execution = Execution(None, error, [])
+        outcome = outcome_of(self._node, execution, self._node.new_request_id())
+        run = QueryRun(outcome, (), snapshot.ts, False, error)
+        return self.record(entry, run), run
+
+    def run(self, key: QueryKey, identity: Identity, snapshot: Snapshot) -> QueryRun:
+        """Execute a query.
+
+        Raises:
+            CallTooLong: It kept the loop too long.
+        """
+        node = self._node
+        request_id = node.new_request_id()
+        started = node.clock.monotonic_ns()
+        transaction = Transaction(
+            snapshot.reader, snapshot.catalog, snapshot.ts, limits=node.limits
+        )
+        node.counters["query_runs"] += 1
+        try:
+            function = node.find(key.path, Kind.QUERY, identity, public_only=True)
+        except CupolaError as error:
+            execution = Execution(None, error, [])
+        else:
+            execution = self._execute(function, key, identity, transaction, request_id)
+        outcome = outcome_of(node, execution, request_id)
+        if node.watchers:
+            report(node, "query", key.path, request_id, started, execution, outcome.error_message)
+        return QueryRun(
+            outcome,
+            transaction.intervals(),
+            snapshot.ts,
+            execution.identity_observed,
+            execution.error,
+        )
+
+    def _execute(
+        self,
+        function: Function[Any, Any],
+        key: QueryKey,
+        identity: Identity,
+        transaction: Transaction,
+        request_id: str,
+    ) -> Execution:
+        node = self._node
+        call = Call(
+            app=node.app,
+            path=function.path,
+            kind=Kind.QUERY,
+            transaction=transaction,
+            identity=identity,
+            now_ns=node.clock.now_ns(),
+            seed=node.clock.random_bytes(16),
+            request_id=request_id,
+            limits=node.limits,
+            sealer=node.sealer,
+            journal=key.journal,
+        )
+        return node.runtime.run(call, function, key.args)
+
+
+def log_lines_json(lines: list[str]) -> bytes:
+    return encode([line.encode("utf-8", "replace").decode() for line in lines]) if lines else b"[]"
+
+
+def outcome_of(node: Node, execution: Execution, request_id: str) -> QueryOutcome:
+    """What sessions show of an execution."""
+    lines = log_lines_json(execution.log_lines)
+    if execution.error is None:
+        assert execution.value is not None
+        return QueryOutcome.success(execution.value, log_lines=lines, journal=execution.journal)
+    return QueryOutcome.failure(
+        error_message(execution.error, request_id, node.app.folder),
+        error_data=error_data(execution.error),
+        log_lines=lines,
+        journal=execution.journal,
+    )
+
+
+def report(
+    node: Node,
+    kind: str,
+    path: str,
+    request_id: str,
+    started_ns: int,
+    execution: Execution,
+    message: str | None,
+) -> None:
+    """Tell watchers about an execution."""
+    seconds = (node.clock.monotonic_ns() - started_ns) / 1e9
+    log = ExecutionLog(kind, path, request_id, seconds, execution.log_lines, message)
+    for watcher in node.watchers:
+        watcher(log)

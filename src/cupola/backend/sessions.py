@@ -1,0 +1,215 @@
+"""One sync connection: a pure session, its subscriptions, and the frames that wait for durability."""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING
+
+from cupola.auth import ANONYMOUS, Identity
+from cupola.backend.calls import CallRequest, CallResult, Channel
+from cupola.backend.mutations import PendingMutation
+from cupola.errors import CupolaError, OverloadedError, ProtocolError, UnauthenticatedError
+from cupola.reactivity import CacheEntry
+from cupola.sync.messages import decode_client_message
+from cupola.sync.session import (
+    CheckIdentity,
+    Close,
+    Effect,
+    RunAction,
+    RunMutation,
+    ScheduleUpdate,
+    Send,
+    Session,
+)
+
+if TYPE_CHECKING:
+    from cupola.backend.backend import Backend
+
+
+class SessionHost:
+    """Joins a `Session` to the engine and to a transport."""
+
+    def __init__(self, backend: Backend, channel: Channel, number: int, *, chunked: bool) -> None:
+        limits = backend.limits
+        self.number = number
+        self.session = Session(
+            chunked=chunked, chunk_size_bytes=limits.chunk_size_bytes, limits=limits
+        )
+        self.identity: Identity = ANONYMOUS
+        self.is_writable = True
+        self.is_open = True
+        self.queries: dict[int, CacheEntry] = {}
+        self.changed: dict[int, None] = {}  # live queries whose outcome the client may not have
+        self.sent_at_ns = backend.clock.monotonic_ns()
+        self._backend = backend
+        self._channel = channel
+        self._mutations: collections.deque[PendingMutation] = collections.deque()
+        self._mutation_runs = False
+        self._frames: collections.deque[tuple[int, bytes | Close]] = collections.deque()
+
+    # ---------------------------------------------------------------- what the transport says
+
+    def receive(self, frame: bytes) -> None:
+        """One whole text message from the client."""
+        if not self.is_open:
+            return
+        backend = self._backend
+        try:
+            message = decode_client_message(frame)
+        except ProtocolError as error:
+            self.carry_out(self.session.fatal(error))
+            return
+        now_ms = backend.clock.now_ns() // 1_000_000
+        self.carry_out(self.session.receive(message, now_ms, backend.newest_durable_ts()))
+
+    def writable(self, is_writable: bool) -> None:
+        """While the transport's buffer is full, nothing is computed for this session."""
+        self.is_writable = is_writable
+        if is_writable and self.is_open:
+            self._backend.passes.catch_up(self)
+
+    def disconnected(self) -> None:
+        """The transport is gone: queued mutations are dropped, the running one is not."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self._mutations.clear()
+        self._frames.clear()
+        for query_id, entry in self.queries.items():
+            self._backend.node.cache.unlisten(entry, (self, query_id))
+        self.queries.clear()
+        self._backend.forget_session(self)
+
+    # ---------------------------------------------------------------- what the session says
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    self.send(0, effect.frame)
+                case RunMutation():
+                    self._queue_mutation(effect)
+                case RunAction():
+                    self._start_action(effect)
+                case CheckIdentity():
+                    self._check_identity(effect)
+                case ScheduleUpdate():
+                    self._backend.passes.schedule(self)
+                case Close():
+                    self._put(0, effect)
+                case _:
+                    raise AssertionError(effect)
+
+    def send(self, ts: int, *frames: bytes) -> None:
+        """Send frames once `ts` is durable, after everything before them."""
+        if self.is_open:
+            for frame in frames:
+                self._frames.append((ts, frame))
+            self._backend.node.outbox.put(ts, self._deliver)
+
+    def _put(self, ts: int, close: Close) -> None:
+        self._frames.append((ts, close))
+        self._backend.node.outbox.put(ts, self._deliver)
+
+    def _deliver(self) -> None:
+        durable_ts = self._backend.node.persistence.durable_ts
+        frames = self._frames
+        while frames and frames[0][0] <= durable_ts:
+            _, frame = frames.popleft()
+            if isinstance(frame, Close):
+                self._channel.close(frame.code, frame.reason)
+                return
+            self._backend.node.counters["bytes_sent"] += len(frame)
+            self._channel.send(frame)
+        self.sent_at_ns = self._backend.clock.monotonic_ns()
+
+    def _queue_mutation(self, effect: RunMutation) -> None:
+        node = self._backend.node
+        mutation = PendingMutation(
+            path=effect.path,
+            args=effect.args,
+            identity=self.identity,
+            done=lambda result: self._mutation_done(effect.request_id, result),
+            request_id=node.new_request_id(),
+            session=self.session.session_id,
+            request=effect.request_id,
+            public_only=not self.identity.may_call_internal,
+        )
+        self._mutations.append(mutation)
+        if not self._mutation_runs:
+            self._start_mutation()
+
+    def _start_mutation(self) -> None:
+        if not self._mutations or not self.is_open:
+            return
+        self._mutation_runs = True
+        try:
+            self._backend.mutations.put(self._mutations.popleft())
+        except OverloadedError as error:
+            self.carry_out(self.session.close(1013, error.code))
+
+    def _mutation_done(self, request_id: int, result: CallResult) -> None:
+        self._mutation_runs = False
+        if not self.is_open:
+            return
+        if result.value is not None:
+            frames = self.session.mutation_response(
+                request_id, result=result.value, ts=result.ts, log_lines=result.log_lines
+            )
+        else:
+            frames = self.session.mutation_failure(
+                request_id,
+                error_message=result.error_message or "",
+                error_data=result.error_data,
+                log_lines=result.log_lines,
+            )
+        self.send(result.ts, *frames)
+        self._backend.passes.schedule(self, first=True)
+        self._start_mutation()
+
+    def _start_action(self, effect: RunAction) -> None:
+        request = CallRequest(
+            "action",
+            effect.path,
+            effect.args,
+            self.identity,
+            component_path=effect.component_path,
+            visibility="any" if self.identity.may_call_internal else "public",
+        )
+
+        def done(result: CallResult) -> None:
+            if not self.is_open:
+                return
+            if result.value is not None:
+                frames = self.session.action_response(
+                    effect.request_id, result=result.value, log_lines=result.log_lines
+                )
+            else:
+                frames = self.session.action_failure(
+                    effect.request_id,
+                    error_message=result.error_message or "",
+                    error_data=result.error_data,
+                    log_lines=result.log_lines,
+                )
+            self.send(result.ts, *frames)
+            self._backend.passes.schedule(self)
+
+        self._backend.submit(request, done)
+
+    def _check_identity(self, effect: CheckIdentity) -> None:
+        try:
+            self.identity = self._backend.authenticate(
+                effect.token_type, effect.value, effect.impersonating
+            )
+        except (UnauthenticatedError, CupolaError) as error:
+            self.carry_out(self.session.auth_rejected(error.message))
+            return
+        self.carry_out(self.session.auth_accepted())
+
+    def ping(self) -> None:
+        """Say something if nothing was said for a while."""
+        self.send(0, self.session.ping())
+
+    def close(self, code: int | None, reason: str) -> None:
+        """End the connection from this side."""
+        self.carry_out(self.session.close(code, reason))

@@ -1,0 +1,228 @@
+"""The committer: the one place where transactions become commits, in one order.
+
+Commits gather in an open **group** (one SQLite transaction): each is validated, given a timestamp and applied, and
+the next one reads what it wrote. `append_group` then decides them all at once and publishes them; only after that does
+anything outside see them, and only after `durable_ts` has reached a timestamp may anyone outside the process hear of it.
+
+The committer computes index rows itself, from the definitions of the moment of applying: an index may have been
+added while a transaction ran elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cupola.clock import Clock
+from cupola.database.catalog import Catalog
+from cupola.database.documents import StoredDocument
+from cupola.database.read_set import Interval
+from cupola.database.transaction import Write
+from cupola.database.write_log import WriteLog, WrittenKey
+from cupola.errors import ConflictError, DeveloperError
+from cupola.persistence import (
+    Commit,
+    CommitRecord,
+    DocumentWrite,
+    IndexChange,
+    IndexEntry,
+    Persistence,
+    Timestamp,
+)
+
+
+class Published(NamedTuple):
+    """A commit of a decided group, for those who follow: subscriptions, caches, schedulers."""
+
+    ts: Timestamp
+    written: tuple[WrittenKey, ...]
+
+
+class Committer:
+    """Validates, orders and applies transactions. Used by one thread."""
+
+    def __init__(self, persistence: Persistence, catalog: Catalog, clock: Clock) -> None:
+        self.catalog = catalog
+        self.write_log = WriteLog()
+        self.pending_violation: str | None = None
+        """Why the schema that is being pushed cannot be accepted, if a write has shown it."""
+        self.commits = 0
+        self.conflicts = 0
+        self._persistence = persistence
+        self._clock = clock
+        self._last_ts: Timestamp = persistence.head_ts
+        self._last_creation_time = 0.0
+        self._group: list[Published] = []
+        self._group_catalog = catalog
+        self._open = False
+
+    @property
+    def head_ts(self) -> Timestamp:
+        """The newest commit that is visible."""
+        return self._persistence.head_ts
+
+    @property
+    def group_catalog(self) -> Catalog:
+        """The definitions as the open group leaves them: what its next transaction sees."""
+        return self._group_catalog if self._open else self.catalog
+
+    @property
+    def group_ts(self) -> Timestamp:
+        """The newest commit of the open group, or the head."""
+        return self._last_ts
+
+    def next_creation_time(self) -> float:
+        """`_creationTime` for the first insert of a transaction that begins now, in ms.
+
+        Never at or below one this node has given out, so that creation order follows commit order here.
+        """
+        now = self._clock.now_ns() / 1e6
+        return max(now, self._last_creation_time)
+
+    def begin_group(self) -> None:
+        self._persistence.begin()
+        self._open = True
+        self._group_catalog = self.catalog
+
+    def validate(self, read_set: Sequence[Interval], since: Timestamp) -> None:
+        """Backward validation of a transaction that ran elsewhere, the open group included.
+
+        Raises:
+            ConflictError: A later commit wrote inside the read set; run again.
+        """
+        if not self.write_log.covers(since):
+            self.conflicts += 1
+            raise ConflictError(
+                "The transaction ran longer than recent commits are kept; run it again."
+            )
+        conflict = self.write_log.first_conflict(read_set, since)
+        if conflict is not None:
+            self.conflicts += 1
+            table, index = self.group_catalog.index_tables.get(
+                conflict.interval.index, (None, None)
+            )
+            name = f"`{table.name}.{index.name}`" if table and index else "a dropped index"
+            raise ConflictError(
+                f"Documents read from {name} were changed by another commit while this ran; run it again."
+            )
+
+    def apply(
+        self, writes: Sequence[Write], record: CommitRecord, *, creation_time: float = 0.0
+    ) -> Timestamp:
+        """Add a validated transaction to the open group, at a new timestamp.
+
+        The caller may tell nobody before the group is appended and `durable_ts` has reached the timestamp.
+
+        Returns: the commit timestamp, ns since the Unix epoch, greater than any before.
+
+        Raises:
+            PersistenceError: The group was rolled back whole; nothing was published.
+        """
+        assert self._open
+        ts = self._next_timestamp()
+        rows, written = self._rows(writes)
+        self._persistence.apply(Commit(ts, rows, record))  # <- the one place that writes
+        self._last_ts = ts
+        self._last_creation_time = max(self._last_creation_time, creation_time)
+        self._note_definitions(writes)
+        self._group.append(Published(ts, written))
+        self.write_log.add(ts, written)
+        return ts
+
+    def apply_entries(
+        self,
+        record: CommitRecord,
+        entries: Sequence[IndexEntry] = (),
+        dropped: Sequence[tuple[int, bytes, bytes]] = (),
+    ) -> Timestamp:
+        """Add index rows that a backfill derived, or delete a slice of a dropped index."""
+        ts = self._next_timestamp()
+        self._persistence.apply(Commit(ts, (), record, entries, dropped))
+        self._last_ts = ts
+        self._group.append(Published(ts, ()))
+        return ts
+
+    def append_group(self) -> list[Published]:
+        """Decide the open group and make it visible.
+
+        Raises:
+            PersistenceError: The group never happened.
+        """
+        assert self._open
+        try:
+            self._persistence.append()
+        except BaseException:
+            self._forget_group()
+            raise
+        published, self._group = self._group, []
+        self.catalog = self._group_catalog
+        self._open = False
+        self.commits += len(published)
+        return published
+
+    def abandon_group(self) -> None:
+        """Roll the open group back."""
+        self._persistence.rollback()
+        self._forget_group()
+
+    def _forget_group(self) -> None:
+        self._group = []
+        self._group_catalog = self.catalog
+        self._open = False
+        self._last_ts = self._persistence.head_ts
+        self.write_log.drop_after(self._last_ts)
+
+    def _next_timestamp(self) -> Timestamp:
+        return Timestamp(max(self._last_ts + 1, self._clock.now_ns()))
+
+    def _rows(self, writes: Sequence[Write]) -> tuple[list[DocumentWrite], tuple[WrittenKey, ...]]:
+        """Version and index rows of a write set, and the keys it touched."""
+        rows: list[DocumentWrite] = []
+        written: list[WrittenKey] = []
+        for table, document_id, old, new in writes:
+            info = self._group_catalog.by_number.get(table.number, table)
+            changes = []
+            for index in info.indexes.values():
+                old_parts = index.parts(old.value) if old is not None else None
+                new_parts = index.parts(new.value) if new is not None else None
+                if old_parts is not None:
+                    written.append(WrittenKey(index.number, old_parts))
+                if new_parts is not None and new_parts != old_parts:
+                    written.append(WrittenKey(index.number, new_parts))
+                changes.append(
+                    IndexChange(
+                        index.number,
+                        b"".join(old_parts) if old_parts is not None else None,
+                        b"".join(new_parts) if new_parts is not None else None,
+                    )
+                )
+            old_version = _version_of(old)
+            body = new.body if new is not None else None
+            rows.append(DocumentWrite(table.number, document_id, old_version, body, changes))
+        return rows, tuple(written)
+
+    def _note_definitions(self, writes: Sequence[Write]) -> None:
+        """Definitions changed by this commit hold for the next; a pending schema sees each write."""
+        for table, document_id, _, new in writes:
+            if table.name.startswith("_") and table.number in (513, 514, 515):
+                value = new.value if new is not None else None
+                self._group_catalog = self._group_catalog.with_document(
+                    table.number, document_id, value
+                )
+            elif new is not None and self._group_catalog.pending is not None:
+                check = self._group_catalog.pending_check(table)
+                if check is not None and self.pending_violation is None:
+                    try:
+                        check(new.value)
+                    except DeveloperError as error:
+                        self.pending_violation = (
+                            f'a document "{document_id}" written meanwhile to `{table.name}` does not '
+                            f"match: {error.message}"
+                        )
+
+
+def _version_of(document: StoredDocument | None) -> int | None:
+    if document is None:
+        return None
+    assert document.version is not None, "the old side of a write comes from the snapshot"
+    return document.version

@@ -1,0 +1,30 @@
+"""Documents as the engine holds them: encoded bytes first, decoded only when somebody looks."""
+
+from __future__ import annotations
+
+from cupola.values import Value, decode
+
+
+class StoredDocument:
+    """One version of a document: its encoded JSON (with `_id` and `_creationTime`) and its version number.
+
+    `version` is None while the document exists only in an uncommitted transaction.
+    """
+
+    __slots__ = ("_value", "body", "version")
+
+    def __init__(
+        self, version: int | None, body: bytes, value: dict[str, Value] | None = None
+    ) -> None:
+        self.version = version
+        self.body = body
+        self._value = value
+
+    @property
+    def value(self) -> dict[str, Value]:
+        """The decoded document. Shared: callers must not change it."""
+        if self._value is None:
+            decoded = decode(self.body)
+            assert isinstance(decoded, dict)
+            self._value = decoded
+        return self._value

@@ -1,0 +1,26 @@
+"""Reading the definitions of tables and indexes from a snapshot."""
+
+from __future__ import annotations
+
+from cupola.database.catalog import SYSTEM_TABLES, Catalog, Document, primary_index_id
+from cupola.persistence import Reader
+from cupola.values import decode
+
+_PAGE = 500
+
+
+def load_catalog(reader: Reader) -> Catalog:
+    """What tables, indexes and schema exist in this snapshot."""
+    documents: dict[int, dict[str, Document]] = {}
+    for number in SYSTEM_TABLES.values():
+        found = documents[number] = {}
+        start = b""
+        while rows := reader.scan(
+            primary_index_id(number), start, None, descending=False, limit=_PAGE
+        ):
+            for _, _, body in rows:
+                document = decode(body)
+                assert isinstance(document, dict)
+                found[str(document["_id"])] = document
+            start = rows[-1][0] + b"\0"
+    return Catalog(documents)

@@ -1,0 +1,158 @@
+"""Gapless reactive pages (spec: values, section 7).
+
+A page covers (cursor, end]. The first run finds its end by counting; the end then goes into the query's journal, and
+re-runs cover the same keys however many documents they hold by now, so adjacent pages neither overlap nor gap.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from cupola.database.catalog import Index
+from cupola.database.cursors import END, CursorSealer
+from cupola.database.documents import StoredDocument
+from cupola.database.transaction import KeyRange, Transaction
+from cupola.errors import DatabaseUseError
+from cupola.limits import Limits
+
+_PAGE_LENGTH_SPLIT = 6144
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What a client asks for; see `PaginationOptions`."""
+
+    items: int
+    cursor: str | None
+    end_cursor: str | None = None
+    rows_read_max: int | None = None
+    bytes_read_max: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageResult:
+    """One page. `journal` pins its end for re-runs."""
+
+    documents: list[StoredDocument]
+    is_done: bool
+    continue_cursor: str
+    split_cursor: str | None
+    status: str | None
+    journal: str
+
+
+def read_page(
+    transaction: Transaction,
+    index: Index,
+    keys: KeyRange,
+    *,
+    descending: bool,
+    keep: Callable[[StoredDocument], bool] | None,
+    request: PageRequest,
+    journal: str | None,
+    plan: bytes,
+    sealer: CursorSealer,
+    limits: Limits,
+) -> PageResult:
+    """Read one page.
+
+    Raises:
+        InvalidCursorError: A cursor or the journal is not of this query.
+        DatabaseUseError: A page size below 1.
+    """
+    if request.items < 1:
+        raise DatabaseUseError(
+            "NoDocumentsForPagination: numItems must be at least 1.",
+            code="NoDocumentsForPagination",
+        )
+    pinned = request.end_cursor if request.end_cursor is not None else journal
+    stop = sealer.open(pinned, plan) if pinned is not None else None
+    if request.cursor is not None:
+        position = sealer.open(request.cursor, plan)
+        if position == END:
+            end = sealer.seal(END, plan)
+            return PageResult([], True, end, None, None, end)
+        keys = _behind(keys, position, descending)
+    if stop:
+        keys = _through(keys, stop, descending)
+    rows_max = request.rows_read_max or limits.documents_read_max
+    bytes_max = request.bytes_read_max or limits.bytes_read_max
+    walk = _Walk(rows_max, bytes_max, None if stop is not None else request.items)
+    for key, document in transaction.scan(
+        index, keys, descending=descending, expect=min(request.items + 1, 256)
+    ):
+        walk.see(key, document, keep is None or keep(document))
+        if walk.full:
+            break
+    else:
+        walk.complete = True
+    return walk.result(stop, plan, sealer)
+
+
+class _Walk:
+    """The rows of one page as they are read."""
+
+    def __init__(self, rows_max: int, bytes_max: int, items: int | None) -> None:
+        self._rows_max = rows_max
+        self._bytes_max = bytes_max
+        self._items = items
+        self._keys: list[bytes] = []
+        self._bytes = 0
+        self.documents: list[StoredDocument] = []
+        self.complete = False
+
+    def see(self, key: bytes, document: StoredDocument, kept: bool) -> None:
+        self._keys.append(key)
+        self._bytes += len(document.body)
+        if kept:
+            self.documents.append(document)
+
+    @property
+    def over_limit(self) -> bool:
+        return len(self._keys) >= self._rows_max or self._bytes >= self._bytes_max
+
+    @property
+    def full(self) -> bool:
+        return self.over_limit or (self._items is not None and len(self.documents) >= self._items)
+
+    def result(self, stop: bytes | None, plan: bytes, sealer: CursorSealer) -> PageResult:
+        if self.complete:
+            position = stop if stop else END
+        else:
+            position = self._keys[-1]
+        status = self._status(stop)
+        middle = self._keys[(len(self._keys) - 1) // 2] if len(self._keys) >= 2 else None
+        cursor = sealer.seal(position, plan)
+        return PageResult(
+            documents=self.documents,
+            is_done=position == END,
+            continue_cursor=cursor,
+            split_cursor=sealer.seal(middle, plan) if middle is not None else None,
+            status=status,
+            journal=cursor if stop is None else sealer.seal(stop, plan),
+        )
+
+    def _status(self, stop: bytes | None) -> str | None:
+        if stop is not None and not self.complete:
+            return "SplitRequired"
+        crowded = (
+            len(self._keys) > 0.75 * self._rows_max
+            or self._bytes > 0.75 * self._bytes_max
+            or len(self.documents) > _PAGE_LENGTH_SPLIT
+        )
+        return "SplitRecommended" if crowded else None
+
+
+def _behind(keys: KeyRange, position: bytes, descending: bool) -> KeyRange:
+    if descending:
+        end = position if keys.end is None else min(position, keys.end)
+        return keys._replace(end=max(end, keys.start))
+    return keys._replace(start=max(position + b"\0", keys.start))
+
+
+def _through(keys: KeyRange, position: bytes, descending: bool) -> KeyRange:
+    if descending:
+        return keys._replace(start=max(position, keys.start))
+    end = position + b"\0"
+    return keys._replace(end=end if keys.end is None else min(end, keys.end))

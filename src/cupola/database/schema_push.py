@@ -1,0 +1,312 @@
+"""Accepting a new schema while the old one serves.
+
+A push goes through four stages, each made of small groups that the caller paces (`for _ in push.steps(): ...`):
+
+1. *declare*: missing tables come into being; new indexes are declared as backfilling, so that every write from now on
+   maintains them; the schema is stored as pending, so that every write is checked against it too;
+2. *backfill*: rows of the new indexes for what was there before, in batches by id;
+3. *check*: stored documents against the pending schema, only in tables where it may refuse what the old one took;
+4. *accept*: in one transaction the schema becomes active, new indexes ready, and dropped ones cease to exist.
+
+Whatever fails before stage 4 leaves the old schema as it was: `steps` raises, and takes back what it declared.
+A push that was killed is cleaned up by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+
+from cupola.clock import Clock
+from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Index, TableInfo
+from cupola.database.committer import Committer, Published
+from cupola.database.transaction import IdSource, Transaction
+from cupola.errors import DeveloperError, SchemaError
+from cupola.persistence import CommitRecord, IndexEntry, Persistence
+from cupola.schema import IndexDefinition, SchemaDefinition, is_subset
+from cupola.values import decode
+
+_BATCH = 200  # documents per group: about 5 ms with three indexes
+_DROP_BATCH = 2000
+
+
+class SchemaPush:
+    """One attempt to make `schema` the active one."""
+
+    def __init__(
+        self,
+        schema: SchemaDefinition,
+        committer: Committer,
+        persistence: Persistence,
+        clock: Clock,
+        publish: Callable[[Sequence[Published]], None],
+    ) -> None:
+        self._schema = schema
+        self._committer = committer
+        self._persistence = persistence
+        self._clock = clock
+        self._publish = publish
+        self.progress = ""
+
+    def steps(self) -> Iterator[None]:
+        """Run the push; each step is one small group.
+
+        Raises:
+            SchemaError: Stored or newly written documents do not match; the message names one.
+        """
+        yield from self._clean_up()
+        if self._nothing_to_do():
+            return
+        self._committer.pending_violation = None
+        self._run("_system:declareSchema", self._declare)
+        yield
+        try:
+            for table, index in self._building():
+                yield from self._backfill(table, index)
+            for table in self._tables_to_check():
+                yield from self._check(table)
+            self._refuse_violation()
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from self._clean_up()
+            raise
+        dropped = self._dropped()
+        self._run("_system:acceptSchema", self._accept)
+        yield
+        for index in dropped:
+            yield from self._drop(index)
+
+    # ---------------------------------------------------------------- what differs
+
+    def _nothing_to_do(self) -> bool:
+        catalog = self._committer.catalog
+        tables_exist = all(name in catalog.by_name for name in self._schema.tables)
+        same = catalog.schema is not None and catalog.schema.to_json() == self._schema.to_json()
+        return tables_exist and same and not self._missing(catalog) and not self._dropped()
+
+    def _missing(self, catalog: Catalog) -> list[tuple[str, IndexDefinition]]:
+        missing = []
+        for name, definition in self._schema.tables.items():
+            table = catalog.by_name.get(name)
+            for index in definition.indexes:
+                old = table.indexes.get(index.name) if table is not None else None
+                if old is None or not _same(old, index):
+                    missing.append((name, index))
+        return missing
+
+    def _building(self) -> list[tuple[TableInfo, Index]]:
+        return [
+            (table, index)
+            for table in self._committer.catalog.by_name.values()
+            for index in table.indexes.values()
+            if index.state == "backfilling"
+        ]
+
+    def _dropped(self) -> list[Index]:
+        """Ready indexes that the new schema lacks or defines differently."""
+        dropped = []
+        for table in self._committer.catalog.by_name.values():
+            definition = self._schema.tables.get(table.name)
+            wanted = {i.name: i for i in definition.indexes} if definition is not None else {}
+            for index in table.indexes.values():
+                if index.name in ("by_id", "by_creation_time") or index.state == "backfilling":
+                    continue
+                if index.name not in wanted or not _same(index, wanted[index.name]):
+                    dropped.append(index)
+        return dropped
+
+    def _tables_to_check(self) -> list[TableInfo]:
+        if not self._schema.validate:
+            return []
+        catalog = self._committer.catalog
+        old = catalog.schema
+        tables = []
+        for name, definition in self._schema.tables.items():
+            known = old.tables.get(name) if old is not None and old.validate else None
+            if known is None or not is_subset(known.document, definition.document):
+                tables.append(catalog.by_name[name])
+        return tables
+
+    # ---------------------------------------------------------------- stages
+
+    def _declare(self, transaction: Transaction) -> None:
+        for name in self._schema.tables:
+            if name not in transaction.catalog.by_name:
+                number = transaction.catalog.next_table_number()
+                transaction.put_system(TABLES, None, {"name": name, "number": float(number)})
+        for name, index in self._missing(transaction.catalog):
+            number = transaction.catalog.next_index_number()
+            transaction.put_system(
+                INDEXES,
+                None,
+                {
+                    "table": name,
+                    "name": index.name,
+                    "fields": list(index.fields),
+                    "number": float(number),
+                    "state": "backfilling",
+                },
+            )
+        text = json.dumps(self._schema.to_json())
+        transaction.put_system(SCHEMAS, None, {"state": "pending", "schema": text})
+
+    def _accept(self, transaction: Transaction) -> None:
+        self._refuse_violation()
+        dropped = {index.number for index in self._dropped()}
+        for document_id, document in list(transaction.catalog.documents(INDEXES).items()):
+            if int(document["number"]) in dropped:  # type: ignore[arg-type]
+                transaction.put_system(INDEXES, document_id, None)
+            else:
+                state = self._final_state(str(document["table"]), str(document["name"]))
+                if document["state"] != state:
+                    transaction.put_system(
+                        INDEXES, document_id, {**_plain(document), "state": state}
+                    )
+        for document_id, document in list(transaction.catalog.documents(SCHEMAS).items()):
+            if document["state"] == "active":
+                transaction.put_system(SCHEMAS, document_id, None)
+            else:
+                transaction.put_system(
+                    SCHEMAS, document_id, {**_plain(document), "state": "active"}
+                )
+
+    def _final_state(self, table: str, name: str) -> str:
+        for index in self._schema.tables[table].indexes:
+            if index.name == name:
+                return "staged" if index.staged else "ready"
+        return "ready"
+
+    def _backfill(self, table: TableInfo, index: Index) -> Iterator[None]:
+        start, done = b"", 0
+        while True:
+            rows = self._persistence.reader.scan(
+                table.primary.number, start, None, descending=False, limit=_BATCH
+            )
+            if not rows:
+                return
+            entries = []
+            for _, version, body in rows:
+                document = decode(body)
+                assert isinstance(document, dict)
+                key = b"".join(index.parts(document))
+                entries.append(IndexEntry(index.number, key, version, 0))
+            self._group("_system:backfillIndex", entries=entries)
+            start = rows[-1][0] + b"\0"
+            done += len(rows)
+            self.progress = f"building `{table.name}.{index.name}`: {done:,} documents"
+            yield
+
+    def _check(self, table: TableInfo) -> Iterator[None]:
+        start, done = b"", 0
+        while True:
+            self._refuse_violation()
+            check = self._committer.catalog.pending_check(table)
+            rows = self._persistence.reader.scan(
+                table.primary.number, start, None, descending=False, limit=_BATCH
+            )
+            if not rows or check is None:
+                return
+            for _, _, body in rows:
+                document = decode(body)
+                assert isinstance(document, dict)
+                try:
+                    check(document)
+                except DeveloperError as error:
+                    raise SchemaError(
+                        f'Document "{document["_id"]}" in table "{table.name}" does not match the new '
+                        f"schema: {error.message}\nChange the document or the schema; the old schema "
+                        "stays in force."
+                    ) from error
+            start = rows[-1][0] + b"\0"
+            done += len(rows)
+            self.progress = f"checking `{table.name}`: {done:,} documents"
+            yield
+
+    def _drop(self, index: Index) -> Iterator[None]:
+        """Delete the rows of an index that has ceased to exist, slice by slice."""
+        start = b""
+        while True:
+            rows = self._persistence.reader.scan(
+                index.number, start, None, descending=False, limit=_DROP_BATCH
+            )
+            if not rows:
+                return
+            end = rows[-1][0] + b"\0"
+            self._group("_system:dropIndex", dropped=[(index.number, start, end)])
+            start = end
+            yield
+
+    def _clean_up(self) -> Iterator[None]:
+        """Take back what this or a killed push declared and never accepted."""
+        catalog = self._committer.catalog
+        left = [index for _, index in self._building()]
+        pending = [d for d in catalog.documents(SCHEMAS).values() if d["state"] == "pending"]
+        if not left and not pending:
+            return
+
+        def withdraw(transaction: Transaction) -> None:
+            for document_id, document in list(transaction.catalog.documents(INDEXES).items()):
+                if document["state"] == "backfilling":
+                    transaction.put_system(INDEXES, document_id, None)
+            for document in pending:
+                transaction.put_system(SCHEMAS, str(document["_id"]), None)
+
+        self._run("_system:withdrawSchema", withdraw)
+        yield
+        for index in left:
+            yield from self._drop(index)
+
+    def _refuse_violation(self) -> None:
+        if self._committer.pending_violation is not None:
+            raise SchemaError(
+                f"The new schema was not accepted: {self._committer.pending_violation}\n"
+                "The old schema stays in force."
+            )
+
+    # ---------------------------------------------------------------- groups of their own
+
+    def _run(self, name: str, work: Callable[[Transaction], None]) -> None:
+        transaction = Transaction(
+            self._persistence.reader,
+            self._committer.catalog,
+            self._committer.head_ts,
+            ids=IdSource(self._clock.random_bytes(16), self._clock.now_ns()),
+            creation_time=self._committer.next_creation_time(),
+        )
+        work(transaction)
+        self._committer.begin_group()
+        try:
+            self._committer.apply(
+                transaction.writes(),
+                CommitRecord(function=name),
+                creation_time=transaction.creation_time,
+            )
+        except BaseException:
+            self._committer.abandon_group()
+            raise
+        self._publish(self._committer.append_group())
+
+    def _group(
+        self,
+        name: str,
+        entries: Sequence[IndexEntry] = (),
+        dropped: Sequence[tuple[int, bytes, bytes]] = (),
+    ) -> None:
+        self._committer.begin_group()
+        try:
+            self._committer.apply_entries(CommitRecord(function=name), entries, dropped)
+        except BaseException:
+            self._committer.abandon_group()
+            raise
+        self._publish(self._committer.append_group())
+
+
+def _same(index: Index, definition: IndexDefinition) -> bool:
+    fields = tuple(index.field_names[:-1])
+    # A staged index that is enabled, or the reverse, needs no new rows: `_accept` changes its state.
+    return fields == tuple(definition.fields) and index.state in ("ready", "staged")
+
+
+def _plain(document: dict[str, object]) -> dict[str, object]:
+    return {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}

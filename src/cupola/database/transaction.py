@@ -1,0 +1,448 @@
+"""One transaction: a snapshot reader, a write set that overlays it, and a record of all it read.
+
+The snapshot never changes; writes stay in memory until the committer applies them. So a transaction can be thrown
+away at any moment, run in a worker that has no connection for writing, and be nested: a sub-transaction is a mark
+in the undo list, and rolling it back plays the list back to the mark. Reads, usage counters and log lines of a
+sub-transaction stay, since they happened.
+
+What a scan yields after the transaction wrote is defined as "continue after the last key in the present state".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from cupola.database.catalog import (
+    INDEXES,
+    SCHEMAS,
+    TABLES,
+    Catalog,
+    Document,
+    Index,
+    TableInfo,
+    primary_index_id,
+)
+from cupola.database.documents import StoredDocument
+from cupola.database.overlay import IndexOverlay
+from cupola.database.read_set import Interval, RangeRead, ReadSet
+from cupola.database.usage import Usage
+from cupola.errors import DatabaseUseError, DeveloperError, InvalidIdError
+from cupola.limits import DEFAULT_LIMITS, Limits
+from cupola.persistence import Reader
+from cupola.values import (
+    UNSET,
+    Value,
+    check_document,
+    check_identifier,
+    decode_id,
+    encode,
+    encode_id,
+    encode_key,
+    new_internal_id,
+)
+
+_CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
+
+
+class KeyRange(NamedTuple):
+    """Keys from `start` (inclusive) to `end` (exclusive; None: to the end of the index) under a prefix."""
+
+    fields: int
+    prefix: bytes
+    start: bytes
+    end: bytes | None
+
+
+EVERYTHING = KeyRange(0, b"", b"", None)
+
+
+class Write(NamedTuple):
+    """What a transaction does to one document, all its steps folded into one."""
+
+    table: TableInfo
+    id: str
+    old: StoredDocument | None
+    new: StoredDocument | None
+
+
+class IdSource:
+    """Fresh document ids that follow from the seed of a call, so that replaying it makes the same ones."""
+
+    __slots__ = ("_count", "_now_ns", "_seed")
+
+    def __init__(self, seed: bytes, now_ns: int) -> None:
+        self._seed = seed
+        self._now_ns = now_ns
+        self._count = 0
+
+    def next(self, table: int) -> str:
+        self._count += 1
+        digest = hashlib.blake2b(
+            self._count.to_bytes(8, "big"), key=self._seed, digest_size=14
+        ).digest()
+        return encode_id(table, new_internal_id(digest, self._now_ns))
+
+
+class Transaction:
+    """Reads at one snapshot, buffered writes, and what both amount to."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        catalog: Catalog,
+        snapshot_ts: int,
+        *,
+        ids: IdSource | None = None,
+        creation_time: float = 0.0,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """`ids` None makes the transaction read-only. `creation_time`: ms, given to the first insert."""
+        self.snapshot_ts = snapshot_ts
+        self.catalog = catalog
+        self.read_set = ReadSet()
+        self.usage = Usage(limits)
+        self.creation_time = creation_time
+        self._reader = reader
+        self._limits = limits
+        self._ids = ids
+        self._writes: dict[str, Write] = {}
+        self._undo: list[tuple[str, Write | None, Catalog]] = []
+        self._overlays: dict[int, IndexOverlay] = {}
+        self._tables_used: set[int] = set()
+
+    # ---------------------------------------------------------------- reading
+
+    def table(self, name: str) -> TableInfo | None:
+        """The table of this name; None while nothing was ever inserted into it. Either answer is a read."""
+        table = self.catalog.by_name.get(name)
+        if table is None:
+            self._read_all_of(TABLES)
+        elif table.number not in self._tables_used:
+            self._tables_used.add(table.number)
+            if table.document_id is not None:
+                self.read_set.add_point(primary_index_id(TABLES), encode_key(table.document_id))
+        return table
+
+    def table_of(self, document_id: str) -> TableInfo:
+        """The table that an id belongs to.
+
+        Raises:
+            InvalidIdError: It is no document id, or of no table here.
+        """
+        number, _ = decode_id(document_id)
+        table = self.catalog.by_number.get(number)
+        if table is None:
+            raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')
+        return table
+
+    def get(self, document_id: str) -> StoredDocument | None:
+        """The document as this transaction sees it."""
+        primary = self.table_of(document_id).primary.number
+        key = encode_key(document_id)
+        self.read_set.add_point(primary, key)
+        write = self._writes.get(document_id)
+        if write is not None:
+            found = write.new
+        else:
+            row = self._reader.get(primary, key)
+            found = StoredDocument(row[1], row[2]) if row is not None else None
+        self.usage.read(len(found.body) if found is not None else 0)
+        return found
+
+    def scan(
+        self, index: Index, keys: KeyRange, *, descending: bool = False, expect: int = 16
+    ) -> Iterator[tuple[bytes, StoredDocument]]:
+        """Yield (key, document) in key order; `expect` is how many rows the caller will likely want.
+
+        Rows come in pages, and no statement stays open while the caller's code runs. The read set grows to
+        the last row yielded, or to the whole range once it is exhausted.
+        """
+        self.usage.range()
+        read = RangeRead(index.number, *keys, descending)
+        self.read_set.add_range(read)
+        start, end = keys.start, keys.end
+        overlay = self._overlay(index) if self._ids is not None else None
+        size = expect
+        while True:
+            rows, more = self._page(index.number, overlay, start, end, descending, size)
+            seen = len(overlay.changes) if overlay is not None else 0
+            for key, document in rows:
+                self.usage.read(len(document.body))
+                read.saw(key)
+                yield key, document
+                start, end = _after(key, start, end, descending)
+                if overlay is not None and len(overlay.changes) > seen:
+                    if any(_inside(k, start, end) for k in overlay.changes[seen:]):
+                        more = True  # the rest of the page is out of date: fetch it anew
+                        break
+                    seen = len(overlay.changes)
+            else:
+                if not more:
+                    read.exhausted()
+                    return
+            size = min(size * 2, 1024)
+
+    def count(self, index: Index, keys: KeyRange) -> int:
+        """How many documents lie in the range. Each counts as read, up to the bound."""
+        self.usage.range()
+        read = RangeRead(index.number, *keys, False)
+        read.exhausted()
+        self.read_set.add_range(read)
+        bound = self._limits.documents_read_max - self.usage.documents_read + 1
+        total = self._reader.count(index.number, keys.start, keys.end, bound)
+        if index.table in {write.table.number for write in self._writes.values()}:
+            overlay = self._overlay(index)
+            for key in overlay.between(keys.start, keys.end):
+                was_there = self._reader.get(index.number, key) is not None
+                total += (overlay.rows[key] is not None) - was_there
+        self.usage.counted(total)
+        return total
+
+    def _page(
+        self,
+        index: int,
+        overlay: IndexOverlay | None,
+        start: bytes,
+        end: bytes | None,
+        descending: bool,
+        limit: int,
+    ) -> tuple[list[tuple[bytes, StoredDocument]], bool]:
+        """Up to `limit` rows of the merged view, and whether there may be more after them."""
+        mine = overlay.between(start, end) if overlay is not None else []
+        wanted = limit + len(mine)  # as many as the overlay could hide
+        rows = self._reader.scan(index, start, end, descending=descending, limit=wanted)
+        more = len(rows) == wanted
+        if overlay is None or not mine:
+            return [(key, StoredDocument(version, body)) for key, version, body in rows], more
+        merged = [(k, StoredDocument(v, b)) for k, v, b in rows if k not in overlay.rows]
+        for key in mine:
+            document = overlay.rows[key]
+            beyond = more and (key < rows[-1][0] if descending else key > rows[-1][0])
+            if document is not None and not beyond:
+                merged.append((key, document))
+        merged.sort(key=_row_key, reverse=descending)
+        return merged[:limit], more or len(merged) > limit
+
+    def _overlay(self, index: Index) -> IndexOverlay:
+        overlay = self._overlays.get(index.number)
+        if overlay is None:
+            overlay = self._overlays[index.number] = IndexOverlay()
+            for write in self._writes.values():
+                if write.table.number == index.table:
+                    _overlay_write(overlay, index, write.old, write.new)
+        return overlay
+
+    def _read_all_of(self, system_table: int) -> None:
+        read = RangeRead(primary_index_id(system_table), *EVERYTHING, False)
+        read.exhausted()
+        self.read_set.add_range(read)
+
+    # ---------------------------------------------------------------- writing
+
+    def insert(self, table_name: str, fields: Mapping[str, Value]) -> str:
+        """Insert a document and return its id. An unknown table comes into being.
+
+        Raises:
+            SchemaError, InvalidValueError, LimitError: The document was refused; nothing was written.
+        """
+        ids = self._require_writable()
+        table = self.table(table_name) or self._create_table(table_name)
+        _refuse_system_fields(fields)
+        document_id = ids.next(table.number)
+        document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
+        stored = self._encoded(table, document)
+        self._put(Write(table, document_id, None, stored))
+        self.creation_time = math.nextafter(self.creation_time, math.inf)
+        return document_id
+
+    def patch(self, document_id: str, fields: Mapping[str, Value | object]) -> None:
+        """Set the given top-level fields; UNSET removes one. `_id` and `_creationTime` may only stay as they are."""
+        table, old = self._existing(document_id, "patch")
+        document = dict(old.value)
+        for name, value in fields.items():
+            if value is UNSET:
+                document.pop(name, None)
+            else:
+                document[name] = value  # type: ignore[assignment]  # `_encoded` refuses what is no Value
+        self._replace_with(table, old, document)
+
+    def replace(self, document_id: str, fields: Mapping[str, Value]) -> None:
+        """Replace all fields; the id and creation time stay."""
+        table, old = self._existing(document_id, "replace")
+        kept = {"_id": old.value["_id"], "_creationTime": old.value["_creationTime"]}
+        self._replace_with(table, old, {**kept, **fields})
+
+    def delete(self, document_id: str) -> None:
+        table, old = self._existing(document_id, "delete")
+        self.usage.wrote(0)
+        self._put(Write(table, document_id, old, None))
+
+    def put_system(self, table: int, document_id: str | None, fields: Document | None) -> str:
+        """Write a document of a system table: insert (id None), replace, or delete (fields None)."""
+        ids = self._require_writable()
+        info = self.catalog.by_number[table]
+        if document_id is None:
+            assert fields is not None
+            document_id = ids.next(table)
+            document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
+            self.creation_time = math.nextafter(self.creation_time, math.inf)
+            self._put(
+                Write(info, document_id, None, StoredDocument(None, encode(document), document))
+            )
+            return document_id
+        old = self.get(document_id)
+        assert old is not None, document_id
+        new = None
+        if fields is not None:
+            kept = {"_id": old.value["_id"], "_creationTime": old.value["_creationTime"]}
+            document = {**kept, **fields}
+            new = StoredDocument(None, encode(document), document)
+        self._put(Write(info, document_id, old, new))
+        return document_id
+
+    def _create_table(self, name: str) -> TableInfo:
+        check_identifier(name, "table")
+        if name.startswith("_"):
+            raise DatabaseUseError(
+                f"`{name}` cannot be a table: names that start with `_` belong to the system.",
+                code="InvalidTableName",
+            )
+        if len(self.catalog.by_name) >= self._limits.tables_max:
+            raise DeveloperError(
+                f"This deployment has {self._limits.tables_max} tables, which is the limit.",
+                code="TooManyTables",
+            )
+        number = self.catalog.next_table_number()
+        self.put_system(TABLES, None, {"name": name, "number": float(number)})
+        return self.catalog.by_name[name]
+
+    def _replace_with(self, table: TableInfo, old: StoredDocument, document: Document) -> None:
+        for name in ("_id", "_creationTime"):
+            if document.get(name) != old.value[name]:
+                raise DatabaseUseError(
+                    f"`{name}` cannot be changed; leave it out or pass the value it has.",
+                    code="SystemFieldChanged",
+                )
+        self._put(Write(table, str(old.value["_id"]), old, self._encoded(table, document)))
+
+    def _existing(self, document_id: str, verb: str) -> tuple[TableInfo, StoredDocument]:
+        self._require_writable()
+        table = self.table_of(document_id)
+        _refuse_system_table(table)
+        old = self.get(document_id)
+        if old is None:
+            raise DatabaseUseError(
+                f'Cannot {verb} document "{document_id}" of `{table.name}`: it does not exist '
+                "(it may have been deleted).",
+                code="NonexistentDocument",
+            )
+        return table, old
+
+    def _encoded(self, table: TableInfo, document: Document) -> StoredDocument:
+        """Check a document against values, limits and schema, and encode it."""
+        _refuse_system_table(table)
+        body = encode(document)
+        check_document(document, self._limits)
+        check = self.catalog.check(table)
+        if check is not None:
+            check(document)
+        self.usage.wrote(len(body))
+        return StoredDocument(None, body, document)
+
+    def _require_writable(self) -> IdSource:
+        if self._ids is None:
+            raise DatabaseUseError(
+                "A query cannot write; do this in a mutation.", code="WriteInQuery"
+            )
+        return self._ids
+
+    def _put(self, write: Write) -> None:
+        previous = self._writes.get(write.id)
+        self._undo.append((write.id, previous, self.catalog))
+        if previous is not None:  # keep what the snapshot has as the old side
+            self._writes[write.id] = Write(write.table, write.id, previous.old, write.new)
+        else:
+            self._writes[write.id] = write
+        for index in write.table.indexes.values():
+            overlay = self._overlays.get(index.number)
+            if overlay is not None:
+                _overlay_write(overlay, index, write.old, write.new)
+        if write.table.number in _CATALOG_TABLES:
+            value = write.new.value if write.new is not None else None
+            self.catalog = self.catalog.with_document(write.table.number, write.id, value)
+
+    # ---------------------------------------------------------------- nesting and finishing
+
+    def mark(self) -> int:
+        """Where a sub-transaction begins."""
+        return len(self._undo)
+
+    def rollback(self, mark: int) -> None:
+        """Take back every write since `mark`."""
+        if len(self._undo) == mark:
+            return
+        while len(self._undo) > mark:
+            document_id, previous, self.catalog = self._undo.pop()
+            if previous is None:
+                del self._writes[document_id]
+            else:
+                self._writes[document_id] = previous
+        self._overlays.clear()
+
+    @property
+    def has_writes(self) -> bool:
+        return bool(self._writes)
+
+    def writes(self) -> list[Write]:
+        """The write set, in the order documents were first touched; nothing that came to nothing."""
+        return [w for w in self._writes.values() if w.old is not None or w.new is not None]
+
+    def intervals(self) -> tuple[Interval, ...]:
+        """The finished read set, the schema it was checked against included."""
+        if self._writes:
+            self._read_all_of(SCHEMAS)
+        return self.read_set.intervals()
+
+
+def _row_key(row: tuple[bytes, StoredDocument]) -> bytes:
+    return row[0]
+
+
+def _after(
+    key: bytes, start: bytes, end: bytes | None, descending: bool
+) -> tuple[bytes, bytes | None]:
+    """The part of [start, end) that lies behind `key` in scan order."""
+    return (start, key) if descending else (key + b"\0", end)
+
+
+def _inside(key: bytes, start: bytes, end: bytes | None) -> bool:
+    return start <= key and (end is None or key < end)
+
+
+def _overlay_write(
+    overlay: IndexOverlay, index: Index, old: StoredDocument | None, new: StoredDocument | None
+) -> None:
+    if old is not None:
+        overlay.put(b"".join(index.parts(old.value)), None)
+    if new is not None:
+        overlay.put(b"".join(index.parts(new.value)), new)
+
+
+def _refuse_system_fields(fields: Mapping[str, Value]) -> None:
+    for name in ("_id", "_creationTime"):
+        if name in fields:
+            raise DatabaseUseError(
+                f"A new document cannot bring its own `{name}`; leave the field out.",
+                code="SystemFieldGiven",
+            )
+
+
+def _refuse_system_table(table: TableInfo) -> None:
+    if table.name.startswith("_"):
+        raise DatabaseUseError(
+            f"`{table.name}` is a system table; functions can read it but not write it.",
+            code="SystemTableWrite",
+        )

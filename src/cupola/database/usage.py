@@ -1,0 +1,63 @@
+"""What a transaction has read and written so far, against its bounds."""
+
+from __future__ import annotations
+
+from cupola.errors import LimitError
+from cupola.limits import Limits
+
+
+class Usage:
+    """Counters of one transaction. Nested calls count into the same ones, rolled back or not."""
+
+    __slots__ = (
+        "bytes_read",
+        "bytes_written",
+        "documents_read",
+        "documents_written",
+        "limits",
+        "ranges",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.documents_read = 0
+        self.bytes_read = 0
+        self.documents_written = 0
+        self.bytes_written = 0
+        self.ranges = 0
+
+    def read(self, size: int) -> None:
+        """One document of `size` encoded bytes was read, whether or not a filter keeps it."""
+        self.documents_read += 1
+        self.bytes_read += size
+        if self.documents_read > self.limits.documents_read_max:
+            raise self._too_many("documents read", self.limits.documents_read_max)
+        if self.bytes_read > self.limits.bytes_read_max:
+            raise self._too_many("bytes read", self.limits.bytes_read_max)
+
+    def counted(self, documents: int) -> None:
+        """Index entries were counted without reading their documents."""
+        self.documents_read += documents
+        if self.documents_read > self.limits.documents_read_max:
+            raise self._too_many("documents read", self.limits.documents_read_max)
+
+    def range(self) -> None:
+        self.ranges += 1
+        if self.ranges > self.limits.ranges_read_max:
+            raise self._too_many("index ranges read", self.limits.ranges_read_max)
+
+    def wrote(self, size: int) -> None:
+        self.documents_written += 1
+        self.bytes_written += size
+        if self.documents_written > self.limits.documents_written_max:
+            raise self._too_many("documents written", self.limits.documents_written_max)
+        if self.bytes_written > self.limits.bytes_written_max:
+            raise self._too_many("bytes written", self.limits.bytes_written_max)
+
+    @staticmethod
+    def _too_many(what: str, bound: int) -> LimitError:
+        return LimitError(
+            f"Too many {what} in a single function execution (limit: {bound}). "
+            "Read or write less per call: narrow the index range, take fewer documents or paginate.",
+            code="TransactionLimitExceeded",
+        )

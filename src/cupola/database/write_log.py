@@ -1,0 +1,105 @@
+"""Recent commits in memory: who wrote inside whose read set.
+
+Backward validation (Kung and Robinson 1981): a transaction that ran on an older snapshot commits only if no later
+commit wrote inside an interval it read. Transactions in process run one after the other on the head and need none
+of this; so the log holds commits only while some snapshot runs elsewhere (a worker), back to the oldest of them.
+
+Theory: comparing intervals with every commit since costs 25 ms for a second of commits. Instead each written key is
+filed under all its prefixes, field by field; an interval looks at the one prefix it lies under, newest first, and
+usually sees at once that nothing there is newer than its snapshot.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from cupola.database.read_set import Interval
+
+
+class WrittenKey(NamedTuple):
+    """A key that a commit added to, removed from or changed in an index, field by field (the id last)."""
+
+    index: int
+    parts: tuple[bytes, ...]
+
+
+class Conflict(NamedTuple):
+    """The first write found inside a read set."""
+
+    interval: Interval
+    ts: int
+
+
+class WriteLog:
+    """Last writes per index prefix, back to the oldest snapshot that runs elsewhere."""
+
+    def __init__(self) -> None:
+        self._snapshots: collections.Counter[int] = collections.Counter()
+        self._writes: dict[tuple[int, int, bytes], list[tuple[int, bytes]]] = {}
+        self._covered_since: int | None = None
+
+    @property
+    def snapshots(self) -> int:
+        """How many snapshots run elsewhere."""
+        return sum(self._snapshots.values())
+
+    def open_snapshot(self, ts: int) -> None:
+        """From now on keep what is committed after `ts`, the present head."""
+        self._snapshots[ts] += 1
+        if self._covered_since is None:
+            self._covered_since = ts
+
+    def close_snapshot(self, ts: int) -> None:
+        self._snapshots[ts] -= 1
+        if self._snapshots[ts] <= 0:
+            del self._snapshots[ts]
+        if not self._snapshots:
+            self._writes.clear()
+            self._covered_since = None
+
+    def covers(self, ts: int) -> bool:
+        """Whether everything committed after `ts` is known here."""
+        return self._covered_since is not None and ts >= self._covered_since
+
+    def add(self, ts: int, written: Iterable[WrittenKey]) -> None:
+        """File a commit. Pending ones too: `drop_after` takes them back when their group fails."""
+        if self._covered_since is None:
+            return
+        for index, parts in written:
+            key = b"".join(parts)
+            prefix = b""
+            self._file(index, 0, prefix, ts, key)
+            for position, part in enumerate(parts, 1):
+                prefix += part
+                self._file(index, position, prefix, ts, key)
+
+    def _file(self, index: int, fields: int, prefix: bytes, ts: int, key: bytes) -> None:
+        writes = self._writes.get((index, fields, prefix))
+        if writes is None:
+            self._writes[index, fields, prefix] = [(ts, key)]
+        else:
+            writes.append((ts, key))
+
+    def drop_after(self, ts: int) -> None:
+        """Forget commits newer than `ts`: their group was rolled back."""
+        for place, writes in list(self._writes.items()):
+            kept = [write for write in writes if write[0] <= ts]
+            if kept:
+                self._writes[place] = kept
+            else:
+                del self._writes[place]
+
+    def first_conflict(self, read_set: Sequence[Interval], since: int) -> Conflict | None:
+        """The first interval of `read_set` that a commit after `since` wrote inside, or None."""
+        for interval in read_set:
+            writes = self._writes.get((interval.index, interval.fields, interval.prefix))
+            if writes is None:
+                continue
+            for ts, key in reversed(writes):
+                if ts <= since:
+                    break
+                if interval.contains(key):
+                    return Conflict(interval, ts)
+        return None

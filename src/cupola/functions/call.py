@@ -1,0 +1,98 @@
+"""One call while it runs: everything its `ctx` needs, and what it leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cupola.auth import Identity
+from cupola.database.cursors import CursorSealer
+from cupola.database.transaction import Transaction
+from cupola.functions.log_lines import LogBuffer
+from cupola.limits import Limits
+
+if TYPE_CHECKING:
+    from cupola.functions.app import App
+    from cupola.functions.definitions import Kind
+
+
+class Interruption(Protocol):
+    """Who may cut a call short, and must not do so while the engine is at work inside it."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class NoInterruption:
+    """Nobody cuts this call short."""
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+
+NEVER_INTERRUPTED = NoInterruption()
+
+Invoke = Callable[["Call", Callable[[], Any]], Any]
+"""Runs user code for a call: a runtime puts its guard and time budget around it."""
+
+
+def invoke_plainly(call: Call, code: Callable[[], Any]) -> Any:
+    return code()
+
+
+@dataclasses.dataclass(slots=True)
+class Call:
+    """A query or mutation with its transaction. Nested calls share all but the kind and the log prefix."""
+
+    app: App
+    path: str
+    kind: Kind
+    transaction: Transaction
+    identity: Identity
+    now_ns: int
+    seed: bytes
+    request_id: str
+    limits: Limits
+    sealer: CursorSealer
+    journal: str | None = None
+    invoke: Invoke = invoke_plainly
+    interruption: Interruption = NEVER_INTERRUPTED
+    logs: LogBuffer = None  # type: ignore[assignment]  # made below when not shared with a parent
+    parent: Call | None = None
+    depth: int = 0
+    identity_observed: bool = False
+    next_journal: str | None = None
+    paginated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.logs is None:
+            self.logs = LogBuffer(self.limits)
+
+    def nested(self, path: str, kind: Kind) -> Call:
+        """A call made by this one, inside its transaction."""
+        seed = hashlib.blake2b(path.encode(), key=self.seed[:32], digest_size=16).digest()
+        return dataclasses.replace(
+            self,
+            path=path,
+            kind=kind,
+            seed=seed,
+            logs=self.logs,
+            parent=self,
+            depth=self.depth + 1,
+            journal=None,
+            next_journal=None,
+            paginated=False,
+        )
+
+    def observe_identity(self) -> None:
+        """The result depends on who calls: it may be shared only among equal identities."""
+        call: Call | None = self
+        while call is not None:
+            call.identity_observed = True
+            call = call.parent

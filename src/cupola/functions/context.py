@@ -1,0 +1,125 @@
+"""`ctx`: what a function may do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+from cupola.errors import DeveloperError, FunctionNotFoundError, LimitError
+from cupola.functions.call import Call
+from cupola.functions.database_api import DatabaseReader, DatabaseWriter
+from cupola.functions.definitions import Function, Kind
+from cupola.functions.execution import run_nested
+from cupola.values import Value
+
+
+class Auth:
+    """Who is calling."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def get_user_identity(self) -> Mapping[str, Value] | None:
+        """The caller's verified attributes (`subject`, `issuer`, `email`, ...), or None if anonymous.
+
+        A query that asks is cached per caller; one that does not is shared by all.
+        """
+        self._call.observe_identity()
+        return self._call.identity.attributes
+
+
+class QueryCtx:
+    """What a query may do: read the database, and call other queries in the same snapshot."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.db: DatabaseReader = DatabaseReader(call)
+        self.auth = Auth(call)
+
+    def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
+        """Call a query, by reference or path (`"messages:list"`), in this snapshot."""
+        return _nested(self._call, function, Kind.QUERY, args)
+
+
+class MutationCtx(QueryCtx):
+    """What a mutation may do: read, write, and call queries and mutations as sub-transactions."""
+
+    db: DatabaseWriter
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self.db = DatabaseWriter(call)
+
+    def run_mutation(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
+        """Call a mutation as a sub-transaction: if it raises and you catch that, only its writes are undone."""
+        return _nested(self._call, function, Kind.MUTATION, args)
+
+
+class ActionCaller(Protocol):
+    """How an action reaches the engine: in the same process or over a socket."""
+
+    identity_attributes: Mapping[str, Value] | None
+
+    def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Awaitable[Any]:
+        """Run a function in a transaction of its own; the result decoded, errors raised."""
+        ...
+
+
+class ActionAuth:
+    """Who is calling."""
+
+    def __init__(self, caller: ActionCaller) -> None:
+        self._caller = caller
+
+    def get_user_identity(self) -> Mapping[str, Value] | None:
+        """The caller's verified attributes, or None if anonymous."""
+        return self._caller.identity_attributes
+
+
+class ActionCtx:
+    """What an action may do: anything outside, and the data through queries and mutations."""
+
+    def __init__(self, caller: ActionCaller) -> None:
+        self._caller = caller
+        self.auth = ActionAuth(caller)
+
+    async def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
+        """Run a query at the newest snapshot."""
+        return await self._caller.call(Kind.QUERY, path_of(function), args)
+
+    async def run_mutation(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
+        """Run a mutation as a transaction of its own; it is durable when this returns."""
+        return await self._caller.call(Kind.MUTATION, path_of(function), args)
+
+    async def run_action(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
+        """Run another action. Plain Python calls are cheaper, where they do."""
+        return await self._caller.call(Kind.ACTION, path_of(function), args)
+
+
+def path_of(function: Function[Any, Any] | str) -> str:
+    if isinstance(function, Function):
+        return function.path
+    if isinstance(function, str):
+        return function
+    raise FunctionNotFoundError(
+        f'Functions are called by reference or by path such as "messages:list", not {function!r}.'
+    )
+
+
+def _nested(
+    call: Call, function: Function[Any, Any] | str, kind: Kind, args: dict[str, Any]
+) -> Any:
+    if call.depth + 1 > call.limits.nested_calls_max:
+        raise LimitError(
+            f"Functions call each other more than {call.limits.nested_calls_max} levels deep; "
+            "call plain Python functions instead.",
+            code="NestedCallsLimitExceeded",
+        )
+    definition = call.app.find(path_of(function))
+    if definition.kind is not kind:
+        raise DeveloperError(
+            f"`{definition.path}` is a {definition.kind.value}, not a {kind.value}.",
+            code="FunctionPathWrongType",
+        )
+    context = MutationCtx if kind is Kind.MUTATION else QueryCtx
+    return run_nested(call, definition, args, context)

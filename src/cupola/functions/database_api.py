@@ -1,0 +1,404 @@
+"""`ctx.db`: what functions may do with the data.
+
+Each operation runs inside the call's transaction. While it does, the runtime's interruption is paused, so that a time
+limit never strikes inside the engine.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from cupola.database.catalog import Index, TableInfo
+from cupola.database.cursors import END, fingerprint
+from cupola.database.documents import StoredDocument
+from cupola.database.pagination import PageRequest, read_page
+from cupola.database.ranges import key_range
+from cupola.database.transaction import EVERYTHING, KeyRange
+from cupola.errors import DatabaseUseError, InvalidIdError
+from cupola.functions.call import Call
+from cupola.functions.expressions import Expression
+from cupola.functions.pages import Page, PaginationOptions
+from cupola.schema import Id, Table
+from cupola.values import UNSET, UnsetType, Value, decode, decode_id
+
+T = TypeVar("T")
+TableT = TypeVar("TableT", bound=Table)
+Keep = Callable[[StoredDocument], bool]
+
+
+class DatabaseReader:
+    """Reads of queries and mutations, all at one snapshot."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def get(self, id: Id[T]) -> T | None:
+        """The document with this id, or None if there is none (any more).
+
+        Raises:
+            InvalidIdError: The text is no document id of this deployment.
+        """
+        self._call.interruption.pause()
+        try:
+            document_id = _require_id(id)
+            found = self._call.transaction.get(document_id)
+            if found is None:
+                return None
+            name = self._call.transaction.table_of(document_id).name
+            return self._call.app.to_python(name, found)  # type: ignore[no-any-return]
+        finally:
+            self._call.interruption.resume()
+
+    @overload
+    def query(self, table: type[TableT]) -> Query[TableT]: ...
+    @overload
+    def query(self, table: str) -> Query[Any]: ...
+    def query(self, table: type[TableT] | str) -> Query[Any]:
+        """Start a query over a table: all documents in order of creation, until narrowed."""
+        return Query(self._call, _table_name(table))
+
+    def normalize_id(self, table: type[TableT] | str, text: str) -> Id[TableT] | None:
+        """`text` if it is an id of this table (whether or not the document exists), else None."""
+        self._call.interruption.pause()
+        try:
+            info = self._call.transaction.table(_table_name(table))
+            number, _ = decode_id(text)
+            return text if info is not None and info.number == number else None  # type: ignore[return-value]
+        except InvalidIdError:
+            return None
+        finally:
+            self._call.interruption.resume()
+
+
+class DatabaseWriter(DatabaseReader):
+    """Reads and writes of mutations: all of them happen, or none."""
+
+    @overload
+    def insert(self, table: TableT) -> Id[TableT]: ...
+    @overload
+    def insert(self, table: str, document: Mapping[str, Any]) -> Id[Any]: ...
+    @overload
+    def insert(self, table: type[TableT], document: Mapping[str, Any]) -> Id[TableT]: ...
+    def insert(
+        self, table: Table | str | type[Table], document: Mapping[str, Any] | None = None
+    ) -> Id[Any]:
+        """Insert `Message(...)`, or a table name and a dict. Returns the new id."""
+        self._call.interruption.pause()
+        try:
+            if isinstance(table, Table):
+                name, fields = _table_name(type(table)), table.to_value()
+            elif document is None:
+                raise DatabaseUseError(
+                    "insert takes a document of a table class, or a table and a dict.",
+                    code="BadArguments",
+                )
+            else:
+                name = _table_name(table)
+                fields = self._call.app.to_fields(name, document)
+            return self._call.transaction.insert(name, fields)  # type: ignore[return-value]
+        finally:
+            self._call.interruption.resume()
+
+    def patch(
+        self, id: Id[Any], changes: Mapping[str, Any] | None = None, /, **fields: Any
+    ) -> None:
+        """Change some top-level fields: `patch(id, body="new")` or `patch(id, {"body": "new"})`.
+
+        A field set to UNSET is removed.
+        """
+        self._call.interruption.pause()
+        try:
+            document_id = _require_id(id)
+            name = self._call.transaction.table_of(document_id).name
+            given = {**(changes or {}), **fields}
+            self._call.transaction.patch(document_id, self._call.app.to_fields(name, given))
+        finally:
+            self._call.interruption.resume()
+
+    def replace(self, id: Id[Any], document: Table | Mapping[str, Any]) -> None:
+        """Replace all fields of a document; its id and creation time stay."""
+        self._call.interruption.pause()
+        try:
+            document_id = _require_id(id)
+            name = self._call.transaction.table_of(document_id).name
+            if isinstance(document, Table):
+                fields = document.to_value()
+                if _table_name(type(document)) != name:
+                    raise DatabaseUseError(
+                        f'"{document_id}" is in `{name}`; it cannot be replaced by a document of '
+                        f"`{_table_name(type(document))}`.",
+                        code="WrongTable",
+                    )
+            else:
+                fields = self._call.app.to_fields(name, document)
+            self._call.transaction.replace(document_id, fields)
+        finally:
+            self._call.interruption.resume()
+
+    def delete(self, id: Id[Any]) -> None:
+        """Delete a document."""
+        self._call.interruption.pause()
+        try:
+            self._call.transaction.delete(_require_id(id))
+        finally:
+            self._call.interruption.resume()
+
+
+class Query(Generic[T]):
+    """A query under construction. Nothing is read until it is iterated or collected."""
+
+    def __init__(self, call: Call, table: str) -> None:
+        self._call = call
+        self._table = table
+        self._index = "by_creation_time"
+        self._constraints: dict[str, Any] = {}
+        self._descending = False
+        self._filters: tuple[Callable[[Any], Any] | Expression, ...] = ()
+
+    # ---------------------------------------------------------------- narrowing
+
+    def with_index(
+        self, index: str, constraints: Mapping[str, Any] | None = None, /, **fields: Any
+    ) -> Query[T]:
+        """Read an index instead: equalities on its first fields, then at most one `Range`.
+
+        with_index("by_channel", channel="general", _creationTime=Range(gt=since))
+        """
+        changed = copy.copy(self)
+        changed._index = index
+        changed._constraints = {**(constraints or {}), **fields}
+        return changed
+
+    def order(self, order: Literal["asc", "desc"]) -> Query[T]:
+        """Index order, ascending unless told otherwise."""
+        if order not in ("asc", "desc"):
+            raise DatabaseUseError(f'order is "asc" or "desc", not {order!r}.', code="BadOrder")
+        changed = copy.copy(self)
+        changed._descending = order == "desc"
+        return changed
+
+    def filter(self, keep: Callable[[T], bool] | Expression) -> Query[T]:
+        """Leave out documents. Rows left out count as read, so prefer an index where there is one."""
+        changed = copy.copy(self)
+        changed._filters = (*self._filters, keep)
+        return changed
+
+    # ---------------------------------------------------------------- reading
+
+    def collect(self) -> list[T]:
+        """All documents of the query."""
+        return self._fetch(None)
+
+    def take(self, count: int) -> list[T]:
+        """The first `count` documents."""
+        if not isinstance(count, int) or count < 0:
+            raise DatabaseUseError(
+                f"take needs a count of 0 or more, not {count!r}.", code="BadCount"
+            )
+        return self._fetch(count) if count else []
+
+    def first(self) -> T | None:
+        """The first document, or None."""
+        found = self._fetch(1)
+        return found[0] if found else None
+
+    def unique(self) -> T | None:
+        """The only document, or None.
+
+        Raises:
+            DatabaseUseError: There are several.
+        """
+        found = self._fetch(2)
+        if len(found) > 1:
+            raise DatabaseUseError(
+                f"unique() found more than one document in `{self._table}`: "
+                f'"{_id_of(found[0])}", "{_id_of(found[1])}" and maybe more.',
+                code="NotUnique",
+            )
+        return found[0] if found else None
+
+    def count(self) -> int:
+        """How many documents there are. Without a filter only index entries are read."""
+        if self._filters:
+            return sum(1 for _ in self)
+        self._call.interruption.pause()
+        try:
+            place = self._place()
+            return self._call.transaction.count(*place) if place is not None else 0
+        finally:
+            self._call.interruption.resume()
+
+    def __iter__(self) -> Iterator[T]:
+        """Documents one by one; the read set ends where the iteration does."""
+        pause, resume = self._call.interruption.pause, self._call.interruption.resume
+        rows: Iterator[StoredDocument] | None = None
+        while True:
+            pause()
+            try:
+                if rows is None:
+                    rows = self._rows(16)
+                row = next(rows, None)
+                if row is None:
+                    return
+                document = self._call.app.to_python(self._table, row)
+            finally:
+                resume()
+            if self._keeps(row, document):
+                yield document
+
+    def paginate(self, options: PaginationOptions) -> Page[T]:
+        """One page that stays live: re-runs cover the same documents, so pages never overlap or gap.
+
+        A call may paginate once.
+        """
+        call = self._call
+        if call.paginated:
+            raise DatabaseUseError(
+                "A function can paginate only once per call; split it into two queries.",
+                code="MultiplePaginatedDatabaseQueries",
+            )
+        call.paginated = True
+        request = _page_request(options)
+        call.interruption.pause()
+        try:
+            place = self._place()
+            plan = self._plan(place)
+            if place is None:
+                end = call.sealer.seal(END, plan)
+                call.next_journal = end
+                return Page([], True, end)
+            result = read_page(
+                call.transaction,
+                *place,
+                descending=self._descending,
+                keep=self._keep() if self._filters else None,
+                request=request,
+                journal=call.journal,
+                plan=plan,
+                sealer=call.sealer,
+                limits=call.limits,
+            )
+            call.next_journal = result.journal
+            documents = [call.app.to_python(self._table, d) for d in result.documents]
+        finally:
+            call.interruption.resume()
+        return Page(
+            documents,
+            result.is_done,
+            result.continue_cursor,
+            result.split_cursor,
+            result.status,  # type: ignore[arg-type]
+        )
+
+    # ---------------------------------------------------------------- inside
+
+    def _place(self) -> tuple[Index, KeyRange] | None:
+        """Where to read; None while the table does not exist."""
+        table: TableInfo | None = self._call.transaction.table(self._table)
+        if table is None:
+            if self._index not in ("by_creation_time", "by_id"):
+                raise DatabaseUseError(
+                    f"`{self._table}` has no index `{self._index}`: the table is empty and in no schema.",
+                    code="IndexNotFound",
+                )
+            return None
+        index = table.index(self._index)
+        if not self._constraints:
+            return index, EVERYTHING
+        wire = {k: self._call.app.to_bound(v) for k, v in self._constraints.items()}
+        return index, key_range(self._table, index, wire)
+
+    def _plan(self, place: tuple[Index, KeyRange] | None) -> bytes:
+        keys = place[1] if place is not None else EVERYTHING
+        filters = ";".join(f.text if isinstance(f, Expression) else "python" for f in self._filters)
+        order = "desc" if self._descending else "asc"
+        return fingerprint(
+            self._call.path,
+            self._table,
+            self._index,
+            order,
+            filters,
+            keys.start,
+            keys.end or b"\xff",
+        )
+
+    def _rows(self, expect: int) -> Iterator[StoredDocument]:
+        place = self._place()
+        if place is None:
+            return iter(())
+        scan = self._call.transaction.scan(*place, descending=self._descending, expect=expect)
+        return (document for _, document in scan)
+
+    def _fetch(self, count: int | None) -> list[T]:
+        if self._filters:
+            return list(itertools.islice(self, count))
+        self._call.interruption.pause()
+        try:
+            rows = self._rows(count if count is not None and count <= 1024 else 64)
+            to_python = self._call.app.converter(self._table)
+            return [to_python(row) for row in itertools.islice(rows, count)]
+        finally:
+            self._call.interruption.resume()
+
+    def _keeps(self, row: StoredDocument, document: T) -> bool:
+        for keep in self._filters:
+            if isinstance(keep, Expression):
+                if not keep.keeps(row.value):
+                    return False
+            else:
+                kept = keep(document)
+                if isinstance(kept, Expression):
+                    kept = kept.keeps(row.value)
+                if not kept:
+                    return False
+        return True
+
+    def _keep(self) -> Keep:
+        """The filters over stored rows; user predicates run with interruption allowed."""
+
+        def keep(row: StoredDocument) -> bool:
+            document = self._call.app.to_python(self._table, row)
+            self._call.interruption.resume()
+            try:
+                return self._keeps(row, document)
+            finally:
+                self._call.interruption.pause()
+
+        return keep
+
+
+def _table_name(table: type[Table] | str) -> str:
+    return table if isinstance(table, str) else table.__cupola_table__.name
+
+
+def _require_id(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidIdError(f"A document id is a string, not {value!r}.")
+    return value
+
+
+def _id_of(document: object) -> str:
+    return str(document["_id"] if isinstance(document, dict) else getattr(document, "_id", "?"))
+
+
+def _page_request(options: PaginationOptions) -> PageRequest:
+    def optional(value: float | UnsetType) -> int | None:
+        return None if value is UNSET else int(value)  # type: ignore[arg-type]
+
+    return PageRequest(
+        int(options.numItems),
+        options.cursor,
+        None if options.endCursor is UNSET else options.endCursor,  # type: ignore[arg-type]
+        optional(options.maximumRowsRead),
+        optional(options.maximumBytesRead),
+    )
+
+
+def fresh_document(stored: StoredDocument) -> dict[str, Value]:
+    """A dict of its own for documents of tables without a class."""
+    value = decode(stored.body)
+    assert isinstance(value, dict)
+    return value

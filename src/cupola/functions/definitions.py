@@ -1,0 +1,123 @@
+"""What a server function is: its kind, who may call it, and what it takes and returns.
+
+    @query
+    def list(ctx: QueryCtx, channel: str) -> Sequence[Message]: ...
+
+Type hints are the validators. A decorated function is a `Function`; calling it from other Python code is a plain call of
+what is inside, in the same transaction and without validation.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from cupola.errors import SchemaError
+from cupola.schema import Codec, ParameterCodec, return_codec_of
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+
+class Kind(enum.Enum):
+    QUERY = "query"
+    MUTATION = "mutation"
+    ACTION = "action"
+
+
+class Visibility(enum.Enum):
+    PUBLIC = "public"
+    INTERNAL = "internal"
+
+
+class Function(Generic[P, R]):
+    """A server function as its module defines it. Loading the app gives it a path and compiles it."""
+
+    def __init__(self, handler: Callable[P, R], kind: Kind, visibility: Visibility) -> None:
+        functools.update_wrapper(self, handler)
+        self.handler = handler
+        self.kind = kind
+        self.visibility = visibility
+        self.path = ""
+        self.parameters: ParameterCodec
+        self.returns: Codec | None = None
+        self.check_arguments: Callable[[Any], None]
+        self.check_result: Callable[[Any], None]
+        _require_right_form(handler, kind)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.handler(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.visibility.value} {self.kind.value} {self.path or self.handler.__qualname__}>"
+        )
+
+    def compile(self, path: str, tables: Mapping[str, int]) -> None:
+        """Build codecs and checks once, so that a bad hint fails the push and not the first call.
+
+        `tables`: table name to number, read at each check of an id.
+
+        Raises:
+            SchemaError: A type hint that no value can have.
+        """
+        self.path = path
+        self.parameters = ParameterCodec(self.handler, path)
+        self.returns = return_codec_of(self.handler, path)
+        self.check_arguments = self.parameters.validator.checker(tables)
+        if self.returns is not None:
+            self.check_result = self.returns.validator.checker(tables)
+
+
+def _require_right_form(handler: Callable[..., Any], kind: Kind) -> None:
+    is_async = inspect.iscoroutinefunction(handler)
+    name = handler.__qualname__
+    if kind is Kind.ACTION and not is_async:
+        raise SchemaError(
+            f"Action `{name}` must be written with `async def`: actions may wait for the outside world.",
+            code="BadFunction",
+        )
+    if kind is not Kind.ACTION and (is_async or inspect.isasyncgenfunction(handler)):
+        raise SchemaError(
+            f"`{name}` is a {kind.value} and must be a plain `def`: it waits for nothing but the "
+            "database, which is local. Only actions are `async def`.",
+            code="BadFunction",
+        )
+    if kind is not Kind.ACTION and inspect.isgeneratorfunction(handler):
+        raise SchemaError(
+            f"`{name}` yields; a {kind.value} returns its result, for example as a list.",
+            code="BadFunction",
+        )
+
+
+def query(handler: Callable[P, R]) -> Function[P, R]:
+    """A public query: a pure function of its arguments and the data, cached and live."""
+    return Function(handler, Kind.QUERY, Visibility.PUBLIC)
+
+
+def mutation(handler: Callable[P, R]) -> Function[P, R]:
+    """A public mutation: one transaction, all or nothing."""
+    return Function(handler, Kind.MUTATION, Visibility.PUBLIC)
+
+
+def action(handler: Callable[P, R]) -> Function[P, R]:
+    """A public action: may do I/O, and reaches the data through queries and mutations."""
+    return Function(handler, Kind.ACTION, Visibility.PUBLIC)
+
+
+def internal_query(handler: Callable[P, R]) -> Function[P, R]:
+    """A query that only other functions and admins can call."""
+    return Function(handler, Kind.QUERY, Visibility.INTERNAL)
+
+
+def internal_mutation(handler: Callable[P, R]) -> Function[P, R]:
+    """A mutation that only other functions and admins can call."""
+    return Function(handler, Kind.MUTATION, Visibility.INTERNAL)
+
+
+def internal_action(handler: Callable[P, R]) -> Function[P, R]:
+    """An action that only other functions and admins can call."""
+    return Function(handler, Kind.ACTION, Visibility.INTERNAL)

@@ -1,0 +1,148 @@
+"""How a call runs: decode, bind, invoke, validate, encode."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cupola.errors import (
+    ArgumentValidationError,
+    DeveloperError,
+    InvalidValueError,
+    LimitError,
+    ReturnsValidationError,
+)
+from cupola.functions.call import Call
+from cupola.functions.conversion import value_of
+from cupola.functions.definitions import Function, Kind
+from cupola.limits import Limits
+from cupola.values import Value, decode, encode
+
+
+@dataclasses.dataclass(slots=True)
+class Execution:
+    """What one run of a function came to. Exactly one of `value` and `error` is set."""
+
+    value: bytes | None
+    error: BaseException | None
+    log_lines: list[str]
+    identity_observed: bool = False
+    journal: str | None = None
+
+
+MakeContext = Callable[[Call], Any]
+
+
+def execute(
+    call: Call, function: Function[Any, Any], args: bytes, context: MakeContext
+) -> Execution:
+    """Run a query or mutation in its transaction. Errors of the app and its callers are returned, not raised."""
+    value: bytes | None = None
+    error: BaseException | None = None
+    try:
+        kwargs = bind_arguments(function, args, call.limits)
+        ctx = context(call)
+        value = call.invoke(call, lambda: _run(function, ctx, kwargs, call.limits))
+    except Exception as raised:  # whatever user code raises is its result, not our failure
+        error = raised
+    return Execution(value, error, call.logs.lines, call.identity_observed, call.next_journal)
+
+
+def _run(function: Function[Any, Any], ctx: Any, kwargs: dict[str, Any], limits: Limits) -> bytes:
+    return encode_result(function, function.handler(ctx, **kwargs), limits)
+
+
+def run_nested(
+    call: Call, function: Function[Any, Any], args: dict[str, Any], context: MakeContext
+) -> Any:
+    """Run a function inside the caller's transaction; a failed mutation's writes are undone."""
+    inner = call.nested(function.path, function.kind)
+    mark = call.transaction.mark()
+    try:
+        kwargs = bind_arguments(function, encode_arguments(args), call.limits)
+        value = inner.invoke(inner, lambda: _run(function, context(inner), kwargs, call.limits))
+    except BaseException:
+        call.interruption.pause()
+        try:
+            if function.kind is Kind.MUTATION:
+                call.transaction.rollback(mark)
+        finally:
+            call.interruption.resume()
+        raise
+    return decode_result(function, value)
+
+
+def bind_arguments(function: Function[Any, Any], args: bytes, limits: Limits) -> dict[str, Any]:
+    """Encoded JSON of the arguments object to Python keyword arguments.
+
+    Raises:
+        ArgumentValidationError: They do not match the function's type hints.
+    """
+    if len(args) > limits.arguments_size_bytes_max * 2:
+        raise _arguments_too_large(limits)
+    try:
+        value = decode(args)
+    except InvalidValueError as error:
+        raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
+    if not isinstance(value, dict):
+        raise ArgumentValidationError(
+            f"ArgumentValidationError: `{function.path}` takes one object of named arguments, "
+            f"not {type(value).__name__}."
+        )
+    try:
+        function.check_arguments(value)
+        return function.parameters.bind(value)
+    except DeveloperError as error:
+        raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
+
+
+def _arguments_too_large(limits: Limits) -> LimitError:
+    return LimitError(
+        f"The arguments are larger than {limits.arguments_size_bytes_max:,} bytes; "
+        "store large data in documents or files and pass ids.",
+        code="ArgumentsTooLarge",
+    )
+
+
+def encode_arguments(args: Mapping[str, Any]) -> bytes:
+    """Python keyword arguments of a nested call to encoded JSON."""
+    return encode({name: value_of(item) for name, item in args.items()})
+
+
+def encode_result(function: Function[Any, Any], result: Any, limits: Limits) -> bytes:
+    """A handler's return value to encoded JSON.
+
+    Raises:
+        ReturnsValidationError: It does not match the declared return type.
+        InvalidValueError: It is nothing that can cross the wire.
+    """
+    codec = function.returns
+    try:
+        if codec is None:
+            data = encode(value_of(result))
+        else:
+            value = codec.to_value(result)
+            function.check_result(value)
+            data = encode(value)
+    except InvalidValueError as error:
+        raise InvalidValueError(
+            f"`{function.path}` returned something that cannot be sent: {error.message}",
+            code=error.code,
+        ) from error
+    except DeveloperError as error:
+        raise ReturnsValidationError(f"ReturnsValidationError: {error.message}") from error
+    if len(data) > limits.result_size_bytes_max:
+        raise LimitError(
+            f"`{function.path}` returned {len(data):,} bytes; the limit is "
+            f"{limits.result_size_bytes_max:,}. Return less, or paginate.",
+            code="ResultTooLarge",
+        )
+    return data
+
+
+def decode_result(function: Function[Any, Any], data: bytes) -> Any:
+    """Encoded JSON of a result, for a caller in Python."""
+    value: Value = decode(data)
+    codec = function.returns
+    return value if codec is None or codec.identity else codec.to_python(value)

@@ -1,0 +1,50 @@
+"""How a failed call is told: the text clients show, and data of application errors."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from cupola.errors import ApplicationError, CupolaError, InvalidValueError
+from cupola.functions.conversion import value_of
+from cupola.values import encode
+
+_FRAMES_MAX = 20
+
+
+def error_message(error: BaseException, request_id: str, folder: Path | None) -> str:
+    """The text of a failure: request id, what happened, and where in the app's own code.
+
+    `folder`: the app's folder; only frames of files below it are shown.
+    """
+    if isinstance(error, CupolaError) and not isinstance(error, ApplicationError):
+        what = error.message
+        if not what.startswith((type(error).__name__, error.code)):
+            what = f"Uncaught {type(error).__name__}: {what}"
+    else:
+        what = "Uncaught " + "".join(traceback.format_exception_only(error)).strip()
+        what = what.replace("Uncaught cupola.errors.", "Uncaught ")
+    frames = _frames(error, folder)
+    return "\n".join([f"[Request ID: {request_id}] Server Error", what, *frames])
+
+
+def error_data(error: BaseException) -> bytes | None:
+    """Encoded data of an application error; None for all others."""
+    if not isinstance(error, ApplicationError):
+        return None
+    try:
+        return encode(value_of(error.data))
+    except InvalidValueError as invalid:
+        return encode(f"The error's data cannot be sent: {invalid.message}")
+
+
+def _frames(error: BaseException, folder: Path | None) -> list[str]:
+    if folder is None:
+        return []
+    root = str(folder)
+    found = [
+        f"    at {frame.name} ({frame.filename[len(root) :].lstrip('/')}:{frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(root)
+    ]
+    return found[-_FRAMES_MAX:][::-1]

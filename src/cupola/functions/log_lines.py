@@ -1,0 +1,31 @@
+"""Log lines of one call, in the form clients parse: `[LEVEL] text` (spec: sync protocol, section 8.1)."""
+
+from __future__ import annotations
+
+from cupola.limits import Limits
+
+LEVELS = ("DEBUG", "INFO", "LOG", "WARN", "ERROR")
+
+
+class LogBuffer:
+    """What a call and the calls nested in it have logged, bounded in lines and length."""
+
+    __slots__ = ("_limits", "lines")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.lines: list[str] = []
+
+    def add(self, level: str, text: str) -> None:
+        """Append a line; the first one past the bound is replaced by a notice, the rest are dropped."""
+        bound = self._limits.log_lines_max
+        if len(self.lines) > bound:
+            return
+        if len(self.lines) == bound:
+            self.lines.append(
+                f"[ERROR] Log overflow (maximum {bound}). Remaining log lines omitted."
+            )
+            return
+        if len(text) > self._limits.log_line_length_max:
+            text = text[: self._limits.log_line_length_max] + " (truncated due to length)"
+        self.lines.append(f"[{level}] {text}")
