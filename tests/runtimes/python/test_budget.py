@@ -121,11 +121,19 @@ def sorting_with_a_key():
 @pytest.mark.parametrize(
     "function",
     [
-        plain_loop, loop_that_swallows_everything, generator_loop, finally_loop, recursion, comprehension,
-        regex_bomb, blocked_on_a_lock, sleeping, sorting_with_a_key,
+        plain_loop,
+        loop_that_swallows_everything,
+        generator_loop,
+        finally_loop,
+        recursion,
+        comprehension,
+        regex_bomb,
+        blocked_on_a_lock,
+        sleeping,
+        sorting_with_a_key,
     ],
     ids=lambda function: function.__name__,
-)  # fmt: skip
+)
 def test_a_runaway_function_is_stopped(budget, function):
     """Everyone else waits meanwhile."""
     outcome, elapsed_s = in_a_turn(budget, function)
@@ -204,7 +212,8 @@ def test_a_call_after_an_interrupted_one_starts_afresh(budget):
 
 
 def test_thousands_of_interruptions_never_land_in_the_engine(budget, monkeypatch):
-    """The hammer: a tick every 0.2 ms, a deadline that has always passed, and an engine that would notice."""
+    """The hammer: a tick every 0.2 ms, a deadline that has always passed, and an engine that would
+    notice."""
     monkeypatch.setattr("cupola.runtimes.python.budget.TICK_S", 0.0002)
     interrupted_engine = balance = interruptions = 0
 

@@ -1,1 +1,2 @@
-"""Python functions: the determinism guard, the in-process time budget, and the search for uninterruptible code."""
+"""Python functions: the determinism guard, the in-process time budget, and the search for
+uninterruptible code."""

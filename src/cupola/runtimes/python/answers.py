@@ -110,7 +110,8 @@ def urandom(call: GuardedCall, original: Original, size: int, flags: int = 0) ->
 def uuid1(
     call: GuardedCall, original: Original, node: int | None = None, clock_seq: int | None = None
 ) -> uuid.UUID:
-    """RFC 4122 version 1: the stopped clock counts up by 100 ns with each id, so that they differ."""
+    """RFC 4122 version 1: the stopped clock counts up by 100 ns with each id, so that they
+    differ."""
     ticks = call.clock_ns() // 100 + 0x01B21DD213814000 + call.uuid_ticks
     call.uuid_ticks += 1
     if node is None:
@@ -173,10 +174,9 @@ def call_handlers(
     )
 
 
-def is_enabled_for(
-    call: GuardedCall, original: Original, self: logging.Logger, level: int
-) -> bool:
-    """The root's level is the server's: here a logger shows everything unless it was told otherwise."""
+def is_enabled_for(call: GuardedCall, original: Original, self: logging.Logger, level: int) -> bool:
+    """The root's level is the server's: here a logger shows everything unless it was told
+    otherwise."""
     if self.manager.disable >= level:
         return False
     logger: logging.Logger | None = self
@@ -191,13 +191,19 @@ _FORMATTER = logging.Formatter()
 
 _ESCAPES = {
     **{code: f"\\x{code:02X}" for code in (*range(0x20), *range(0x7F, 0xA0))},
-    **{ord(char): text for char, text in zip("\b\t\n\f\r\\", (r"\b", r"\t", r"\n", r"\f", r"\r", r"\\"), strict=True)},
+    **{
+        ord(char): text
+        for char, text in zip(
+            "\b\t\n\f\r\\", (r"\b", r"\t", r"\n", r"\f", r"\r", r"\\"), strict=True
+        )
+    },
     **{code: f"\\u{code:04X}" for code in range(0xD800, 0xE000)},
-}  # fmt: skip
+}
 
 
 def shown(value: object) -> str:
-    """Strings as JavaScript's `inspect` quotes them, which the dashboard and CLI expect; else Python's repr."""
+    """Strings as JavaScript's `inspect` quotes them, which the dashboard and CLI expect; else
+    Python's repr."""
     if type(value) is not str:
         return repr(value)
     if value.isprintable() and "'" not in value and "\\" not in value:

@@ -1,20 +1,25 @@
-"""How long a function may keep the event loop: a timer that raises inside user code, and nowhere else.
+"""How long a function may keep the event loop: a timer that raises inside user code, and nowhere
+else.
 
-Queries and mutations run as plain calls on the loop's thread, so one that runs long stops everyone. A signal
-is the only thing that interrupts Python from outside. One interval timer ticks while a turn of the loop lasts
-(arming it per call would cost two system calls each); the handler raises `CallTooLong` if user code runs and
-its deadline has passed. Three rules keep the engine whole:
+Queries and mutations run as plain calls on the loop's thread, so one that runs long stops everyone.
+A signal is the only thing that interrupts Python from outside. One interval timer ticks while a
+turn of the loop lasts (arming it per call would cost two system calls each); the handler raises
+`CallTooLong` if user code runs and its deadline has passed. Three rules keep the engine whole:
 
-- **Inside the engine nothing is raised.** Whatever user code calls of ours stands between `pause` and
-  `resume`; a tick there is remembered and raised by the outermost `resume`, when the engine's work is done.
-- **The bookkeeping is never interrupted.** CPython runs signal handlers on entry to a function, at backward
-  jumps and after calls; a tick that lands in a function of this module is left to the next one.
-- **Swallowing does not help.** `except BaseException` catches one exception; the next comes 10 ms later, and
-  `leave` tells the runner that the result of such a call is worthless.
+- **Inside the engine nothing is raised.** Whatever user code calls of ours stands between `pause`
+  and `resume`; a tick there is remembered and raised by the outermost `resume`, when the engine's
+  work is done.
+- **The bookkeeping is never interrupted.** CPython runs signal handlers on entry to a function, at
+  backward jumps and after calls; a tick that lands in a function of this module is left to the next
+  one.
+- **Swallowing does not help.** `except BaseException` catches one exception; the next comes 10 ms
+  later, and `leave` tells the runner that the result of such a call is worthless.
 
-What a signal cannot interrupt is one long call into C; `suspects` finds functions that may make one.
+What a signal cannot interrupt is one long call into C; `suspects` finds functions that may make
+one.
 
-The caller's frame looks like this; `enter` stands inside `try`, because an exception may come right after it:
+The caller's frame looks like this; `enter` stands inside `try`, because an exception may come right
+after it:
 
     try:
         budget.enter(deadline_ns)
@@ -24,6 +29,7 @@ The caller's frame looks like this; `enter` stands inside `try`, because an exce
         too_long = budget.leave()
 """
 
+import importlib
 import signal
 import threading
 import time
@@ -34,18 +40,24 @@ from typing import Any
 _monotonic_ns = time.monotonic_ns
 _get_ident = threading.get_ident
 _setitimer = getattr(signal, "setitimer", None)
-_getsignal = signal.getsignal
-_signal = signal.signal
+# The C functions: the module's own look every answer up in an enum, 7 µs.
+_c_signal: Any = importlib.import_module("_signal")
+_getsignal = _c_signal.getsignal
+_signal = _c_signal.signal
+_SIGALRM = int(getattr(signal, "SIGALRM", 0))
+_ITIMER_REAL = int(getattr(signal, "ITIMER_REAL", 0))
 
 TICK_S = 0.010
 
 
 class CallTooLong(BaseException):
-    """User code has run past its deadline. Not an `Exception`, so that `except Exception` lets it through."""
+    """User code has run past its deadline. Not an `Exception`, so that `except Exception` lets it
+    through."""
 
 
 class Budget:
-    """The timer of one event loop. Belongs to the thread that makes it; outside the main thread it does nothing."""
+    """The timer of one event loop. Belongs to the thread that makes it; outside the main thread it
+    does nothing."""
 
     __slots__ = (
         "_armed_ns",
@@ -79,36 +91,38 @@ class Budget:
     # ------------------------------------------------------------------ a turn of the loop
 
     def start_turn(self) -> None:
-        """Start ticking. A timer and handler of someone else (a test's time-out) are put back by `end_turn`."""
+        """Start ticking. A timer and handler of someone else (a test's time-out) are put back by
+        `end_turn`."""
         if not self.is_live or self._armed_ns or _get_ident() != self._thread:
             return
-        current = _getsignal(signal.SIGALRM)
+        current = _getsignal(_SIGALRM)
         if current is not self._handler:
             self._foreign_handler = current if callable(current) else None
-            _signal(signal.SIGALRM, self._handler)
+            _signal(_SIGALRM, self._handler)
         self._armed_ns = _monotonic_ns()
         assert _setitimer is not None
-        self._foreign_timer = _setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)[0]
+        self._foreign_timer = _setitimer(_ITIMER_REAL, TICK_S, TICK_S)[0]
 
     def end_turn(self) -> None:
         """Stop ticking."""
         if not self._armed_ns or _get_ident() != self._thread:
             return
         assert _setitimer is not None
-        _setitimer(signal.ITIMER_REAL, 0)
-        # Our handler stays in place otherwise: the default action of a late SIGALRM ends the process.
+        _setitimer(_ITIMER_REAL, 0)
+        # Else ours stays in place: the default action of a late SIGALRM ends the process.
         if self._foreign_handler is not None:
-            _signal(signal.SIGALRM, self._foreign_handler)
+            _signal(_SIGALRM, self._foreign_handler)
             self._foreign_handler = None
         if self._foreign_timer:
             elapsed_s = (_monotonic_ns() - self._armed_ns) / 1e9
-            _setitimer(signal.ITIMER_REAL, max(self._foreign_timer - elapsed_s, 1e-3))
+            _setitimer(_ITIMER_REAL, max(self._foreign_timer - elapsed_s, 1e-3))
         self._armed_ns = 0
 
     # ------------------------------------------------------------------ a call in it
 
     def enter(self, deadline_ns: int) -> None:
-        """User code starts. `deadline_ns`: monotonic; a nested call keeps the earlier deadline of the two."""
+        """User code starts. `deadline_ns`: monotonic; a nested call keeps the earlier deadline of
+        the two."""
         outer = self._outer
         if outer:
             deadline_ns = min(deadline_ns, self._deadline_ns)
@@ -119,8 +133,8 @@ class Budget:
         self._paused = 0
 
     def leave(self) -> bool:
-        """User code has ended. Returns: whether it was, or ought to have been, interrupted; if so its result
-        counts for nothing, since it may have caught the exception."""
+        """User code has ended. Returns: whether it was, or ought to have been, interrupted; if so
+        its result counts for nothing, since it may have caught the exception."""
         outer = self._outer
         if not outer:  # `enter` itself was never reached
             return False
@@ -128,7 +142,8 @@ class Budget:
         return self._raised or self._pending
 
     def pause(self) -> None:
-        """The engine starts working for user code. Nests; every pause needs its `resume`, in a `finally`."""
+        """The engine starts working for user code. Nests; every pause needs its `resume`, in a
+        `finally`."""
         self._paused += 1
 
     def resume(self) -> None:

@@ -1,25 +1,30 @@
-"""The determinism guard: queries and mutations in the server's own process see a world that stands still.
+"""The determinism guard: queries and mutations in the server's own process see a world that stands
+still.
 
-A query is cached, shared and recomputed; a mutation is retried and replayed. So while one runs, clocks answer
-its start, randomness comes from its seed, the environment is the deployment's, and whatever would reach
-outside fails with an error that says what to do instead. This is no jail: it makes mistakes impossible to
-miss, it does not stop an attacker. Outside calls, and in other threads, everything behaves as always.
+A query is cached, shared and recomputed; a mutation is retried and replayed. So while one runs,
+clocks answer its start, randomness comes from its seed, the environment is the deployment's, and
+whatever would reach outside fails with an error that says what to do instead. This is no jail: it
+makes mistakes impossible to miss, it does not stop an attacker. Outside calls, and in other
+threads, everything behaves as always.
 
 How, cheapest first:
 
-- Module functions (`time.time`, `random.choice`, `os.urandom`…) are replaced once; a replacement looks at one
-  global and passes on. Built-in functions do not bind as methods (`class A: clock = time.time`), so what
-  replaces them is a `staticmethod`, which does not either.
-- `datetime` and `date` keep their identity, since pydantic, msgspec and everyone's `isinstance` know them:
-  `now`, `utcnow` and `today` are replaced in the types' own dicts, found through the garbage collector.
+- Module functions (`time.time`, `random.choice`, `os.urandom`…) are replaced once; a replacement
+  looks at one global and passes on. Built-in functions do not bind as methods (`class A: clock =
+  time.time`), so what replaces them is a `staticmethod`, which does not either.
+- `datetime` and `date` keep their identity, since pydantic, msgspec and everyone's `isinstance`
+  know them: `now`, `utcnow` and `today` are replaced in the types' own dicts, found through the
+  garbage collector.
 - `os.environ` keeps its identity too and gets a subclass.
 - One audit hook (PEP 578) sees files, sockets, processes and threads, however they are reached.
-- A module imported inside a call loads as if outside: it loads once, so what it does must not depend on the
-  call, nor draw from its generator. `_find_and_load` runs only for modules that are not loaded yet.
+- A module imported inside a call loads as if outside: it loads once, so what it does must not
+  depend on the call, nor draw from its generator. `_find_and_load` runs only for modules that are
+  not loaded yet.
 
-`install` must come before the app's modules are imported: `from time import time` keeps what it found.
-Tried and dropped: a restricted copy of the modules per app (libraries see the real ones), replacing the
-`datetime` class (breaks `isinstance`), walking the stack to see whether an import is under way (slow).
+`install` must come before the app's modules are imported: `from time import time` keeps what it
+found. Tried and dropped: a restricted copy of the modules per app (libraries see the real ones),
+replacing the `datetime` class (breaks `isinstance`), walking the stack to see whether an import is
+under way (slow).
 """
 
 import builtins
@@ -66,7 +71,8 @@ def leave() -> None:
 
 
 def suspend() -> GuardedCall | None:
-    """Let the engine see the real world while it works for user code; give the answer to `restore`."""
+    """Let the engine see the real world while it works for user code; give the answer to
+    `restore`."""
     global _active
     call = _active
     _active = None
@@ -83,7 +89,8 @@ def install(budget: Budget | None = None) -> list[str]:
 
     `budget` is paused while a log line is delivered or a module imported inside a call.
 
-    Returns: names of what could not be guarded on this interpreter and machine, for `cupola doctor`.
+    Returns: names of what could not be guarded on this interpreter and machine, for `cupola
+    doctor`.
     """
     global _owner, _unguarded
     if budget is not None:
@@ -92,7 +99,7 @@ def install(budget: Budget | None = None) -> list[str]:
         return list(_unguarded)
     _owner = get_ident()
     os.register_at_fork(after_in_child=_own_this_thread)
-    copyreg.pickle(staticmethod, lambda function: function.__name__)  # type: ignore[arg-type]
+    copyreg.pickle(staticmethod, lambda function: function.__name__)
     failures: list[str] = []
     for step in (
         _install_time,
@@ -121,7 +128,8 @@ def _own_this_thread() -> None:
 
 
 def _replace(holder: Any, name: str, answer: answers.Answer) -> None:
-    """Let `answer(call, original, *args)` stand in for `holder.name` while a call is active in its thread."""
+    """Let `answer(call, original, *args)` stand in for `holder.name` while a call is active in its
+    thread."""
     original = getattr(holder, name, None)
     if original is None:
         return  # not on this platform
@@ -156,7 +164,8 @@ def _install_datetime() -> None:
 
 
 def _replace_class_method(cls: type, name: str, answer: Callable[..., Any]) -> None:
-    """Write into the dict of a built-in type, which has no `setattr`, and tell the interpreter's caches."""
+    """Write into the dict of a built-in type, which has no `setattr`, and tell the interpreter's
+    caches."""
     import ctypes
 
     (namespace,) = gc.get_referents(cls.__dict__)
@@ -177,7 +186,7 @@ def _replace_class_method(cls: type, name: str, answer: Callable[..., Any]) -> N
 
 
 def _install_randomness() -> None:
-    source = random._inst  # type: ignore[attr-defined]
+    source = random._inst
     for name in random.__all__:
         if getattr(getattr(random, name), "__self__", None) is source:
             _replace(random, name, answers.random_function(name))
@@ -275,7 +284,12 @@ def _replace_file_question(name: str) -> None:
 
     _replace(os, name, answer)
     # `shutil` and others ask whether os.stat is in os.supports_fd.
-    for family in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks, os.supports_effective_ids):  # fmt: skip
+    for family in (
+        os.supports_fd,
+        os.supports_dir_fd,
+        os.supports_follow_symlinks,
+        os.supports_effective_ids,
+    ):
         if original in family:
             family.add(getattr(os, name))
 
@@ -290,7 +304,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _install_imports() -> None:
-    bootstrap: Any = importlib._bootstrap  # type: ignore[attr-defined]
+    bootstrap: Any = importlib._bootstrap
     original = bootstrap._find_and_load
 
     def _find_and_load(name: str, import_: Any) -> Any:
@@ -333,16 +347,17 @@ def _self_check() -> list[str]:
         "datetime.date.today": lambda: datetime.date.today().year == 2009,
         "random": lambda: names["random"]() == random.Random(0x77).random(),
         "random.SystemRandom": lambda: (
-            names["SystemRandom"]().getrandbits(64) == _again(lambda: names["SystemRandom"]().getrandbits(64))
+            names["SystemRandom"]().getrandbits(64)
+            == _again(lambda: names["SystemRandom"]().getrandbits(64))
         ),
         "os.urandom": lambda: os.urandom(8) == _again(lambda: os.urandom(8)),
         "uuid.uuid4": lambda: uuid.uuid4() == _again(uuid.uuid4),
         "os.environ": lambda: dict(os.environ) == {"CHECK": "1"} and os.getenv("CHECK") == "1",
         "print": lambda: (print("x"), lines == ["'x'"])[1],
-        "open": lambda: _is_refused(lambda: open(os.devnull)),
+        "open": lambda: _is_refused(lambda: open(os.devnull)),  # noqa: SIM115
         "time.sleep": lambda: _is_refused(lambda: time.sleep(0)),
         "os.stat": lambda: _is_refused(lambda: os.stat(os.devnull)),
-    }  # fmt: skip
+    }
     unguarded = []
     for name, check in checks.items():
         enter(_check_call(lines))

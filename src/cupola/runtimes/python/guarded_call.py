@@ -1,7 +1,7 @@
 """What one query or mutation sees of the world outside the database."""
 
-from random import Random
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import ClassVar, Literal
 
 from cupola.runtimes.python.budget import Budget
@@ -13,8 +13,9 @@ LogSink = Callable[[LogLevel, str], None]
 class GuardedCall:
     """A stopped clock, generators that start from a seed, an environment, and where log lines go.
 
-    `now_ns` is the wall clock, ns since the Unix epoch; every clock answers with it. `seed` decides all
-    randomness. `observed_time` and `observed_randomness` tell afterwards whether the call looked.
+    `now_ns` is the wall clock, ns since the Unix epoch; every clock answers with it. `seed` decides
+    all randomness. `observed_time` and `observed_randomness` tell afterwards whether the call
+    looked.
     """
 
     __slots__ = (
@@ -72,8 +73,8 @@ class GuardedCall:
 
     @property
     def entropy(self) -> Random:
-        """Behind `os.urandom`, `secrets` and `uuid4`: apart from `random`, so that `random.seed(1)` in a
-        function does not give every call the same ids."""
+        """Behind `os.urandom`, `secrets` and `uuid4`: apart from `random`, so that `random.seed(1)`
+        in a function does not give every call the same ids."""
         generator = self._entropy
         if generator is None:
             self.observed_randomness = True

@@ -1,9 +1,10 @@
 """What a query or mutation may not do, and what to do instead.
 
-`EVENTS` names audit events of the interpreter (PEP 578), which see every way to a file, socket, process or
-thread; `NAMES` names functions that raise no event. Not everything can be seen: a file, socket or pool that
-was opened while the module was loaded, `numpy.random`'s global generator, the order of a `set` of strings
-unless PYTHONHASHSEED is fixed (servers run with 0), `id()`. The first documents say so.
+`EVENTS` names audit events of the interpreter (PEP 578), which see every way to a file, socket,
+process or thread; `NAMES` names functions that raise no event. Not everything can be seen: a file,
+socket or pool that was opened while the module was loaded, `numpy.random`'s global generator, the
+order of a `set` of strings unless PYTHONHASHSEED is fixed (servers run with 0), `id()`. The first
+documents say so.
 """
 
 import os
@@ -17,7 +18,8 @@ _IN_ACTION = {
 
 
 def message(kind: str, what: str, name: str, instead: str | None = None) -> str:
-    """Name the call and the next step, as in: A mutation may run more than once, so it cannot open a socket…"""
+    """Name the call and the next step, as in: A mutation may run more than once, so it cannot open
+    a socket…"""
     return (
         f"A {kind} may run more than once, so it cannot {what} ({name}); "
         f"{instead or _IN_ACTION[kind]}."
@@ -37,32 +39,33 @@ NAMES: dict[str, dict[str, tuple[str, str | None]]] = {
     "os": {
         "_exit": ("end the process", _RAISE),
         "abort": ("end the process", _RAISE),
-        "pipe": ("open a pipe", None),
-        "pipe2": ("open a pipe", None),
         "times": ("measure the process", None),
         "getloadavg": ("measure the machine", None),
         "nice": ("change the process", _SETTINGS),
     },
-    "signal": {
-        name: ("handle signals", _SETTINGS)
-        for name in ("signal", "alarm", "setitimer", "raise_signal", "set_wakeup_fd", "pause", "sigwait")
-    },
+    "signal": dict.fromkeys(
+        ("signal", "alarm", "setitimer", "raise_signal", "set_wakeup_fd", "pause", "sigwait"),
+        ("handle signals", _SETTINGS),
+    ),
+    # CPython 3.11 raises no event for threads, nor any version for multiprocessing's way to spawn.
+    "_thread": {"start_new_thread": ("start a thread", None)},
+    "_posixsubprocess": {"fork_exec": ("start a process", None)},
     "asyncio": {
-        **{
-            name: ("run an event loop", _ASYNC)
-            for name in ("run", "new_event_loop", "get_event_loop", "get_running_loop")
-        },
-        **{
-            name: ("start a task", _ASYNC)
-            for name in ("create_task", "ensure_future", "run_coroutine_threadsafe")
-        },
+        **dict.fromkeys(
+            ("run", "new_event_loop", "get_event_loop", "get_running_loop"),
+            ("run an event loop", _ASYNC),
+        ),
+        **dict.fromkeys(
+            ("create_task", "ensure_future", "run_coroutine_threadsafe"), ("start a task", _ASYNC)
+        ),
     },
-    "uvloop": {name: ("run an event loop", _ASYNC) for name in ("run", "new_event_loop")},
-}  # fmt: skip
+    "uvloop": dict.fromkeys(("run", "new_event_loop"), ("run an event loop", _ASYNC)),
+}
 
 #: (module, class, method) → (what, instead)
 METHODS: dict[tuple[str, str, str], tuple[str, str | None]] = {
     ("asyncio", "Runner", "run"): ("run an event loop", _ASYNC),
+    ("threading", "Thread", "start"): ("start a thread", None),
     ("concurrent.futures.thread", "ThreadPoolExecutor", "submit"): ("use a thread", None),
     ("_sitebuiltins", "Quitter", "__call__"): ("end the process", _RAISE),
 }
@@ -106,11 +109,25 @@ EVENTS: dict[str, tuple[str, str | None]] = {
     **{
         f"os.{name}": (_FILE, None)
         for name in (
-            "remove", "rename", "mkdir", "rmdir", "link", "symlink", "chmod", "chown", "truncate",
-            "utime", "chdir", "chflags", "lockf", "setxattr", "removexattr", "memfd_create",
+            "remove",
+            "rename",
+            "mkdir",
+            "rmdir",
+            "link",
+            "symlink",
+            "chmod",
+            "chown",
+            "truncate",
+            "utime",
+            "chdir",
+            "chflags",
+            "lockf",
+            "setxattr",
+            "removexattr",
+            "memfd_create",
         )
     },
-}  # fmt: skip
+}
 
 #: the part of an event's name before the first point
 FAMILIES: dict[str, tuple[str, str | None]] = {
@@ -132,7 +149,8 @@ _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
 
 def refused_event(event: str, args: tuple[Any, ...]) -> tuple[str, str, str | None] | None:
-    """(what, name of the call, instead) if an audit event may not happen inside a call, else None."""
+    """(what, name of the call, instead) if an audit event may not happen inside a call, else
+    None."""
     if event == "open":
         path, mode, flags = args
         if not isinstance(path, (str, bytes, os.PathLike)):
@@ -150,8 +168,8 @@ def refused_event(event: str, args: tuple[Any, ...]) -> tuple[str, str, str | No
 def is_code(path: Any) -> bool:
     """Whether a file is part of the code: a Python source, an installed package, the time zones.
 
-    Reading those gives the same answer until the next deployment: tracebacks show source lines, libraries
-    load their tables late, `ZoneInfo` reads its zone.
+    Reading those gives the same answer until the next deployment: tracebacks show source lines,
+    libraries load their tables late, `ZoneInfo` reads its zone.
     """
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False
@@ -167,6 +185,8 @@ def _code_folders() -> tuple[str, ...]:
     if not _folders:
         # As `zoneinfo.TZPATH`, without importing it.
         zones = sysconfig.get_config_var("TZPATH") or "/usr/share/zoneinfo"
-        paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+        paths = [
+            sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        ]
         _folders = tuple(path for path in (*paths, *zones.split(os.pathsep)) if path)
     return _folders

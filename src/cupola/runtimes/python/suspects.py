@@ -1,20 +1,21 @@
 """Which functions may run long inside one call into C, where no signal interrupts them.
 
-The in-process budget stops Python code, because the interpreter looks for signals between its instructions.
-`sum(range(n))` is one instruction. So before a function may run in the server's process its source is
-searched for such calls, and functions of the same app that it refers to likewise; a function with a finding
-always runs in a worker, which can be killed. A finding costs some microseconds per call, a miss costs every
-client's time, and ordinary code must pass:
+The in-process budget stops Python code, because the interpreter looks for signals between its
+instructions. `sum(range(n))` is one instruction. So before a function may run in the server's
+process its source is searched for such calls, and functions of the same app that it refers to
+likewise; a function with a finding always runs in a worker, which can be killed. A finding costs
+some microseconds per call, a miss costs every client's time, and ordinary code must pass:
 
-- Consuming an iterator that C drives (`range`, `itertools`, `map`, `zip`…) with a consumer in C is a finding
-  when its length is unknown. With a Python function or expression per step it is interruptible and fine, as
-  are loops, comprehensions, generators, and whatever consumes documents or other values in memory.
+- Consuming an iterator that C drives (`range`, `itertools`, `map`, `zip`…) with a consumer in C is
+  a finding when its length is unknown. With a Python function or expression per step it is
+  interruptible and fine, as are loops, comprehensions, generators, and whatever consumes documents
+  or other values in memory.
 - Numbers that may grow huge: `**`, `<<`, `math.factorial`… with an exponent that is not constant.
 - Repetition of a sequence display or string literal by a number that is not constant.
 - Regular expressions that are not constant, `eval`, slow hashes, decompression, numeric libraries.
 
-Names are looked up where the function would: in its variables, closure, module and the builtins. What a
-variable holds is known if it is assigned once, from an expression like those above.
+Names are looked up where the function would: in its variables, closure, module and the builtins.
+What a variable holds is known if it is assigned once, from an expression like those above.
 """
 
 import ast
@@ -32,33 +33,112 @@ LENGTH_MAX = 100_000
 BITS_MAX = 1_000_000
 
 _CONSUMERS = frozenset(
-    "sum min max sorted list tuple set frozenset any all dict bytes bytearray "
-    "collections.deque collections.Counter collections.OrderedDict dict.fromkeys "
-    "functools.reduce _functools.reduce math.fsum math.prod array.array heapq.nlargest heapq.nsmallest".split()
-)  # fmt: skip
+    [
+        "sum",
+        "min",
+        "max",
+        "sorted",
+        "list",
+        "tuple",
+        "set",
+        "frozenset",
+        "any",
+        "all",
+        "dict",
+        "bytes",
+        "bytearray",
+        "collections.deque",
+        "collections.Counter",
+        "collections.OrderedDict",
+        "dict.fromkeys",
+        "functools.reduce",
+        "_functools.reduce",
+        "math.fsum",
+        "math.prod",
+        "array.array",
+        "heapq.nlargest",
+        "heapq.nsmallest",
+    ]
+)
 _CONSUMING_METHODS = frozenset(
-    "join extend update union intersection difference symmetric_difference issuperset fromkeys".split()
+    [
+        "join",
+        "extend",
+        "update",
+        "union",
+        "intersection",
+        "difference",
+        "symmetric_difference",
+        "issuperset",
+        "fromkeys",
+    ]
 )
 _ENDLESS = frozenset(
-    "itertools.count itertools.cycle itertools.repeat itertools.product itertools.permutations "
-    "itertools.combinations itertools.combinations_with_replacement".split()
+    [
+        "itertools.count",
+        "itertools.cycle",
+        "itertools.repeat",
+        "itertools.product",
+        "itertools.permutations",
+        "itertools.combinations",
+        "itertools.combinations_with_replacement",
+    ]
 )
 _ADAPTERS = frozenset(
-    "enumerate reversed iter itertools.accumulate itertools.batched itertools.chain itertools.compress "
-    "itertools.dropwhile itertools.filterfalse itertools.islice itertools.pairwise itertools.starmap "
-    "itertools.takewhile itertools.tee itertools.zip_longest itertools.groupby "
-    "itertools.chain.from_iterable filter map zip".split()
+    [
+        "enumerate",
+        "reversed",
+        "iter",
+        "itertools.accumulate",
+        "itertools.batched",
+        "itertools.chain",
+        "itertools.compress",
+        "itertools.dropwhile",
+        "itertools.filterfalse",
+        "itertools.islice",
+        "itertools.pairwise",
+        "itertools.starmap",
+        "itertools.takewhile",
+        "itertools.tee",
+        "itertools.zip_longest",
+        "itertools.groupby",
+        "itertools.chain.from_iterable",
+        "filter",
+        "map",
+        "zip",
+    ]
 )
-_SKIPPING = frozenset("filter itertools.filterfalse itertools.dropwhile itertools.compress".split())
+_SKIPPING = frozenset(
+    ["filter", "itertools.filterfalse", "itertools.dropwhile", "itertools.compress"]
+)
 #: the shortest argument ends them
-_SHORTEST = frozenset("zip map itertools.starmap".split())
+_SHORTEST = frozenset(["zip", "map", "itertools.starmap"])
 #: the position of a function that is called per step
-_PER_STEP = {"map": 0, "filter": 0, "functools.reduce": 0, "_functools.reduce": 0,
-             "itertools.filterfalse": 0, "itertools.dropwhile": 0, "itertools.takewhile": 0,
-             "itertools.starmap": 0, "itertools.accumulate": 1}  # fmt: skip
-_GROWING = frozenset("math.factorial math.comb math.perm math.lcm".split())
+_PER_STEP = {
+    "map": 0,
+    "filter": 0,
+    "functools.reduce": 0,
+    "_functools.reduce": 0,
+    "itertools.filterfalse": 0,
+    "itertools.dropwhile": 0,
+    "itertools.takewhile": 0,
+    "itertools.starmap": 0,
+    "itertools.accumulate": 1,
+}
+_GROWING = frozenset(["math.factorial", "math.comb", "math.perm", "math.lcm"])
 _REGEX = frozenset(
-    f"re.{name}" for name in "compile match search fullmatch findall finditer sub subn split".split()
+    f"re.{name}"
+    for name in [
+        "compile",
+        "match",
+        "search",
+        "fullmatch",
+        "findall",
+        "finditer",
+        "sub",
+        "subn",
+        "split",
+    ]
 )
 _SLOW = {
     "hashlib.pbkdf2_hmac": "is slow on purpose",
@@ -74,7 +154,22 @@ _SLOW = {
     "sys.set_int_max_str_digits": "lifts the bound on converting numbers",
 }
 _SLOW_LIBRARIES = frozenset(
-    "numpy pandas polars scipy sklearn torch tensorflow jax pyarrow duckdb PIL cv2 bcrypt argon2".split()
+    [
+        "numpy",
+        "pandas",
+        "polars",
+        "scipy",
+        "sklearn",
+        "torch",
+        "tensorflow",
+        "jax",
+        "pyarrow",
+        "duckdb",
+        "PIL",
+        "cv2",
+        "bcrypt",
+        "argon2",
+    ]
 )
 
 _UNKNOWN = object()
@@ -83,7 +178,8 @@ _UNKNOWN = object()
 def suspects(function: Callable[..., Any]) -> list[str]:
     """Search a function, and what it refers to in its app, for calls that cannot be interrupted.
 
-    Returns: reasons like "messages.py:12: `sum(range(n))` …", empty if the function may run in process.
+    Returns: reasons like "messages.py:12: `sum(range(n))` …", empty if the function may run in
+    process.
     """
     start = _plain(function)
     if start is None:
@@ -128,7 +224,8 @@ _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 def _source_of(function: types.FunctionType) -> list[_FunctionNode]:
-    """The syntax tree of a function; several if lambdas share its line; none if there is no source."""
+    """The syntax tree of a function; several if lambdas share its line; none if there is no
+    source."""
     code = function.__code__
     linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename, function.__globals__)
@@ -174,7 +271,9 @@ class _Search:
         self._assigned: dict[str, list[ast.expr | None]] = {}
         self._imported: dict[str, str] = {}
         self._functions: set[str] = set()
-        self._closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+        self._closure = dict(
+            zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+        )
         self._collect_names()
 
     def reasons(self) -> list[str]:
@@ -218,9 +317,11 @@ class _Search:
                 case ast.NamedExpr(target=ast.Name(id=name), value=value):
                     self._assigned[name].append(value)
                 case (
-                    ast.For(target=target) | ast.AsyncFor(target=target)
-                    | ast.comprehension(target=target) | ast.AugAssign(target=target)
-                ):  # fmt: skip
+                    ast.For(target=target)
+                    | ast.AsyncFor(target=target)
+                    | ast.comprehension(target=target)
+                    | ast.AugAssign(target=target)
+                ):
                     for inner in ast.walk(target):
                         if isinstance(inner, ast.Name) and inner.id in self._assigned:
                             self._assigned[inner.id].append(None)
@@ -251,7 +352,8 @@ class _Search:
         return self._function.__globals__.get(name, getattr(builtins, name, _UNKNOWN))
 
     def _name(self, node: ast.expr) -> str:
-        """The full name of what is called, as `sum` or `itertools.chain.from_iterable`; "" if unknown."""
+        """The full name of what is called, as `sum` or `itertools.chain.from_iterable`; "" if
+        unknown."""
         found = self._object(node)
         if found is _UNKNOWN:
             if isinstance(node, ast.Name) and node.id in self._imported:
@@ -294,11 +396,14 @@ class _Search:
                 return _UNKNOWN
 
     def _is_small(self, node: ast.expr, bound: int) -> bool:
-        """Whether a number is constant and within the bound, or the length of something in memory."""
+        """Whether a number is constant and within the bound, or the length of something in
+        memory."""
         match node:
             case ast.Call(func=ast.Name(id="len")):
                 return True
-            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.FloorDiv() | ast.Mod(), right=right):
+            case ast.BinOp(
+                left=left, op=ast.Add() | ast.Sub() | ast.FloorDiv() | ast.Mod(), right=right
+            ):
                 if self._is_small(left, bound) and self._is_small(right, bound):
                     return True
             case ast.Call(func=function, args=args) if self._name(function) == "min":
@@ -368,12 +473,22 @@ class _Search:
                     self._add(node, "runs through an iterator of unknown length in one step")
                 elif isinstance(target, (ast.Name, ast.Attribute, ast.Subscript)):
                     self._visit_operator(node, target, op, value)
-            case ast.List(elts=items, ctx=ast.Load()) | ast.Tuple(elts=items, ctx=ast.Load()) | ast.Set(elts=items):
+            case (
+                ast.List(elts=items, ctx=ast.Load())
+                | ast.Tuple(elts=items, ctx=ast.Load())
+                | ast.Set(elts=items)
+            ):
                 if any(isinstance(item, ast.Starred) and self._is_long(item) for item in items):
                     self._add(node, "runs through an iterator of unknown length in one step")
             case ast.Assign(targets=targets, value=value):
-                unpacks = any(isinstance(target, (ast.Tuple, ast.List, ast.Subscript)) for target in targets)
-                if unpacks and any(_has_star_or_slice(target) for target in targets) and self._is_long(value):
+                unpacks = any(
+                    isinstance(target, (ast.Tuple, ast.List, ast.Subscript)) for target in targets
+                )
+                if (
+                    unpacks
+                    and any(_has_star_or_slice(target) for target in targets)
+                    and self._is_long(value)
+                ):
                     self._add(node, "runs through an iterator of unknown length in one step")
             case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[where]):
                 if self._is_long(where) and not self._is_range(where):
@@ -400,13 +515,19 @@ class _Search:
         elif name in _GROWING or (name == "pow" and len(node.args) == 2):
             if not all(self._is_small(arg, 10_000) for arg in node.args[-1:]):
                 self._add(node, "may compute a huge number")
-        elif name in ("bytes", "bytearray") and len(node.args) == 1 and (
-            isinstance(size := self._constant(node.args[0]), int) and size > 10**8
-        ):  # fmt: skip
+        elif (
+            name in ("bytes", "bytearray")
+            and len(node.args) == 1
+            and (isinstance(size := self._constant(node.args[0]), int) and size > 10**8)
+        ):
             self._add(node, "makes a huge value")
         elif any(isinstance(arg, ast.Starred) and self._is_long(arg) for arg in node.args):
             self._add(node, "runs through an iterator of unknown length in one step")
-        elif name in _CONSUMERS or (not name and method in _CONSUMING_METHODS) or name.endswith(".join"):
+        elif (
+            name in _CONSUMERS
+            or (not name and method in _CONSUMING_METHODS)
+            or name.endswith(".join")
+        ):
             self._visit_consumer(node, name)
         elif name == "next" and node.args and self._skips(node.args[0]):
             self._add(node, "may skip over any number of items in one step")
@@ -416,19 +537,29 @@ class _Search:
         position = _PER_STEP.get(name)
         if key is not None and self._is_python(key):
             return
-        if position is not None and len(node.args) > position and self._is_python(node.args[position]):
+        if (
+            position is not None
+            and len(node.args) > position
+            and self._is_python(node.args[position])
+        ):
             return
         if any(self._is_long(arg) for arg in node.args):
             self._add(node, "runs through an iterator of unknown length in one step")
 
-    def _visit_operator(self, node: ast.AST, left: ast.expr, op: ast.operator, right: ast.expr) -> None:
+    def _visit_operator(
+        self, node: ast.AST, left: ast.expr, op: ast.operator, right: ast.expr
+    ) -> None:
         if isinstance(op, ast.Pow):
             base, exponent = self._constant(left), self._constant(right)
             if isinstance(base, float) or isinstance(exponent, float):
                 return
             if isinstance(exponent, int) and exponent <= 64:
                 return
-            if not isinstance(base, int) or not isinstance(exponent, int) or _is_huge(base, exponent):
+            if (
+                not isinstance(base, int)
+                or not isinstance(exponent, int)
+                or _is_huge(base, exponent)
+            ):
                 self._add(node, "may compute a huge number")
         elif isinstance(op, ast.LShift):
             if not self._is_small(right, BITS_MAX):
@@ -450,10 +581,15 @@ class _Search:
 
     def _skips(self, node: ast.expr) -> bool:
         node = self._variable(node) or node
-        return isinstance(node, ast.Call) and self._name(node.func) in _SKIPPING and self._is_long(node)
+        return (
+            isinstance(node, ast.Call)
+            and self._name(node.func) in _SKIPPING
+            and self._is_long(node)
+        )
 
     def _is_pattern(self, node: ast.expr, depth: int = 0) -> bool:
-        """A constant, a compiled pattern of the module, or those put together with `re.escape(…)`."""
+        """A constant, a compiled pattern of the module, or those put together with
+        `re.escape(…)`."""
         match node:
             case ast.JoinedStr(values=parts):
                 return all(self._is_pattern(part, depth) for part in parts)
@@ -484,7 +620,7 @@ class _Search:
             return
         if found is _UNKNOWN or isinstance(found, types.ModuleType):
             return
-        if isinstance(found, types.FunctionType) or hasattr(type(found), "__call__"):
+        if isinstance(found, types.FunctionType) or callable(found):
             function = _plain(found)
             if function is not None and self._is_ours(function):
                 self.referred.append(function)
