@@ -33,7 +33,7 @@ def run(budget, function, *args, budget_s=BUDGET_S):
     started = time.perf_counter()
     outcome = None
     try:
-        budget.enter(time.monotonic_ns() + int(budget_s * 1e9))
+        budget.enter(budget.deadline_after(budget_s))
         outcome = function(*args)
     except CallTooLong:
         outcome = CallTooLong

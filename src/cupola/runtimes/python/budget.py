@@ -22,7 +22,7 @@ The caller's frame looks like this; `enter` stands inside `try`, because an exce
 after it:
 
     try:
-        budget.enter(deadline_ns)
+        budget.enter(budget.deadline_after(0.05))
         value = function(ctx)
     except CallTooLong: ...
     finally:
@@ -119,6 +119,11 @@ class Budget:
         self._armed_ns = 0
 
     # ------------------------------------------------------------------ a call in it
+
+    @staticmethod
+    def deadline_after(seconds: float) -> int:
+        """A deadline for `enter`: by the machine's clock, also where a test's clock stands still."""
+        return _monotonic_ns() + int(seconds * 1e9)
 
     def enter(self, deadline_ns: int) -> None:
         """User code starts. `deadline_ns`: monotonic; a nested call keeps the earlier deadline of
