@@ -122,7 +122,7 @@ class Budget:
 
     @staticmethod
     def deadline_after(seconds: float) -> int:
-        """A deadline for `enter`: by the machine's clock, also where a test's clock stands still."""
+        """A deadline for `enter`: by the machine's clock, even where a test stops time."""
         return _monotonic_ns() + int(seconds * 1e9)
 
     def enter(self, deadline_ns: int) -> None:
