@@ -1,0 +1,1 @@
+"""Fixtures that pytest finds by itself once Cupola is installed."""
