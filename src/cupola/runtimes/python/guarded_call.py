@@ -13,9 +13,9 @@ LogSink = Callable[[LogLevel, str], None]
 class GuardedCall:
     """A stopped clock, generators that start from a seed, an environment, and where log lines go.
 
-    `now_ns` is the wall clock, ns since the Unix epoch; every clock answers with it. `seed` decides
-    all randomness. `observed_time` and `observed_randomness` tell afterwards whether the call
-    looked.
+    `kind` is "query" or "mutation". `now_ns` is the wall clock, ns since the Unix epoch; every
+    clock answers with it. `seed` decides all randomness. `observed_time` and `observed_randomness`
+    tell afterwards whether the call looked.
     """
 
     __slots__ = (
@@ -38,7 +38,7 @@ class GuardedCall:
         self,
         now_ns: int,
         seed: bytes,
-        kind: Literal["query", "mutation"],
+        kind: str,
         environment: Mapping[str, str],
         log: LogSink,
     ) -> None:
