@@ -55,6 +55,7 @@ class AdminKeys:
                 f"{instance_name!r} cannot name a deployment: it stands before the `|` of a key."
             )
         self.instance_name = instance_name
+        self.secret = instance_secret
         self._clock = clock or SystemClock()
         derived = hmac.digest(instance_secret, b"\x00\x00\x00\x01" + _LABEL, hashlib.sha256)
         self._current = AESGCMSIV(derived[:16])
