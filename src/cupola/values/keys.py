@@ -9,7 +9,7 @@ below all that is greater otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
@@ -130,30 +130,23 @@ def decode_key(data: bytes) -> list[Value | UnsetType]:
         InvalidValueError: It is no key.
     """
     reader = _KeyReader(data)
+    values = []
     try:
-        values = list(reader.values())
+        while reader.position < len(data):
+            values.append(reader.value(reader.byte()))
     except (IndexError, ValueError, RecursionError):
-        values = []
-        reader.position = -1
-    if reader.position != len(data):
-        raise InvalidValueError(f"{data.hex()} is no key: it is damaged or cut off.")
+        raise InvalidValueError(f"{data.hex()} is no key: it is damaged or cut off.") from None
     return values
 
 
 class _KeyReader:
+    """Raises IndexError or ValueError where the data is no key."""
+
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.position = 0
 
-    def values(self) -> Iterator[Any]:
-        """The values up to the end, or up to and including the zero byte that closes an array."""
-        while self.position < len(self.data):
-            tag = self._byte()
-            if tag == 0:
-                return
-            yield self._value(tag)
-
-    def _value(self, tag: int) -> Any:
+    def value(self, tag: int) -> Any:
         match tag:
             case 0x01:
                 return UNSET
@@ -170,31 +163,39 @@ class _KeyReader:
             case 0x11:
                 return self._escaped()
             case 0x12:
-                return self._closed(list(self.values()))
+                return self._array()
             case 0x15:
-                return self._fields()
+                return self._object()
             case _ if 0x04 <= tag <= 0x0C:
                 length = _INTEGER_BYTES[abs(tag - _ZERO_TAG)]
                 return Int64(int.from_bytes(self._take(length), "big", signed=True))
-        raise ValueError(tag)
+        raise ValueError(f"{tag:02x} is no tag")
 
-    def _fields(self) -> dict[str, Any]:
+    def byte(self) -> int:
+        self.position += 1
+        return self.data[self.position - 1]
+
+    def _array(self) -> list[Any]:
+        items = []
+        while tag := self.byte():
+            items.append(self.value(tag))
+        return items
+
+    def _object(self) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         while True:
-            if self.data[self.position] == 0:
-                self.position += 1
-                if self.data[self.position : self.position + 1] != b"\xff":
-                    return fields
-                self.position += 1
-                name = ""
-            else:
-                name = self._escaped().decode()
-            fields[name] = self._value(self._byte())
+            name = self._escaped().decode() if self.data[self.position] else self._empty_name()
+            if name is None:
+                return fields
+            fields[name] = self.value(self.byte())
 
-    def _closed(self, items: list[Any]) -> list[Any]:
-        if self.data[self.position - 1] != 0:
-            raise ValueError("an array without an end")
-        return items
+    def _empty_name(self) -> str | None:
+        """The zero byte here ends the object, unless it is an empty name: then FF follows."""
+        self.position += 1
+        if self.data[self.position : self.position + 1] != b"\xff":
+            return None
+        self.position += 1
+        return ""
 
     def _escaped(self) -> bytes:
         start = self.position
@@ -204,10 +205,6 @@ class _KeyReader:
             if self.data[end + 1 : end + 2] != b"\xff":
                 return self.data[start:end].replace(b"\0\xff", b"\0")
             self.position = end + 2
-
-    def _byte(self) -> int:
-        self.position += 1
-        return self.data[self.position - 1]
 
     def _take(self, length: int) -> bytes:
         taken = self.data[self.position : self.position + length]
