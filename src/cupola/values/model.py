@@ -197,7 +197,7 @@ _KNOWN_NAME_LENGTH_MAX = 64
 def check_field_name(name: Any) -> None:
     """Printable ASCII, not starting with `$`; the empty name is one."""
     if not isinstance(name, str):
-        raise Refusal(f"the field name {name!r} is no string but a `{type(name).__qualname__}`")
+        raise Refusal(f"a field name is a `{type(name).__qualname__}`; it must be a string")
     if not (name.isascii() and name.isprintable()):
         shown = _shorten(ascii(name))
         raise Refusal(f"the field name {shown} has characters that are not printable ASCII")
