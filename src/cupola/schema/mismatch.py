@@ -54,6 +54,8 @@ def _pieces(value: object, room: list[int]) -> Iterator[str]:
         value = decode_canonical(value.encoded)
     if isinstance(value, dict | list | tuple):
         room[0] -= 10  # bounds the depth too, also of a list that contains itself
+        if room[0] < 0:
+            return
     if isinstance(value, dict):
         yield "{"
         for number, (name, item) in enumerate(value.items()):
