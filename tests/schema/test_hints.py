@@ -245,6 +245,7 @@ def test_moments_sort_like_their_values() -> None:
 
 def test_hints_that_change_nothing_cost_nothing() -> None:
     """`identity` lets the hot path skip the conversion."""
+    hint: Any
     for hint in (str, float, bool, bytes, Any, None, Id[User], Int64, list[str], dict[str, Any]):
         assert codec_of(hint, "here").identity
     assert codec_of(str | None, "here").identity

@@ -58,8 +58,9 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=6,
 )
-literals = st.sampled_from(["a", "b", "", 0.0, -0.0, 1.0, True, False, Int64(0), Int64(1)]).map(
-    LiteralValidator
+literals = st.builds(
+    LiteralValidator,
+    st.sampled_from(["a", "b", "", 0.0, -0.0, 1.0, True, False, Int64(0), Int64(1)]),
 )
 keys = st.sampled_from(
     [STRING, IdValidator("users"), union_of([IdValidator("users"), IdValidator("messages")])]
@@ -152,7 +153,7 @@ def naive(tree: dict[str, Any], value: Any) -> bool:
         case "bytes":
             return isinstance(value, bytes)
         case "id":
-            return value == (USER_ID if tree["tableName"] == "users" else MESSAGE_ID)
+            return bool(value == (USER_ID if tree["tableName"] == "users" else MESSAGE_ID))
         case "literal":
             return values_equal(value, naive_literal(tree["value"]))
         case "array":

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 from msgspec import Struct, field
 
-from cupola.errors import CupolaError, SchemaError
+from cupola.errors import SchemaError
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.schema.mismatch import ValidationError
 from cupola.schema.scalars import (
@@ -27,7 +27,7 @@ from cupola.schema.validators import (
     UnionValidator,
     Validator,
 )
-from cupola.values import check_identifier
+from cupola.values import is_identifier
 
 SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
@@ -182,7 +182,7 @@ def check_table(table: TableDefinition, limits: Limits = DEFAULT_LIMITS) -> None
     Raises:
         SchemaError: The code names the rule.
     """
-    _check_name(table.name, "table", "InvalidTableName")
+    _check_name(table.name, "a table", "InvalidTableName")
     if table.name.startswith("_"):
         raise SchemaError(
             f"Table `{table.name}`: names that start with `_` are the system's; rename it.",
@@ -237,53 +237,55 @@ def _check_document_type(table: TableDefinition) -> None:
 
 
 def _check_index(table: str, index: IndexDefinition, limits: Limits) -> None:
-    where = f"Index `{index.name}` of table `{table}`"
-    _check_name(index.name, "index", "InvalidIndexName")
+    where = f"index `{index.name}` of table `{table}`"
+    _check_name(index.name, f"an index of table `{table}`", "InvalidIndexName")
     if index.name.startswith("_") or index.name in BUILT_IN_INDEXES:
         raise SchemaError(
-            f"{where}: {', '.join(BUILT_IN_INDEXES)} and names that start with `_` are built in; "
-            "rename it.",
+            f"The {where} must be renamed: {', '.join(BUILT_IN_INDEXES)} and names that start "
+            "with `_` are built in.",
             code="IndexNameReserved",
         )
     if not index.fields:
-        raise SchemaError(f"{where} has no fields; name at least one.", code="IndexFieldsEmpty")
+        raise SchemaError(f"The {where} has no fields; name at least one.", code="IndexFieldsEmpty")
     if len(index.fields) > limits.fields_per_index_max:
         raise SchemaError(
-            f"{where} has {len(index.fields)} fields; "
+            f"The {where} has {len(index.fields)} fields; "
             f"at most {limits.fields_per_index_max} are allowed.",
             code="TooManyIndexFields",
         )
     for path in index.fields:
         _check_index_field(where, path)
     if len(set(index.fields)) < len(index.fields):
-        raise SchemaError(f"{where} names a field twice.", code="IndexFieldsNotUnique")
+        raise SchemaError(f"The {where} names a field twice.", code="IndexFieldsNotUnique")
 
 
 def _check_index_field(where: str, path: str) -> None:
     if path == "_creationTime":
         raise SchemaError(
-            f"{where} names `_creationTime`, which every index ends with anyway; leave it out.",
+            f"The {where} names `_creationTime`, which every index ends with anyway; leave it out.",
             code="IndexFieldsContainCreationTime",
         )
     if path == "_id":
         raise SchemaError(
-            f"{where} names `_id`; every document is found by it anyway. Leave it out.",
+            f"The {where} names `_id`; every document is found by it anyway. Leave it out.",
             code="IndexFieldsContainId",
         )
     if path.startswith("_"):
         raise SchemaError(
-            f"{where} names `{path}`; fields that start with `_` are the system's.",
+            f"The {where} names `{path}`; fields that start with `_` are the system's.",
             code="IndexFieldNameReserved",
         )
     for part in path.split("."):
-        _check_name(part, f"{where}, field", "InvalidIndexField")
+        _check_name(part, f"a field, as {where} has it", "InvalidIndexField")
 
 
 def _check_name(name: str, what: str, code: str) -> None:
-    try:
-        check_identifier(name, what)
-    except CupolaError as error:
-        raise SchemaError(error.message, code=code) from None
+    if not is_identifier(name):
+        raise SchemaError(
+            f"`{name[:80]}` cannot be the name of {what}: use up to 64 letters A to Z, digits and "
+            "underscores, the first no digit, and not only underscores.",
+            code=code,
+        )
 
 
 # ------------------------------------------------------------------------------------------- JSON

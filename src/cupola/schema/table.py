@@ -5,6 +5,7 @@
         author: Id["User"]
         body: str
         pinned: bool = False
+        edited: float | UnsetType = UNSET
 
 Annotations are the fields. A field with a default may be absent in stored documents and then reads
 as the default; one of type `X | UnsetType` reads as `UNSET`. Hints are resolved when the table is
