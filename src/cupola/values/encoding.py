@@ -89,7 +89,7 @@ def decode(data: bytes | str) -> Value:
     Raises:
         InvalidValueError: With code BadJson if it is no JSON, else as for `encode`.
     """
-    value = decode_tree(_parse(data))
+    value = _restore_root(_parse(data), _float_of_literal)
     # No JSON is shorter than a ninth of its value's size: a digit stands for nine bytes.
     if len(data) * 9 > _SIZE_MAX:
         check_size(value)
@@ -98,17 +98,16 @@ def decode(data: bytes | str) -> Value:
 
 def decode_tree(tree: Any) -> Value:
     """The value of encoded JSON that a JSON library has parsed already. `tree` stays as it is."""
-    try:
-        return cast(Value, _restore(tree, 0, _float_of_literal))
-    except Refusal as refusal:
-        raise refusal.as_error() from None
+    value = _restore_root(tree, _float_of_literal)
+    check_value(value)  # some let lone surrogates pass
+    return value
 
 
 def decode_canonical(data: bytes) -> Value:
     """`decode` for what `encode` made: nothing is checked again."""
     # In the canonical form every number has its point, so only the `$` forms need a second look.
     if _DOLLAR in data:
-        return decode_tree(orjson.loads(data))
+        return _restore_root(orjson.loads(data), _float_of_literal)
     return cast(Value, orjson.loads(data))
 
 
@@ -156,10 +155,7 @@ def decode_export(data: bytes | str) -> Value:
     Raises:
         InvalidValueError: As for `decode`.
     """
-    try:
-        value = cast(Value, _restore(_parse(data), 0, _integer_of_literal))
-    except Refusal as refusal:
-        raise refusal.as_error() from None
+    value = _restore_root(_parse(data), _integer_of_literal)
     if len(data) * 9 > _SIZE_MAX:
         check_size(value)
     return value
@@ -342,6 +338,13 @@ def _parse(data: bytes | str) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidValueError(f"This is not valid JSON: {error}.", code="BadJson") from None
+
+
+def _restore_root(tree: Any, number: Callable[[int], float]) -> Value:
+    try:
+        return cast(Value, _restore(tree, 0, number))
+    except Refusal as refusal:
+        raise refusal.as_error() from None
 
 
 def _restore(tree: Any, depth: int, number: Callable[[int], float]) -> Any:

@@ -1,10 +1,11 @@
 """The order-preserving key encoding (spec: values, section 5).
 
 Comparing keys as bytes is comparing the values by `order.compare`, and comparing concatenated keys
-is comparing tuples. That needs every key to be no prefix of another: numbers have their length in
-the tag, everything else ends in a zero byte, which is written as `00 FF` where it occurs inside.
-`FF` is no tag, so `prefix + FF` lies above everything that continues `prefix` by another key, and
-below all that is greater otherwise.
+is comparing tuples. Numbers have their length in the tag; everything else ends in a zero byte,
+which is written as `00 FF` where it occurs inside (and an empty field name as `00 FF`, not to look
+like the end of its object). `FF` is no tag. So where one value's key begins with that of another,
+as "a\\0b" with "a", it goes on with FF and is above all keys that continue the shorter one by
+further values; and `prefix + FF` divides the latter from all that is greater.
 """
 
 from __future__ import annotations
