@@ -199,6 +199,7 @@ class Session:
         "_held_responses",
         "_identity",
         "_limits",
+        "_live_count",
         "_mutations",
         "_queries",
         "_query_set",
@@ -238,6 +239,7 @@ class Session:
         self._queries: dict[
             int, bytes
         ] = {}  # query id -> digest of the outcome that the client holds
+        self._live_count = 0  # with what was received
         self._added: dict[int, AddedQuery] = {}  # received, not yet in an update
         self._removed: dict[int, None] = {}  # likewise
         self._taken: tuple[int, int] | None = None  # versions of the running update
@@ -349,7 +351,12 @@ class Session:
         return []
 
     def _modify_query_set(self, message: ModifyQuerySet) -> list[Effect]:
-        _check_base_version("query set", message.base_version, self._received_query_set)
+        if message.base_version != self._received_query_set:
+            raise ProtocolError(
+                f"the query set is at version {self._received_query_set},"
+                f" the message is based on version {message.base_version}",
+                code="BaseVersionMismatch",
+            )
         if message.new_version <= message.base_version:
             raise ProtocolError(
                 f"newVersion {message.new_version} must be greater than"
@@ -365,6 +372,10 @@ class Session:
                     assert_never(modification)
             if not is_legal:
                 return self.close(INTERNAL_ERROR_CODE, INTERNAL_ERROR_REASON)
+        if (
+            len(self._removed) > self._limits.queries_per_session_max
+        ):  # it does not read, but goes on
+            return self.close(TRY_AGAIN_CODE, "TooManyConcurrentRequests")
         self._received_query_set = message.new_version
         return [ScheduleUpdate()]
 
@@ -377,11 +388,12 @@ class Session:
         """False if the id is in use."""
         if self._is_live(add.query_id):
             return False
-        if len(self._queries) + len(self._added) >= self._limits.queries_per_session_max:
+        if self._live_count >= self._limits.queries_per_session_max:
             raise ProtocolError(
                 f"TooManyQueries: a connection may hold"
                 f" {self._limits.queries_per_session_max} queries; remove some first"
             )
+        self._live_count += 1
         self._added[add.query_id] = AddedQuery(
             add.query_id,
             add.udf_path,
@@ -395,6 +407,7 @@ class Session:
         """False if there is no such query."""
         if not self._is_live(query_id):
             return False
+        self._live_count -= 1
         self._added.pop(query_id, None)
         self._removed[query_id] = None
         return True
@@ -426,7 +439,8 @@ class Session:
         ]
 
     def _authenticate(self, message: Authenticate) -> list[Effect]:
-        _check_base_version("identity", message.base_version, self._received_identity)
+        if message.base_version != self._received_identity:  # the client knows how to start over
+            return self.close(INTERNAL_ERROR_CODE, INTERNAL_ERROR_REASON)
         if message.token_type != "None" and message.value is None:
             raise ProtocolError(f"Authenticate with tokenType {message.token_type} needs a value")
         impersonating = bytes(message.impersonating) or bytes(message.acting_as)
@@ -683,18 +697,11 @@ class Session:
             return []
         self._state = _State.CLOSED
         answers = [Send(frame) for _, frame in self._held_responses]
+        self._taken, self._removing = None, []
         self._queries, self._added, self._removed = {}, {}, {}
         self._held_messages, self._held_responses = [], []
         self._mutations.clear()
         return [*answers, *farewell, Close(code, _close_reason(reason))]
-
-
-def _check_base_version(what: str, base_version: int, received: int) -> None:
-    if base_version != received:
-        raise ProtocolError(
-            f"the {what} is at version {received}, the message is based on version {base_version}",
-            code="BaseVersionMismatch",
-        )
 
 
 def _version_head(query_set: int, identity: int) -> bytes:

@@ -1,0 +1,17 @@
+"""Adds `--record`: transcripts are written anew from what the sessions do, to be read before a commit."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record",
+        action="store_true",
+        default=False,
+        help="rewrite the expected output in tests/sync/transcripts",
+    )
+
+
+@pytest.fixture
+def is_recording(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--record", default=False))
