@@ -1,0 +1,80 @@
+"""From settings to a deployment that can be served.
+
+    credentials and log of the data folder -> Backend -> workers -> the app's code
+
+`Backend` installs the determinism guard, so the app is imported after it.
+"""
+
+import os
+from pathlib import Path
+
+from cupola.auth import Credentials, load_or_create_credentials
+from cupola.backend import Backend
+from cupola.cli.settings import Settings
+from cupola.errors import ConfigurationError, PersistenceError
+from cupola.functions.app import App, load_app
+from cupola.persistence.sqlite import SqlitePersistence
+from cupola.server.serve import ServerOptions
+
+DATA_FILE = "data.sqlite3"
+DEFAULT_INSTANCE_NAME = "convex-self-hosted"
+
+
+def open_credentials(data: Path, name: str | None = None, secret: str | None = None) -> Credentials:
+    """The deployment's name and secret, from the arguments or else from the data folder.
+
+    Raises:
+        ConfigurationError: The secret is none, or the folder cannot be used.
+    """
+    if name is None and not (data / "credentials" / "instance_name").exists():
+        name = DEFAULT_INSTANCE_NAME
+    return load_or_create_credentials(data, name, secret)
+
+
+def open_backend(settings: Settings) -> Backend:
+    """A deployment on its data folder, without code yet.
+
+    Raises:
+        ConfigurationError: The credentials cannot be used.
+        PersistenceError: The log is in use, damaged, or cannot be written.
+    """
+    credentials = open_credentials(settings.data, settings.instance_name, settings.instance_secret)
+    try:
+        persistence = SqlitePersistence(os.fspath(settings.data / DATA_FILE), settings.limits)
+    except ConfigurationError as error:  # for the one who reads exit codes, this is about data
+        raise PersistenceError(error.message, code=error.code) from error
+    backend = Backend(
+        persistence,
+        limits=settings.limits,
+        instance_name=credentials.instance_name,
+        instance_secret=credentials.instance_secret,
+    )
+    _start_workers(backend)
+    return backend
+
+
+def _start_workers(backend: Backend) -> None:
+    """Where processes for slow functions (`backend.mutations.offload`) and for actions
+    (`backend.actions`) join; without them both run in this process.
+    """
+
+
+def load_and_deploy(backend: Backend, folder: Path) -> App:
+    """Import the app and make it the running code, before anything is served.
+
+    Raises:
+        SchemaError: It cannot be imported, or its tables do not fit the stored documents.
+    """
+    app = load_app(folder)
+    backend.deploy_now(app)
+    backend.run_until_idle()
+    return app
+
+
+def server_options(settings: Settings) -> ServerOptions:
+    return ServerOptions(
+        host=settings.host,
+        port=settings.port,
+        site_port=settings.site_port,
+        public=settings.app / "public",
+    )
