@@ -68,7 +68,7 @@ class TableInfo:
             described[name] = Field(codec.validator, optional)
             if optional:
                 self.defaults[name] = kind.__field_defaults__.get(name, UNSET)
-            if name in kind.__field_defaults__:
+            if self.defaults.get(name, UNSET) is not UNSET:
                 _check_default(kind, name, codec)
         self.document = ObjectValidator(described)
         self.indexes: tuple[IndexDefinition, ...] = kind.__index_definitions__
