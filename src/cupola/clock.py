@@ -1,7 +1,8 @@
 """The only source of time and randomness.
 
-Everything above this layer receives a `Clock` and never reads the system's; so a test, a simulation and a
-replay decide what time it is and what chance brings. Wall times are nanoseconds since the Unix epoch.
+Everything above this layer receives a `Clock` and never reads the system's; so a test, a simulation
+and a replay decide what time it is and what chance brings. Wall times are nanoseconds since the
+Unix epoch.
 """
 
 import os
@@ -29,7 +30,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks and its entropy pool."""
 
-    # Bound once: the determinism guard replaces the module's attributes for user code (runtimes/guard.py).
+    # Bound once: the determinism guard replaces the module's attributes for user code
+    # (runtimes/guard.py).
     _now_ns = staticmethod(time.time_ns)
     _monotonic_ns = staticmethod(time.monotonic_ns)
     _urandom = staticmethod(os.urandom)

@@ -17,8 +17,8 @@
         ├── PersistenceError, OverloadedError
         └── OutOfRetentionError
 
-Anything else that escapes is a bug of ours: it is logged with its traceback and shown to clients only as
-InternalServerError. A message names the thing and the next step.
+Anything else that escapes is a bug of ours: it is logged with its traceback and shown to clients
+only as InternalServerError. A message names the thing and the next step.
 """
 
 from typing import Any, ClassVar
@@ -40,7 +40,9 @@ class CupolaError(Exception):
         return (_rebuild, (type(self), self.message, self.code, self.__dict__))
 
 
-def _rebuild(kind: type[CupolaError], message: str, code: str, state: dict[str, Any]) -> CupolaError:
+def _rebuild(
+    kind: type[CupolaError], message: str, code: str, state: dict[str, Any]
+) -> CupolaError:
     error = kind.__new__(kind)
     Exception.__init__(error, message)
     error.__dict__.update(state)
@@ -103,7 +105,9 @@ class InvalidIdError(DeveloperError):
 
 
 class InvalidCursorError(DeveloperError):
-    """A pagination cursor or journal that this query did not make. Clients look for the code in the text."""
+    """A pagination cursor or journal that this query did not make. Clients look for the code in the
+    text.
+    """
 
     code = "InvalidCursor"
 
@@ -121,7 +125,9 @@ class LimitError(DeveloperError):
 
 
 class DeterminismError(DeveloperError):
-    """A query or mutation tried something whose outcome does not depend on its arguments and the data alone."""
+    """A query or mutation tried something whose outcome does not depend on its arguments and the
+    data alone.
+    """
 
     code = "NotDeterministic"
 

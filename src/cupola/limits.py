@@ -1,7 +1,8 @@
 """Every bound: one frozen struct, handed to whoever enforces it.
 
-Defaults are the reference system's (spec: sync-protocol 12, values-and-ids 3). Each field can be set by an
-option or environment variable of the same name; `docs/reference/limits.md` lists them from here.
+Defaults are the reference system's (spec: sync-protocol 12, values-and-ids 3). Each field can be
+set by an option or environment variable of the same name; `docs/reference/limits.md` lists them
+from here.
 """
 
 import dataclasses

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.errors import ApplicationError, CupolaError, DeveloperError
-from cupola.functions.context import ActionCtx
+from cupola.functions.actions import run_action
 from cupola.functions.definitions import Function, Kind
-from cupola.functions.execution import (
-    Execution,
-    bind_arguments,
-    decode_result,
-    encode_arguments,
-    encode_result,
-)
+from cupola.functions.execution import Execution, decode_result, encode_arguments
 from cupola.functions.log_lines import LogBuffer
-from cupola.limits import Limits
 from cupola.values import Value, decode
 
 if TYPE_CHECKING:
@@ -46,7 +39,9 @@ class ActionRuntime(Protocol):
 
 
 class InlineActions:
-    """Actions as tasks of the current event loop: for tests and notebooks, where nobody else is waiting."""
+    """Actions as tasks of the current event loop: for tests and notebooks, where nobody else is
+    waiting.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -75,25 +70,6 @@ class InlineActions:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-async def run_action(
-    function: Function[Any, Any], args: bytes, caller: Any, logs: LogBuffer, limits: Limits
-) -> Execution:
-    """Run one action to its end, whatever that is."""
-    try:
-        kwargs = bind_arguments(function, args, limits)
-        async with asyncio.timeout(limits.action_time_s):
-            result = await function.handler(ActionCtx(caller), **kwargs)
-        return Execution(encode_result(function, result, limits), None, logs.lines)
-    except TimeoutError as error:
-        late = DeveloperError(
-            f"Function execution timed out (maximum duration: {limits.action_time_s:g}s).",
-            code="FunctionTimeout",
-        )
-        return Execution(None, late if error.args == () else error, logs.lines)
-    except Exception as error:  # whatever user code raises is its result, not our failure
-        return Execution(None, error, logs.lines)
 
 
 class _InlineCaller:
@@ -131,4 +107,4 @@ def error_of(result: CallResult) -> CupolaError:
     return DeveloperError(result.error_message or "The function failed.", code="FunctionFailed")
 
 
-__all__ = ["ActionRuntime", "InlineActions", "error_of", "run_action", "value_or_raise"]
+__all__ = ["ActionRuntime", "InlineActions", "error_of", "value_or_raise"]

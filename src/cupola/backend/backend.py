@@ -8,8 +8,9 @@ The heart is `turn`, one turn of the event loop:
     4. live queries that the commits touched, and sessions that wait: one pass, bounded in time
     5. ask for durability; deliver what is durable
 
-Nobody runs queries while a group is open, no statement stays open between turns, and whatever leaves goes through the
-outbox. `wake` asks whoever owns the loop for another turn: the server's event loop, or a test that turns by hand.
+Nobody runs queries while a group is open, no statement stays open between turns, and whatever
+leaves goes through the outbox. `wake` asks whoever owns the loop for another turn: the server's
+event loop, or a test that turns by hand.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from cupola.functions.execution import Execution
 from cupola.functions.failure import error_data, error_message
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
+from cupola.reactivity import QueryKey
 from cupola.runtimes.python.in_process import CallTooLong, InProcessRuntime
 
 _LOG = logging.getLogger("cupola")
@@ -62,14 +64,16 @@ class Backend:
         instance_secret: bytes | None = None,
         in_process_time_s: float | None = None,
     ) -> None:
-        """`in_process_time_s`: how long a query or mutation may keep this thread; by default as `limits` says."""
+        """`in_process_time_s`: how long a query or mutation may keep this thread; by default as
+        `limits` says.
+        """
         self.clock: Clock = clock or SystemClock()
         self.limits = limits
-        secret = instance_secret or self.clock.random_bytes(32)
+        secret = self._secret = instance_secret or self.clock.random_bytes(32)
         self.admin_keys = AdminKeys(instance_name, secret, self.clock)
         persistence = persistence or MemoryPersistence()
         committer = Committer(persistence, load_catalog(persistence.reader), self.clock)
-        runtime = InProcessRuntime(self.clock, in_process_time_s or limits.in_process_time_s)
+        runtime = InProcessRuntime(in_process_time_s or limits.in_process_time_s)
         self.node = Node(persistence, committer, self.clock, limits, secret, runtime)
         self.node.wake = self.wake
         self._queries = QueryRunner(self.node)
@@ -78,8 +82,8 @@ class Backend:
         self.actions: ActionRuntime = InlineActions(self)
         self.registry = CollectorRegistry()
         self.registry.register(NodeCollector(self))
-        self.request_turn: Callable[[Callable[[], None]], None] | None = None
-        self.on_failure: Callable[[OperatorError], None] | None = None
+        self.request_turn: Callable[[Callable[[], None]], object] | None = None
+        self.on_failure: Callable[[CupolaError], None] | None = None
         self._turn_requested = False
         self._asked: collections.deque[tuple[CallRequest, Done]] = collections.deque()
         self._sessions: dict[int, SessionHost] = {}
@@ -135,10 +139,27 @@ class Backend:
 
     # ---------------------------------------------------------------- turning
 
+    def use_workers(self, data_path: str, loop: asyncio.AbstractEventLoop) -> None:
+        """Run slow queries and mutations, and actions, in processes of their own.
+
+        `data_path`: the database file, which transaction workers read. Call it before `deploy`.
+        """
+        from cupola.backend.action_workers import ActionWorkers
+        from cupola.backend.offload import Offload
+
+        offload = Offload(self, data_path, self._secret, loop)
+        self.mutations.offload = offload
+        self.passes.offload = offload
+        self.actions = ActionWorkers(self, loop)
+
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let an event loop do the turns, and start working in the background."""
         self.request_turn = loop.call_soon
-        self.node.persistence.start(lambda: loop.call_soon_threadsafe(self.wake))
+
+        def notify() -> None:
+            loop.call_soon_threadsafe(self.wake)
+
+        self.node.persistence.start(notify)
         self.wake()
 
     def wake(self) -> None:
@@ -166,8 +187,19 @@ class Backend:
             self._push_slice()
             self._answer_queries()
             more = self.passes.run()
+        except CupolaError as error:
+            self._stop(error)
+            return
+        except Exception as error:
+            _LOG.exception(
+                "An error of Cupola itself; the deployment stops rather than go on wrong"
+            )
+            self._stop(OperatorError(f"Internal error: {error!r}", code="InternalServerError"))
+            return
         finally:
             budget.end_turn()
+        if self.mutations.offload is not None:
+            self.mutations.offload.dispatch()
         persistence = node.persistence
         if persistence.head_ts > persistence.durable_ts:
             persistence.sync()
@@ -198,21 +230,25 @@ class Backend:
 
     def _stop_if_failed(self) -> bool:
         failure = self.node.persistence.failure
-        if failure is None:
-            return False
-        if self.node.state != "failed":
-            self.node.state = "failed"
-            self.node.outbox.stop()
-            _LOG.critical("The deployment stops: %s", failure.message)
-            if self.on_failure is not None:
-                self.on_failure(failure)
-        return True
+        if failure is not None:
+            self._stop(failure)
+        return self.node.state == "failed"
+
+    def _stop(self, failure: CupolaError) -> None:
+        """Nothing more is executed or sent; what was acknowledged is on disk."""
+        if self.node.state == "failed":
+            return
+        self.node.state = "failed"
+        self.node.outbox.stop()
+        _LOG.critical("The deployment stops: %s", failure.message)
+        if self.on_failure is not None:
+            self.on_failure(failure)
 
     # ---------------------------------------------------------------- calls
 
     def submit(self, request: CallRequest, done: Done) -> None:
-        """Run a function. `done` is called once, on this thread, possibly before this returns, and never before
-        what it shows is durable."""
+        """Run a function. `done` is called once, on this thread, possibly before this returns, and
+        never before what it shows is durable."""
         try:
             kind = self._kind_of(request)
             if kind is Kind.QUERY:
@@ -252,7 +288,8 @@ class Backend:
                 done([r for r in results if r is not None])
 
         for place, request in enumerate(requests):
-            # All are queued before any runs, and `_answer_queries` takes them in one turn, at one head.
+            # All are queued before any runs, and `_answer_queries` takes them in one
+            # turn, at one head.
             self._asked.append((request, lambda result, place=place: receive(place, result)))  # type: ignore[misc]
         self.wake()
 
@@ -266,7 +303,7 @@ class Backend:
     def _submit_query(self, request: CallRequest, done: Done) -> None:
         if request.at_ts is not None:
             self._require_head(request.at_ts)
-        key = self._queries.key_of(request.path, request.args, None, request.component_path)
+        key = self._key_of(request)
         entry = self.node.cache.find(key, request.identity.cache_key)
         if entry is not None and not entry.stale and entry.outcome is not None and not self._pushes:
             self.node.cache.hits += 1
@@ -280,6 +317,15 @@ class Backend:
         self._asked.append((request, done))
         self.wake()
 
+    def _key_of(self, request: CallRequest) -> QueryKey:
+        return self._queries.key_of(
+            request.path,
+            request.args,
+            None,
+            request.component_path,
+            may_call_internal=request.visibility == "any" or request.identity.may_call_internal,
+        )
+
     def _require_head(self, ts: int) -> None:
         """Reads at a timestamp: the present state stands for every moment since the newest commit."""
         head = self.node.head_ts
@@ -290,7 +336,9 @@ class Backend:
             )
 
     def _answer_queries(self) -> None:
-        """Queries asked over HTTP, at the head. Those of one batch are next to each other and share the turn."""
+        """Queries asked over HTTP, at the head. Those of one batch are next to each other and share
+        the turn.
+        """
         while self._asked:
             request, done = self._asked.popleft()
             try:
@@ -304,27 +352,32 @@ class Backend:
         snapshot = self._queries.head()
         if request.at_ts is not None and request.at_ts < snapshot.ts:
             return self._query_at(request, request.at_ts, snapshot)
-        key = self._queries.key_of(request.path, request.args, None, request.component_path)
+        key = self._key_of(request)
         entry = self._queries.entry(key, request.identity)
-        if entry.stale or entry.outcome is None:
-            if (
-                entry.listeners
-            ):  # its sessions' pass runs it; one that spans turns stands at another time
+        if not entry.stale and entry.outcome is not None:
+            return self._query_result(entry.outcome, snapshot.ts)
+        offload = self.mutations.offload
+        if offload is not None and offload.asks_for(key):
+            offload.ask(request, key, done)
+            return None
+        try:
+            if entry.listeners:
+                # Its sessions' pass will run it, and one that spans turns stands at another time.
                 run = self._queries.run(key, request.identity, snapshot)
-                return self._query_result(run.outcome, snapshot.ts, run.error)
-            try:
+            else:
                 _, run = self._queries.run_entry(entry, snapshot)
-            except CallTooLong:
-                if self.mutations.offload is not None:
-                    self.mutations.offload.answer_query(request, done)
-                    return None
-                _, run = self._queries.record_timeout(entry, snapshot)
-            return self._query_result(run.outcome, snapshot.ts, run.error)
-        return self._query_result(entry.outcome, snapshot.ts)
+        except CallTooLong:
+            if offload is not None:
+                offload.answer_query(request, key, done)
+                return None
+            _, run = self._queries.record_timeout(entry, snapshot)
+        return self._query_result(run.outcome, snapshot.ts, run.error)
 
     def _query_at(self, request: CallRequest, ts: int, head: Snapshot) -> CallResult:
-        """A query at an earlier timestamp: served while nothing that it reads has been written since."""
-        key = self._queries.key_of(request.path, request.args, None, request.component_path)
+        """A query at an earlier timestamp: served while nothing that it reads has been written
+        since.
+        """
+        key = self._key_of(request)
         entry = self.node.cache.find(key, request.identity.cache_key)
         if entry is not None and not entry.stale and entry.outcome is not None and entry.ts <= ts:
             return self._query_result(entry.outcome, ts)
@@ -514,6 +567,7 @@ class Backend:
             and not self._asked
             and self.passes.is_idle
             and not self._running_actions
+            and not (self.mutations.offload is not None and len(self.mutations.offload))
             and not len(self.node.outbox)
         )
 

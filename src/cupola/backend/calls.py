@@ -30,8 +30,8 @@ class CallRequest:
 class CallResult:
     """How a call ended. All bytes are encoded JSON.
 
-    `error` is the typed error behind a failure; transport-level ones (overload, retention, bad path) have their
-    own HTTP status, the others are answers of the function.
+    `error` is the typed error behind a failure; transport-level ones (overload, retention, bad
+    path) have their own HTTP status, the others are answers of the function.
     """
 
     ok: bool

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class NodeCollector(Collector):
-    """Figures of one node, in Prometheus's terms. Names are documented in docs/reference/metrics.md."""
+    """Figures of one node, in Prometheus's terms. Names are documented in
+    docs/reference/metrics.md.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -24,7 +26,7 @@ class NodeCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         node = self._backend.node
         counts = node.counters
-        counters = {
+        counters: dict[str, tuple[float, str]] = {
             "commits": (node.committer.commits, "Committed transactions"),
             "conflicts": (
                 node.committer.conflicts,
@@ -51,7 +53,7 @@ class NodeCollector(Collector):
         }
         for name, (value, text) in counters.items():
             yield CounterMetricFamily(f"cupola_{name}", text, value=value)
-        gauges = {
+        gauges: dict[str, tuple[float, str]] = {
             "sessions": (self._backend.session_count, "Connected clients"),
             "queued_mutations": (len(self._backend.mutations), "Mutations waiting for a turn"),
             "stale_queries": (len(self._backend.passes), "Live queries waiting to run again"),

@@ -1,8 +1,9 @@
 """Mutations: executed one after the other on the head, committed in groups.
 
-A turn opens a group, runs mutations until one of the group's bounds is reached, and appends it. Each mutation reads what
-the ones before it wrote, so those that run here never conflict. Whatever fails while the group is applied or appended
-fails the whole group: it never happened, and each caller is told so.
+A turn opens a group, runs mutations until one of the group's bounds is reached, and appends it.
+Each mutation reads what the ones before it wrote, so those that run here never conflict. Whatever
+fails while the group is applied or appended fails the whole group: it never happened, and each
+caller is told so.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from cupola.functions.execution import Execution
 from cupola.functions.failure import error_data, error_message
 from cupola.persistence import CommitRecord
 from cupola.runtimes.python.in_process import CallTooLong
+from cupola.runtimes.python.worker_pool import time_limit_error
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class PendingMutation:
     """A mutation that waits for its turn. `session` and `request` make it take effect once."""
 
@@ -46,6 +48,7 @@ class MutationQueue:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._queue: collections.deque[PendingMutation] = collections.deque()
+        self._current: PendingMutation | None = None
         self.offload: Any = None  # backend.offload.Offload, where workers exist
 
     def __len__(self) -> int:
@@ -66,46 +69,47 @@ class MutationQueue:
         self._node.wake()
 
     def run_group(self) -> None:
-        """Execute and commit one group, if there is anything to execute and the log takes commits."""
-        node = self._node
-        if not self._queue or node.persistence.holding_commits():
+        """Execute and commit one group, if anything is to be done and the log takes commits."""
+        node, offload = self._node, self.offload
+        may_execute = bool(self._queue) and not (offload is not None and offload.holds_mutations)
+        has_results = offload is not None and offload.has_finished
+        if node.persistence.holding_commits() or not (may_execute or has_results):
             return
         group = _Group(node)
-        mutation: PendingMutation | None = None
+        self._current = None
         try:
             group.begin()
-            deadline = node.clock.monotonic_ns() + int(node.limits.group_time_s * 1e9)
-            while self._queue and not group.is_full:
-                mutation = self._queue.popleft()
-                if self.offload is None or not self.offload.takes(mutation):
-                    try:
-                        group.run(mutation)
-                    except CallTooLong:
-                        self._too_long(mutation, group)
-                mutation = None
-                if node.clock.monotonic_ns() >= deadline:
-                    break
+            while has_results and offload.has_finished and not group.is_full:
+                finished = offload.next_finished()
+                self._current = finished.mutation
+                group.take(finished, offload)
+            if may_execute:
+                self._execute(group)
+            self._current = None
             group.append()
         except PersistenceError as error:
-            unanswered = (
-                [mutation] if mutation is not None else [self._queue.popleft()] if not group else []
-            )
-            group.fail(error, unanswered)
+            if self._current is None and not group and self._queue:
+                self._current = self._queue.popleft()  # the group could not even begin
+            group.fail(error, self._current)
+
+    def _execute(self, group: _Group) -> None:
+        node, offload = self._node, self.offload
+        deadline = node.clock.monotonic_ns() + int(node.limits.group_time_s * 1e9)
+        while self._queue and not group.is_full:
+            self._current = mutation = self._queue.popleft()
+            if offload is None or not offload.takes(mutation):
+                try:
+                    group.run(mutation)
+                except CallTooLong:
+                    self._too_long(mutation, group)
+            if node.clock.monotonic_ns() >= deadline:
+                return
 
     def _too_long(self, mutation: PendingMutation, group: _Group) -> None:
         if self.offload is not None:
             self.offload.take(mutation)
             return
         group.refuse(mutation, time_limit_error(mutation.path, self._node.runtime.time_s))
-
-
-def time_limit_error(path: str, seconds: float) -> CupolaError:
-    """The documented error of a call that ran too long."""
-    return CupolaError(
-        f"Function execution timed out (maximum duration: {seconds:g}s). `{path}` took too long: "
-        "do less per call, or move the work to an action.",
-        code="FunctionTimeout",
-    )
 
 
 class _Group:
@@ -160,6 +164,18 @@ class _Group:
                 execution,
                 result.error_message,
             )
+
+    def take(self, finished: Any, offload: Any) -> None:
+        """Commit what a worker ran, unless its caller was answered already.
+
+        Raises:
+            PersistenceError: The group is rolled back.
+        """
+        mutation = finished.mutation
+        result = self._recorded(mutation) or offload.commit(finished)
+        finished.release()
+        if result is not None:
+            self._results.append((mutation, result))
 
     def _recorded(self, mutation: PendingMutation) -> CallResult | None:
         """The answer this request got when it committed, if it did."""
@@ -256,7 +272,8 @@ class _Group:
     def __bool__(self) -> bool:
         return bool(self._results)
 
-    def fail(self, error: PersistenceError, unanswered: list[PendingMutation]) -> None:
-        """The group never happened: every caller of it gets the same error."""
-        for mutation in [*(m for m, _ in self._results), *unanswered]:
+    def fail(self, error: PersistenceError, current: PendingMutation | None) -> None:
+        """The group never happened: every caller of it, and of `current`, gets the same error."""
+        callers = [mutation for mutation, _ in self._results]
+        for mutation in callers if current is None or current in callers else [*callers, current]:
             mutation.done(self._failure(mutation, Execution(None, error, [])))

@@ -39,7 +39,9 @@ class ExecutionLog:
 
 
 class Node:
-    """One process that serves one deployment: its parts, its state, and the counters of what it did."""
+    """One process that serves one deployment: its parts, its state, and the counters of what it
+    did.
+    """
 
     def __init__(
         self,
@@ -110,7 +112,9 @@ class Node:
 
 
 class CanonicalArguments:
-    """Argument texts to their canonical form, remembered for the small ones that come again and again."""
+    """Argument texts to their canonical form, remembered for the small ones that come again and
+    again.
+    """
 
     _MEMORY_ENTRIES = 20_000
     _TEXT_BYTES_MAX = 1024
@@ -119,7 +123,9 @@ class CanonicalArguments:
         self._known: dict[bytes, bytes] = {b"{}": b"{}"}
 
     def of(self, text: bytes) -> bytes:
-        """The canonical text; a text that is no value stays itself, since it fails the same way each time."""
+        """The canonical text; a text that is no value stays itself, since it fails the same way
+        each time.
+        """
         known = self._known.get(text)
         if known is not None:
             return known

@@ -1,7 +1,7 @@
 """The durability gate: nothing leaves before the commit it shows is on disk.
 
-Answers, transitions, query results and nested calls of actions all pass here, each with the newest commit
-timestamp it shows. No other place reasons about durability.
+Answers, transitions, query results and nested calls of actions all pass here, each with the newest
+commit timestamp it shows. No other place reasons about durability.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Moving sessions forward: which queries run again, and when their clients hear of it.
 
-A **pass** takes every stale live query and every session that waits for a Transition to one timestamp T. It begins at the
-head; if it cannot end within the turn's budget it keeps a snapshot of T and goes on in slices over later turns, while
-commits go on. Whatever they touch belongs to the next pass. So a herd is bounded, each session moves to one timestamp,
-and none starves, however busy the writers: a session is at most two passes behind.
+A **pass** takes every stale live query and every session that waits for a Transition to one
+timestamp T. It begins at the head; if it cannot end within the turn's budget it keeps a snapshot of
+T and goes on in slices over later turns, while commits go on. Whatever they touch belongs to the
+next pass. So a herd is bounded, each session moves to one timestamp, and none starves, however busy
+the writers: a session is at most two passes behind.
 
-Sessions whose transport is full take no part: nothing is computed for them until they drain, and then one
-Transition takes them to the newest timestamp.
+Sessions whose transport is full take no part: nothing is computed for them until they drain, and
+then one Transition takes them to the newest timestamp.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cupola.backend.node import Node
-from cupola.backend.queries import QueryRunner, Snapshot
+from cupola.backend.queries import QueryRun, QueryRunner, Snapshot
 from cupola.backend.sessions import SessionHost
 from cupola.database.committer import Published
 from cupola.persistence import Snapshot as PinnedReader
@@ -49,7 +50,7 @@ class Passes:
         """Commits happened: note which live queries they touched."""
         touch = self._node.cache.touch
         for commit in published:
-            for entry in touch(commit.written):
+            for entry in touch(commit.ts, commit.written):
                 self._stale[entry] = None
 
     def everything_stale(self) -> None:
@@ -90,6 +91,58 @@ class Passes:
             self._pass.keep_snapshot()
             self._node.counters["passes_over_turns"] += 1
         return self._pass is not None or bool(self._stale) or bool(self._waiting)
+
+    def worker_result(self, entry: CacheEntry, run: QueryRun) -> None:
+        """A worker has run a live query. Its sessions move in the next pass; or, if a commit has
+        touched the query meanwhile, to the worker's own timestamp, where all they show holds there.
+        """
+        if not entry.listeners:
+            return
+        before = entry.identity_observed
+        changed = self._runner.record(entry, run)
+        if run.identity_observed and not before:
+            self._split_listeners(entry)
+        for host, query_id in list(entry.listeners):
+            if changed:
+                host.changed[query_id] = None
+            if not entry.stale:
+                self.schedule(host)
+            elif all(other.is_valid_at(run.ts) for other in host.queries.values()):
+                self._move(host, run.ts)
+        if entry.stale:
+            self._stale[entry] = None
+            self._node.wake()
+
+    def _split_listeners(self, entry: CacheEntry) -> None:
+        for host, query_id in list(entry.listeners):
+            if host.identity.cache_key != entry.identity.cache_key:
+                own = CacheEntry(entry.key, host.identity)
+                self._node.cache.unlisten(entry, (host, query_id))
+                host.queries[query_id] = own
+                self._node.cache.listen(own, (host, query_id))
+                host.changed[query_id] = None
+                self.schedule(host)
+
+    def _move(self, host: SessionHost, ts: int) -> None:
+        """One session's Transition to `ts`, at which all its queries hold."""
+        session = host.session
+        waits = session.update_due and not session.updating
+        if not host.is_open or not host.is_writable or waits or ts < session.version.ts:
+            return
+        outcomes = {
+            query_id: entry.outcome
+            for query_id in host.changed
+            if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
+        }
+        host.changed.clear()
+        server_ts = self._node.clock.now_ns()
+        if session.updating:
+            frames = session.finish_update(ts, outcomes, server_ts)
+        else:
+            frames = session.push(ts, list(outcomes.items()), server_ts)
+        host.send(ts, *frames)
+        if session.update_due:
+            self.schedule(host)
 
     def abandon(self) -> None:
         if self._pass is not None:
@@ -173,7 +226,13 @@ class _Pass:
 
     def _subscribe(self, host: SessionHost, added: AddedQuery) -> None:
         self._unsubscribe(host, added.query_id)
-        key = self._runner.key_of(added.path, added.args, added.journal, added.component_path)
+        key = self._runner.key_of(
+            added.path,
+            added.args,
+            added.journal,
+            added.component_path,
+            may_call_internal=host.identity.may_call_internal,
+        )
         self._listen(host, added.query_id, self._runner.entry(key, host.identity))
         host.changed[added.query_id] = None
 
@@ -192,13 +251,16 @@ class _Pass:
     def _change_identity(self, host: SessionHost) -> None:
         for query_id, entry in list(host.queries.items()):
             self._node.cache.unlisten(entry, (host, query_id))
-            self._listen(host, query_id, self._runner.entry(entry.key, host.identity))
+            key = self._runner.key_for(entry.key, host.identity)
+            self._listen(host, query_id, self._runner.entry(key, host.identity))
             host.changed[query_id] = None
 
     # ---------------------------------------------------------------- running
 
     def work(self, deadline_ns: int) -> bool:
-        """Run queries until the deadline; complete sessions as they become ready. Returns whether all is done."""
+        """Run queries until the deadline; complete sessions as they become ready. Returns whether
+        all is done.
+        """
         monotonic_ns = self._node.clock.monotonic_ns
         while True:
             while self._ready:
@@ -239,12 +301,16 @@ class _Pass:
                     self._ready.append(host)
 
     def _leave_out(self, entry: CacheEntry) -> None:
-        """A worker runs this query: sessions that show it move in a later pass, when its result is here."""
+        """A worker runs this query: sessions that show it move in a later pass, when its result is
+        here.
+        """
         for host, _ in entry.listeners:
             self._awaits.pop(host, None)
 
     def _split_by_identity(self, entry: CacheEntry) -> None:
-        """The query has now looked at its caller: listeners of another identity need an entry of their own."""
+        """The query has now looked at its caller: listeners of another identity need an entry of
+        their own.
+        """
         for host, query_id in list(entry.listeners):
             if host.identity.cache_key != entry.identity.cache_key:
                 self._node.cache.unlisten(entry, (host, query_id))
@@ -291,7 +357,9 @@ class _Pass:
             self._passes.schedule(host)
 
     def _outcomes(self, host: SessionHost) -> dict[int, QueryOutcome] | None:
-        """What a session may not have seen yet; None if the bytes of one were dropped for memory meanwhile."""
+        """What a session may not have seen yet; None if the bytes of one were dropped for memory
+        meanwhile.
+        """
         outcomes: dict[int, QueryOutcome] = {}
         for query_id in host.changed:
             entry = host.queries.get(query_id)

@@ -12,7 +12,7 @@ from cupola.database.read_set import Interval
 from cupola.database.transaction import Transaction
 from cupola.errors import CupolaError
 from cupola.functions.call import Call
-from cupola.functions.definitions import Function, Kind
+from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
 from cupola.functions.failure import error_data, error_message
 from cupola.persistence import Reader
@@ -53,17 +53,29 @@ class QueryRunner:
         return Snapshot(self._node.persistence.reader, committer.head_ts, committer.catalog)
 
     def key_of(
-        self, path: str, args: bytes, journal: str | None, component: str | None
+        self,
+        path: str,
+        args: bytes,
+        journal: str | None,
+        component: str | None,
+        *,
+        may_call_internal: bool,
     ) -> QueryKey:
-        function = self._node.app.functions.get(path)
-        canonical = path if function is not None else self._canonical_path(path)
-        return QueryKey(canonical, self._node.arguments.of(args), journal, component)
+        function = self._node.app.functions.get(path) or self._find(path)
+        canonical = path if function is None else function.path
+        internal = may_call_internal and _is_internal(function)
+        return QueryKey(canonical, self._node.arguments.of(args), journal, component, internal)
 
-    def _canonical_path(self, path: str) -> str:
+    def key_for(self, key: QueryKey, identity: Identity) -> QueryKey:
+        """The same question, asked by somebody else."""
+        internal = identity.may_call_internal and _is_internal(self._find(key.path))
+        return key._replace(internal=internal)
+
+    def _find(self, path: str) -> Function[Any, Any] | None:
         try:
-            return self._node.app.find(path).path
+            return self._node.app.find(path)
         except CupolaError:
-            return path
+            return None
 
     def entry(self, key: QueryKey, identity: Identity) -> CacheEntry:
         """The entry that answers a question, made if nobody asked it yet."""
@@ -93,15 +105,18 @@ class QueryRunner:
         changed = node.cache.record(
             entry, run.outcome, run.intervals, run.ts, run.identity_observed
         )
-        if run.ts < node.committer.head_ts and node.committer.write_log.first_conflict(
-            run.intervals, run.ts
-        ):
-            entry.stale = True
+        if run.ts < node.committer.head_ts:
+            conflict = node.committer.write_log.first_conflict(run.intervals, run.ts)
+            if conflict is not None:
+                entry.stale = True
+                entry.touched_ts = conflict.ts
         return changed
 
     def record_timeout(self, entry: CacheEntry, snapshot: Snapshot) -> tuple[bool, QueryRun]:
-        """Without workers a query that keeps the loop fails; it is tried again when the code changes."""
-        from cupola.backend.mutations import time_limit_error
+        """Without workers a query that keeps the loop fails; it is tried again when the code
+        changes.
+        """
+        from cupola.runtimes.python.worker_pool import time_limit_error
 
         error = time_limit_error(entry.key.path, self._node.runtime.time_s)
         execution = Execution(None, error, [])
@@ -123,7 +138,7 @@ class QueryRunner:
         )
         node.counters["query_runs"] += 1
         try:
-            function = node.find(key.path, Kind.QUERY, identity, public_only=True)
+            function = node.find(key.path, Kind.QUERY, identity, public_only=not key.internal)
         except CupolaError as error:
             execution = Execution(None, error, [])
         else:
@@ -162,6 +177,10 @@ class QueryRunner:
             journal=key.journal,
         )
         return node.runtime.run(call, function, key.args)
+
+
+def _is_internal(function: Function[Any, Any] | None) -> bool:
+    return function is not None and function.visibility is Visibility.INTERNAL
 
 
 def log_lines_json(lines: list[str]) -> bytes:

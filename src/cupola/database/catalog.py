@@ -1,8 +1,10 @@
 """Tables and indexes: documents like others, and what the engine derives from them.
 
-Three system tables describe a database; their documents are read and written by ordinary transactions, so a
-change of definitions meets running work as an ordinary conflict. A `Catalog` is what they say at one timestamp:
-immutable, shared by all transactions of that moment, replaced as a whole when one of the documents changes.
+Three system tables describe a database; their documents are read and written by ordinary
+transactions, so a change of definitions meets running work as an ordinary conflict. A `Catalog` is
+what they say at one timestamp:
+immutable, shared by all transactions of that moment, replaced as a whole when one of the documents
+changes.
 
 | table      | document                                                                     |
 |------------|------------------------------------------------------------------------------|
@@ -10,8 +12,9 @@ immutable, shared by all transactions of that moment, replaced as a whole when o
 | `_indexes` | `{table, name, fields, number, state}`; state "backfilling", "ready", "staged" |
 | `_schemas` | `{state, schema}`; state "active" or "pending", schema as JSON text          |
 
-Every table has two indexes without a document: `by_id` and `by_creation_time`. An index key is the indexed fields
-in order, then `_creationTime` (user indexes), then the id (spec: values, section 5.1).
+Every table has two indexes without a document: `by_id` and `by_creation_time`. An index key is the
+indexed fields in order, then `_creationTime` (user indexes), then the id (spec: values, section
+5.1).
 """
 
 from __future__ import annotations

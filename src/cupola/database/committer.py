@@ -1,11 +1,12 @@
 """The committer: the one place where transactions become commits, in one order.
 
-Commits gather in an open **group** (one SQLite transaction): each is validated, given a timestamp and applied, and
-the next one reads what it wrote. `append_group` then decides them all at once and publishes them; only after that does
-anything outside see them, and only after `durable_ts` has reached a timestamp may anyone outside the process hear of it.
+Commits gather in an open **group** (one SQLite transaction): each is validated, given a timestamp
+and applied, and the next one reads what it wrote. `append_group` then decides them all at once and
+publishes them; only after that does anything outside see them, and only after `durable_ts` has
+reached a timestamp may anyone outside the process hear of it.
 
-The committer computes index rows itself, from the definitions of the moment of applying: an index may have been
-added while a transaction ran elsewhere.
+The committer computes index rows itself, from the definitions of the moment of applying: an index
+may have been added while a transaction ran elsewhere.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Committer:
     def next_creation_time(self) -> float:
         """`_creationTime` for the first insert of a transaction that begins now, in ms.
 
-        Never at or below one this node has given out, so that creation order follows commit order here.
+        Never at or below one this node has given out, so that creation order follows commit order
+        here.
         """
         now = self._clock.now_ns() / 1e6
         return max(now, self._last_creation_time)
@@ -111,7 +113,8 @@ class Committer:
     ) -> Timestamp:
         """Add a validated transaction to the open group, at a new timestamp.
 
-        The caller may tell nobody before the group is appended and `durable_ts` has reached the timestamp.
+        The caller may tell nobody before the group is appended and `durable_ts` has reached the
+        timestamp.
 
         Returns: the commit timestamp, ns since the Unix epoch, greater than any before.
 

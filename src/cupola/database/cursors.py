@@ -1,8 +1,8 @@
 """Pagination cursors and journals: sealed positions in an index.
 
-A cursor is deterministic (the same position gives the same text, so results cache), tamper-evident, and bound to
-the shape of its query by a fingerprint. Sealing is AES-GCM-SIV (RFC 8452) with a fixed nonce, which that mode
-allows where equal plaintexts may give equal texts.
+A cursor is deterministic (the same position gives the same text, so results cache), tamper-evident,
+and bound to the shape of its query by a fingerprint. Sealing is AES-GCM-SIV (RFC 8452) with a fixed
+nonce, which that mode allows where equal plaintexts may give equal texts.
 """
 
 from __future__ import annotations

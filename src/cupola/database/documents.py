@@ -6,7 +6,8 @@ from cupola.values import Value, decode
 
 
 class StoredDocument:
-    """One version of a document: its encoded JSON (with `_id` and `_creationTime`) and its version number.
+    """One version of a document: its encoded JSON (with `_id` and `_creationTime`) and its version
+    number.
 
     `version` is None while the document exists only in an uncommitted transaction.
     """

@@ -1,8 +1,8 @@
 """A transaction's own writes, seen through an index.
 
-Writes are not in the snapshot until they commit, so each scan merges the snapshot's rows with an overlay: which
-keys the transaction hid and which it added. A document that moved leaves one entry for its old key (hidden) and
-one for the new.
+Writes are not in the snapshot until they commit, so each scan merges the snapshot's rows with an
+overlay: which keys the transaction hid and which it added. A document that moved leaves one entry
+for its old key (hidden) and one for the new.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Gapless reactive pages (spec: values, section 7).
 
-A page covers (cursor, end]. The first run finds its end by counting; the end then goes into the query's journal, and
-re-runs cover the same keys however many documents they hold by now, so adjacent pages neither overlap nor gap.
+A page covers (cursor, end]. The first run finds its end by counting; the end then goes into the
+query's journal, and re-runs cover the same keys however many documents they hold by now, so
+adjacent pages neither overlap nor gap.
 """
 
 from __future__ import annotations

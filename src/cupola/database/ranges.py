@@ -16,8 +16,8 @@ from cupola.values import after, encode_key
 class Range:
     """Bounds on one field: `Range(gte=5, lt=10)`. A bound left out is open.
 
-    Values of all types share one order (null < int64 < float64 < boolean < string < ...), and a missing field
-    sorts before everything: `Range(lt=5)` includes documents without the field.
+    Values of all types share one order (null < int64 < float64 < boolean < string < ...), and a
+    missing field sorts before everything: `Range(lt=5)` includes documents without the field.
     """
 
     gt: Any = dataclasses.field(default=..., kw_only=True)
@@ -33,7 +33,8 @@ class Range:
 
 
 def key_range(table: str, index: Index, constraints: Mapping[str, Any]) -> KeyRange:
-    """The keys of `index` that satisfy equalities on its first fields and at most one Range on the next.
+    """The keys of `index` that satisfy equalities on its first fields and at most one Range on the
+    next.
 
     Raises:
         DatabaseUseError: An unknown field, a gap, or a Range that is not last.

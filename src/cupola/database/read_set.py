@@ -1,8 +1,10 @@
 """What a transaction looked at: intervals of index keys.
 
-An interval is half-open in the key order of its index. It also names the **equality prefix** it lies under:
-the first `fields` fields of the key, encoded. Most read sets are one prefix plus a small range, so writes find
-the intervals they touch by looking up their own prefixes (`reactivity/subscriptions.py`, `write_log.py`).
+An interval is half-open in the key order of its index. It also names the **equality prefix** it
+lies under:
+the first `fields` fields of the key, encoded. Most read sets are one prefix plus a small range, so
+writes find the intervals they touch by looking up their own prefixes
+(`reactivity/subscriptions.py`, `write_log.py`).
 """
 
 from typing import NamedTuple
@@ -11,7 +13,7 @@ from typing import NamedTuple
 class Interval(NamedTuple):
     """Keys from `start` (inclusive) to `end` (exclusive; None: to the end of the prefix or index)."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     fields: int
     prefix: bytes
     start: bytes
@@ -22,7 +24,9 @@ class Interval(NamedTuple):
 
 
 class RangeRead:
-    """An interval that grows while a scan yields rows, so that it ends at the last row the caller saw."""
+    """An interval that grows while a scan yields rows, so that it ends at the last row the caller
+    saw.
+    """
 
     __slots__ = ("_descending", "_exhausted", "_last", "end", "fields", "index", "prefix", "start")
 

@@ -1,15 +1,18 @@
 """Accepting a new schema while the old one serves.
 
-A push goes through four stages, each made of small groups that the caller paces (`for _ in push.steps(): ...`):
+A push goes through four stages, each made of small groups that the caller paces (`for _ in
+push.steps(): ...`):
 
-1. *declare*: missing tables come into being; new indexes are declared as backfilling, so that every write from now on
+1. *declare*: missing tables come into being; new indexes are declared as backfilling, so that every
+write from now on
    maintains them; the schema is stored as pending, so that every write is checked against it too;
-2. *backfill*: rows of the new indexes for what was there before, in batches by id;
-3. *check*: stored documents against the pending schema, only in tables where it may refuse what the old one took;
-4. *accept*: in one transaction the schema becomes active, new indexes ready, and dropped ones cease to exist.
+2. *backfill*: rows of the new indexes for what was there before, in batches by id; 3. *check*:
+stored documents against the pending schema, only in tables where it may refuse what the old one
+took; 4. *accept*: in one transaction the schema becomes active, new indexes ready, and dropped ones
+cease to exist.
 
-Whatever fails before stage 4 leaves the old schema as it was: `steps` raises, and takes back what it declared.
-A push that was killed is cleaned up by the next one.
+Whatever fails before stage 4 leaves the old schema as it was: `steps` raises, and takes back what
+it declared. A push that was killed is cleaned up by the next one.
 """
 
 from __future__ import annotations
@@ -18,11 +21,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 
 from cupola.clock import Clock
-from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Index, TableInfo
+from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Document, Index, TableInfo
 from cupola.database.committer import Committer, Published
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import DeveloperError, SchemaError
-from cupola.persistence import CommitRecord, IndexEntry, Persistence
+from cupola.persistence import CommitRecord, IndexEntry, Persistence, Timestamp
 from cupola.schema import IndexDefinition, SchemaDefinition, is_subset
 from cupola.values import decode
 
@@ -39,7 +42,7 @@ class SchemaPush:
         committer: Committer,
         persistence: Persistence,
         clock: Clock,
-        publish: Callable[[Sequence[Published]], None],
+        publish: Callable[[list[Published]], None],
     ) -> None:
         self._schema = schema
         self._committer = committer
@@ -190,7 +193,7 @@ class SchemaPush:
                 document = decode(body)
                 assert isinstance(document, dict)
                 key = b"".join(index.parts(document))
-                entries.append(IndexEntry(index.number, key, version, 0))
+                entries.append(IndexEntry(index.number, key, version, Timestamp(0)))
             self._group("_system:backfillIndex", entries=entries)
             start = rows[-1][0] + b"\0"
             done += len(rows)
@@ -214,7 +217,7 @@ class SchemaPush:
                     check(document)
                 except DeveloperError as error:
                     raise SchemaError(
-                        f'Document "{document["_id"]}" in table "{table.name}" does not match the new '
+                        f'Document "{document["_id"]!s}" in table "{table.name}" does not match the new '
                         f"schema: {error.message}\nChange the document or the schema; the old schema "
                         "stays in force."
                     ) from error
@@ -304,9 +307,10 @@ class SchemaPush:
 
 def _same(index: Index, definition: IndexDefinition) -> bool:
     fields = tuple(index.field_names[:-1])
-    # A staged index that is enabled, or the reverse, needs no new rows: `_accept` changes its state.
+    # A staged index that is enabled, or the reverse, needs no new rows: `_accept` changes its
+    # state.
     return fields == tuple(definition.fields) and index.state in ("ready", "staged")
 
 
-def _plain(document: dict[str, object]) -> dict[str, object]:
+def _plain(document: Document) -> Document:
     return {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}

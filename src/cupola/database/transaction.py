@@ -1,11 +1,12 @@
 """One transaction: a snapshot reader, a write set that overlays it, and a record of all it read.
 
-The snapshot never changes; writes stay in memory until the committer applies them. So a transaction can be thrown
-away at any moment, run in a worker that has no connection for writing, and be nested: a sub-transaction is a mark
-in the undo list, and rolling it back plays the list back to the mark. Reads, usage counters and log lines of a
-sub-transaction stay, since they happened.
+The snapshot never changes; writes stay in memory until the committer applies them. So a transaction
+can be thrown away at any moment, run in a worker that has no connection for writing, and be nested:
+a sub-transaction is a mark in the undo list, and rolling it back plays the list back to the mark.
+Reads, usage counters and log lines of a sub-transaction stay, since they happened.
 
-What a scan yields after the transaction wrote is defined as "continue after the last key in the present state".
+What a scan yields after the transaction wrote is defined as "continue after the last key in the
+present state".
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
 
 
 class KeyRange(NamedTuple):
-    """Keys from `start` (inclusive) to `end` (exclusive; None: to the end of the index) under a prefix."""
+    """Keys from `start` (inclusive) to `end` (exclusive; None: to the end of the index) under a
+    prefix.
+    """
 
     fields: int
     prefix: bytes
@@ -69,7 +72,9 @@ class Write(NamedTuple):
 
 
 class IdSource:
-    """Fresh document ids that follow from the seed of a call, so that replaying it makes the same ones."""
+    """Fresh document ids that follow from the seed of a call, so that replaying it makes the same
+    ones.
+    """
 
     __slots__ = ("_count", "_now_ns", "_seed")
 
@@ -99,7 +104,9 @@ class Transaction:
         creation_time: float = 0.0,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """`ids` None makes the transaction read-only. `creation_time`: ms, given to the first insert."""
+        """`ids` None makes the transaction read-only. `creation_time`: ms, given to the first
+        insert.
+        """
         self.snapshot_ts = snapshot_ts
         self.catalog = catalog
         self.read_set = ReadSet()
@@ -116,7 +123,9 @@ class Transaction:
     # ---------------------------------------------------------------- reading
 
     def table(self, name: str) -> TableInfo | None:
-        """The table of this name; None while nothing was ever inserted into it. Either answer is a read."""
+        """The table of this name; None while nothing was ever inserted into it. Either answer is a
+        read.
+        """
         table = self.catalog.by_name.get(name)
         if table is None:
             self._read_all_of(TABLES)
@@ -155,10 +164,11 @@ class Transaction:
     def scan(
         self, index: Index, keys: KeyRange, *, descending: bool = False, expect: int = 16
     ) -> Iterator[tuple[bytes, StoredDocument]]:
-        """Yield (key, document) in key order; `expect` is how many rows the caller will likely want.
+        """Yield (key, document) in key order; `expect` is how many rows the caller will likely
+        want.
 
-        Rows come in pages, and no statement stays open while the caller's code runs. The read set grows to
-        the last row yielded, or to the whole range once it is exhausted.
+        Rows come in pages, and no statement stays open while the caller's code runs. The read set
+        grows to the last row yielded, or to the whole range once it is exhausted.
         """
         self.usage.range()
         read = RangeRead(index.number, *keys, descending)
@@ -192,7 +202,7 @@ class Transaction:
         read.exhausted()
         self.read_set.add_range(read)
         bound = self._limits.documents_read_max - self.usage.documents_read + 1
-        total = self._reader.count(index.number, keys.start, keys.end, bound)
+        total = self._reader.count(index.number, keys.start, keys.end, limit=bound)
         if index.table in {write.table.number for write in self._writes.values()}:
             overlay = self._overlay(index)
             for key in overlay.between(keys.start, keys.end):
@@ -246,7 +256,8 @@ class Transaction:
         """Insert a document and return its id. An unknown table comes into being.
 
         Raises:
-            SchemaError, InvalidValueError, LimitError: The document was refused; nothing was written.
+            SchemaError, InvalidValueError, LimitError: The document was refused; nothing was
+            written.
         """
         ids = self._require_writable()
         table = self.table(table_name) or self._create_table(table_name)
@@ -259,7 +270,9 @@ class Transaction:
         return document_id
 
     def patch(self, document_id: str, fields: Mapping[str, Value | object]) -> None:
-        """Set the given top-level fields; UNSET removes one. `_id` and `_creationTime` may only stay as they are."""
+        """Set the given top-level fields; UNSET removes one. `_id` and `_creationTime` may only
+        stay as they are.
+        """
         table, old = self._existing(document_id, "patch")
         document = dict(old.value)
         for name, value in fields.items():

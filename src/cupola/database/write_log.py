@@ -1,12 +1,14 @@
 """Recent commits in memory: who wrote inside whose read set.
 
-Backward validation (Kung and Robinson 1981): a transaction that ran on an older snapshot commits only if no later
-commit wrote inside an interval it read. Transactions in process run one after the other on the head and need none
-of this; so the log holds commits only while some snapshot runs elsewhere (a worker), back to the oldest of them.
+Backward validation (Kung and Robinson 1981): a transaction that ran on an older snapshot commits
+only if no later commit wrote inside an interval it read. Transactions in process run one after the
+other on the head and need none of this; so the log holds commits only while some snapshot runs
+elsewhere (a worker), back to the oldest of them.
 
-Theory: comparing intervals with every commit since costs 25 ms for a second of commits. Instead each written key is
-filed under all its prefixes, field by field; an interval looks at the one prefix it lies under, newest first, and
-usually sees at once that nothing there is newer than its snapshot.
+Theory: comparing intervals with every commit since costs 25 ms for a second of commits. Instead
+each written key is filed under all its prefixes, field by field; an interval looks at the one
+prefix it lies under, newest first, and usually sees at once that nothing there is newer than its
+snapshot.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from cupola.database.read_set import Interval
 
 
 class WrittenKey(NamedTuple):
-    """A key that a commit added to, removed from or changed in an index, field by field (the id last)."""
+    """A key that a commit added to, removed from or changed in an index, field by field (the id
+    last).
+    """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     parts: tuple[bytes, ...]
 
 

@@ -1,7 +1,7 @@
 """An app: the functions and tables of one folder, as one version of code.
 
-`APP/functions/` is imported as the package `functions`; `functions/chat/rooms.py` with `def list` becomes the path
-`chat/rooms:list`. Loading again makes a new `App` and leaves the old one working.
+`APP/functions/` is imported as the package `functions`; `functions/chat/rooms.py` with `def list`
+becomes the path `chat/rooms:list`. Loading again makes a new `App` and leaves the old one working.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 from cupola.database.documents import StoredDocument
 from cupola.database.ranges import Range
 from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, SchemaError
+from cupola.functions.conversion import value_of
 from cupola.functions.database_api import fresh_document
 from cupola.functions.definitions import Function
-from cupola.functions.conversion import value_of
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
 
@@ -128,7 +128,8 @@ def load_app(folder: Path | str) -> App:
     """Import an app's functions.
 
     Raises:
-        SchemaError: A module cannot be imported, or defines something that makes no sense; the message shows
+        SchemaError: A module cannot be imported, or defines something that makes no sense; the
+        message shows
             where. The modules that were loaded before stay in place.
     """
     folder = Path(folder).resolve()

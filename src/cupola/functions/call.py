@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cupola.functions.definitions import Kind
 
 
+class Interrupted(BaseException):
+    """Raised inside user code to end a call; its outcome counts for nothing. Runtimes derive from it."""
+
+
 class Interruption(Protocol):
     """Who may cut a call short, and must not do so while the engine is at work inside it."""
 
@@ -48,7 +52,9 @@ def invoke_plainly(call: Call, code: Callable[[], Any]) -> Any:
 
 @dataclasses.dataclass(slots=True)
 class Call:
-    """A query or mutation with its transaction. Nested calls share all but the kind and the log prefix."""
+    """A query or mutation with its transaction. Nested calls share all but the kind and the log
+    prefix.
+    """
 
     app: App
     path: str
@@ -63,16 +69,12 @@ class Call:
     journal: str | None = None
     invoke: Invoke = invoke_plainly
     interruption: Interruption = NEVER_INTERRUPTED
-    logs: LogBuffer = None  # type: ignore[assignment]  # made below when not shared with a parent
+    logs: LogBuffer = dataclasses.field(default_factory=LogBuffer)
     parent: Call | None = None
     depth: int = 0
     identity_observed: bool = False
     next_journal: str | None = None
     paginated: bool = False
-
-    def __post_init__(self) -> None:
-        if self.logs is None:
-            self.logs = LogBuffer(self.limits)
 
     def nested(self, path: str, kind: Kind) -> Call:
         """A call made by this one, inside its transaction."""

@@ -20,7 +20,8 @@ class Auth:
         self._call = call
 
     def get_user_identity(self) -> Mapping[str, Value] | None:
-        """The caller's verified attributes (`subject`, `issuer`, `email`, ...), or None if anonymous.
+        """The caller's verified attributes (`subject`, `issuer`, `email`, ...), or None if
+        anonymous.
 
         A query that asks is cached per caller; one that does not is shared by all.
         """
@@ -51,7 +52,9 @@ class MutationCtx(QueryCtx):
         self.db = DatabaseWriter(call)
 
     def run_mutation(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
-        """Call a mutation as a sub-transaction: if it raises and you catch that, only its writes are undone."""
+        """Call a mutation as a sub-transaction: if it raises and you catch that, only its writes
+        are undone.
+        """
         return _nested(self._call, function, Kind.MUTATION, args)
 
 

@@ -15,7 +15,8 @@ _CODECS: dict[type, Codec | None] = {}
 def value_of(obj: Any) -> Any:
     """The value of an object; what has none is returned as it is, and refused when it is encoded.
 
-    Dataclasses, Structs, pydantic models and the like, datetimes and UUIDs become what they would as a type hint.
+    Dataclasses, Structs, pydantic models and the like, datetimes and UUIDs become what they would
+    as a type hint.
     """
     kind = type(obj)
     if kind is str or kind is float or kind is bool or obj is None or isinstance(obj, Encoded):

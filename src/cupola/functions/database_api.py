@@ -1,7 +1,7 @@
 """`ctx.db`: what functions may do with the data.
 
-Each operation runs inside the call's transaction. While it does, the runtime's interruption is paused, so that a time
-limit never strikes inside the engine.
+Each operation runs inside the call's transaction. While it does, the runtime's interruption is
+paused, so that a time limit never strikes inside the engine.
 """
 
 from __future__ import annotations
@@ -250,7 +250,8 @@ class Query(Generic[T]):
                 yield document
 
     def paginate(self, options: PaginationOptions) -> Page[T]:
-        """One page that stays live: re-runs cover the same documents, so pages never overlap or gap.
+        """One page that stays live: re-runs cover the same documents, so pages never overlap or
+        gap.
 
         A call may paginate once.
         """
@@ -386,12 +387,12 @@ def _id_of(document: object) -> str:
 
 def _page_request(options: PaginationOptions) -> PageRequest:
     def optional(value: float | UnsetType) -> int | None:
-        return None if value is UNSET else int(value)  # type: ignore[arg-type]
+        return None if value is UNSET else int(value)
 
     return PageRequest(
         int(options.numItems),
         options.cursor,
-        None if options.endCursor is UNSET else options.endCursor,  # type: ignore[arg-type]
+        None if options.endCursor is UNSET else options.endCursor,
         optional(options.maximumRowsRead),
         optional(options.maximumBytesRead),
     )

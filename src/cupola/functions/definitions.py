@@ -3,8 +3,8 @@
     @query
     def list(ctx: QueryCtx, channel: str) -> Sequence[Message]: ...
 
-Type hints are the validators. A decorated function is a `Function`; calling it from other Python code is a plain call of
-what is inside, in the same transaction and without validation.
+Type hints are the validators. A decorated function is a `Function`; calling it from other Python
+code is a plain call of what is inside, in the same transaction and without validation.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from cupola.errors import (
     LimitError,
     ReturnsValidationError,
 )
-from cupola.functions.call import Call
+from cupola.functions.call import Call, Interrupted
 from cupola.functions.conversion import value_of
 from cupola.functions.definitions import Function, Kind
 from cupola.limits import Limits
@@ -37,14 +37,18 @@ MakeContext = Callable[[Call], Any]
 def execute(
     call: Call, function: Function[Any, Any], args: bytes, context: MakeContext
 ) -> Execution:
-    """Run a query or mutation in its transaction. Errors of the app and its callers are returned, not raised."""
+    """Run a query or mutation in its transaction. Errors of the app and its callers are returned,
+    not raised.
+    """
     value: bytes | None = None
     error: BaseException | None = None
     try:
         kwargs = bind_arguments(function, args, call.limits)
         ctx = context(call)
         value = call.invoke(call, lambda: _run(function, ctx, kwargs, call.limits))
-    except Exception as raised:  # whatever user code raises is its result, not our failure
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as raised:  # whatever user code raises, SystemExit too, is its result
         error = raised
     return Execution(value, error, call.logs.lines, call.identity_observed, call.next_journal)
 

@@ -1,7 +1,7 @@
 """Filters as expressions: `field("author") == "ada"`, evaluated with the reference's semantics.
 
-Comparisons follow the total order of values (a missing field is below everything and equals only itself);
-arithmetic and logic insist on their types. (Spec: values, section 5.2.)
+Comparisons follow the total order of values (a missing field is below everything and equals only
+itself); arithmetic and logic insist on their types. (Spec: values, section 5.2.)
 """
 
 from __future__ import annotations

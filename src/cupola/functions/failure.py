@@ -12,11 +12,21 @@ from cupola.values import encode
 _FRAMES_MAX = 20
 
 
+class RemoteError(CupolaError):
+    """A failure that another process has put into words already."""
+
+    def __init__(self, message: str, code: str, data: bytes | None) -> None:
+        super().__init__(message, code=code)
+        self.data = data
+
+
 def error_message(error: BaseException, request_id: str, folder: Path | None) -> str:
     """The text of a failure: request id, what happened, and where in the app's own code.
 
     `folder`: the app's folder; only frames of files below it are shown.
     """
+    if isinstance(error, RemoteError):
+        return error.message
     if isinstance(error, CupolaError) and not isinstance(error, ApplicationError):
         what = error.message
         if not what.startswith((type(error).__name__, error.code)):
@@ -30,6 +40,8 @@ def error_message(error: BaseException, request_id: str, folder: Path | None) ->
 
 def error_data(error: BaseException) -> bytes | None:
     """Encoded data of an application error; None for all others."""
+    if isinstance(error, RemoteError):
+        return error.data
     if not isinstance(error, ApplicationError):
         return None
     try:

@@ -1,8 +1,10 @@
-"""Log lines of one call, in the form clients parse: `[LEVEL] text` (spec: sync protocol, section 8.1)."""
+"""Log lines of one call, in the form clients parse: `[LEVEL] text` (spec: sync protocol, section
+8.1).
+"""
 
 from __future__ import annotations
 
-from cupola.limits import Limits
+from cupola.limits import DEFAULT_LIMITS, Limits
 
 LEVELS = ("DEBUG", "INFO", "LOG", "WARN", "ERROR")
 
@@ -12,12 +14,14 @@ class LogBuffer:
 
     __slots__ = ("_limits", "lines")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
         self.lines: list[str] = []
 
     def add(self, level: str, text: str) -> None:
-        """Append a line; the first one past the bound is replaced by a notice, the rest are dropped."""
+        """Append a line; the first one past the bound is replaced by a notice, the rest are
+        dropped.
+        """
         bound = self._limits.log_lines_max
         if len(self.lines) > bound:
             return

@@ -14,13 +14,13 @@ T = TypeVar("T")
 class PaginationOptions(msgspec.Struct, frozen=True):
     """The argument `paginationOpts` that the published clients send.
 
-    `numItems`: page size. `cursor`: None for the first page, then `continueCursor` of the page before.
-    `endCursor`: load exactly up to there instead. `id` only makes subscriptions differ.
+    `numItems`: page size. `cursor`: None for the first page, then `continueCursor` of the page
+    before. `endCursor`: load exactly up to there instead. `id` only makes subscriptions differ.
     """
 
     numItems: float
     cursor: str | None
-    endCursor: str | None | UnsetType = UNSET
+    endCursor: str | UnsetType | None = UNSET
     id: float | UnsetType = UNSET
     maximumRowsRead: float | UnsetType = UNSET
     maximumBytesRead: float | UnsetType = UNSET

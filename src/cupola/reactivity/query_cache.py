@@ -1,11 +1,12 @@
 """What queries came to, shared by everyone who asks the same.
 
-One entry per (function, arguments, journal) and, where the query looked at its caller, identity. An entry is *live* while
-somebody listens to it: then a commit that touches it makes it stale and it is run again. Without listeners it is kept
-until it is touched or its memory is needed.
+One entry per (function, arguments, journal) and, where the query looked at its caller, identity. An
+entry is *live* while somebody listens to it: then a commit that touches it makes it stale and it is
+run again. Without listeners it is kept until it is touched or its memory is needed.
 
-Past the memory bound idle entries go first, the longest unused before others; then live entries drop their bytes and keep
-the digest, which is all that "unchanged" needs; whoever asks for the value runs the query again.
+Past the memory bound idle entries go first, the longest unused before others; then live entries
+drop their bytes and keep the digest, which is all that "unchanged" needs; whoever asks for the
+value runs the query again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class QueryKey(NamedTuple):
     args: bytes
     journal: str | None
     component_path: str | None = None
+    internal: bool = False
+    """Asked by someone who may call internal functions, of one: nobody else may find the answer."""
 
 
 class CacheEntry:
@@ -46,6 +49,7 @@ class CacheEntry:
         "runs",
         "size",
         "stale",
+        "touched_ts",
         "ts",
     )
 
@@ -58,10 +62,17 @@ class CacheEntry:
         self.intervals: tuple[Interval, ...] = ()
         self.ts = 0  # the snapshot it was last run at
         self.stale = True
+        self.touched_ts = 0  # the first commit that touched it since; meaningful while stale
         self.listeners: dict[Any, None] = {}
         self.registered: tuple[QueryKey, bytes | None] | None = None
         self.size = 0
         self.runs = 0
+
+    def is_valid_at(self, ts: int) -> bool:
+        """Whether the outcome held here is the query's result at `ts`."""
+        if self.outcome is None or self.ts > ts:
+            return False
+        return not self.stale or ts < self.touched_ts
 
 
 class QueryCache:
@@ -129,7 +140,8 @@ class QueryCache:
     def _register(self, entry: CacheEntry) -> None:
         """File the entry under what it answers now.
 
-        A page that was re-run is pinned to its journal: whoever asks without one must get a fresh page.
+        A page that was re-run is pinned to its journal: whoever asks without one must get a fresh
+        page.
         """
         key = entry.key
         if entry.runs > 1 and entry.outcome is not None and entry.outcome.journal is not None:
@@ -174,12 +186,13 @@ class QueryCache:
 
     # ---------------------------------------------------------------- what commits do
 
-    def touch(self, written: Iterable[WrittenKey]) -> Iterator[CacheEntry]:
+    def touch(self, ts: int, written: Iterable[WrittenKey]) -> Iterator[CacheEntry]:
         """Mark what a commit touched as stale. Yields live entries; idle ones are dropped."""
         for entry in self._subscriptions.touched(written):
             if entry.stale:
                 continue
             entry.stale = True
+            entry.touched_ts = ts
             if entry.listeners:
                 yield entry
             else:

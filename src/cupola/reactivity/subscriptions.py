@@ -1,19 +1,20 @@
 """Which queries does a written key touch?
 
-Theory: most read sets are an equality prefix plus a small range. Intervals are therefore filed under their prefix,
-`{(index, number of fields): {prefix: group}}`, and a written key, which arrives field by field, is looked up once per
-number of fields in use on its index. That costs the same with a thousand subscriptions and with a million. (Tried
-before: an interval treap costs 30 µs per key in Python, a list is hopeless.)
+Theory: most read sets are an equality prefix plus a small range. Intervals are therefore filed
+under their prefix, `{(index, number of fields): {prefix: group}}`, and a written key, which arrives
+field by field, is looked up once per number of fields in use on its index. That costs the same with
+a thousand subscriptions and with a million. (Tried before: an interval treap costs 30 µs per key in
+Python, a list is hopeless.)
 
-Inside a group, intervals lie in buckets ordered by start, each with the greatest end in it, so that many different
-ranges under one prefix cost one comparison per bucket and not one each.
+Inside a group, intervals lie in buckets ordered by start, each with the greatest end in it, so that
+many different ranges under one prefix cost one comparison per bucket and not one each.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
-from typing import Generic, Hashable, TypeVar
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 from cupola.database.read_set import Interval
 from cupola.database.write_log import WrittenKey

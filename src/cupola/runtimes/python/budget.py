@@ -36,6 +36,8 @@ import time
 from types import FrameType
 from typing import Any
 
+from cupola.functions.call import Interrupted
+
 # Bound here, before the guard replaces the module's attribute.
 _monotonic_ns = time.monotonic_ns
 _get_ident = threading.get_ident
@@ -50,7 +52,7 @@ _ITIMER_REAL = int(getattr(signal, "ITIMER_REAL", 0))
 TICK_S = 0.010
 
 
-class CallTooLong(BaseException):
+class CallTooLong(Interrupted):
     """User code has run past its deadline. Not an `Exception`, so that `except Exception` lets it
     through."""
 

@@ -1,7 +1,8 @@
-"""Python queries and mutations as plain calls on the loop's thread: about a microsecond around user code.
+"""Python queries and mutations as plain calls on the loop's thread: about a microsecond around user
+code.
 
-The guard makes the outside world stand still, the budget ends calls that keep the loop; what was ended is thrown
-away (a query is pure, a mutation has only an overlay) and belongs in a worker.
+The guard makes the outside world stand still, the budget ends calls that keep the loop; what was
+ended is thrown away (a query is pure, a mutation has only an overlay) and belongs in a worker.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cupola.clock import Clock
 from cupola.functions.call import Call
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.functions.definitions import Function, Kind
@@ -24,15 +24,12 @@ __all__ = ["CallTooLong", "InProcessRuntime"]
 class InProcessRuntime:
     """Runs queries and mutations here and now. Belongs to the thread that makes it."""
 
-    def __init__(
-        self, clock: Clock, time_s: float, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, time_s: float, environment: Mapping[str, str] | None = None) -> None:
         """`time_s`: how long one call may keep the thread."""
         self.budget = Budget()
         self.unguarded = guard.install(self.budget)
         self.time_s = time_s
         self.environment = dict(environment or {})
-        self._clock = clock
 
     def run(self, call: Call, function: Function[Any, Any], args: bytes) -> Execution:
         """Run a call to its end.
@@ -51,12 +48,12 @@ class InProcessRuntime:
             call.seed,
             call.kind.value,
             self.environment,
-            call.logs.add,  # type: ignore[arg-type]
+            call.logs.add,
         )
         budget = self.budget
         guard.enter(guarded)
         try:
-            budget.enter(self._clock.monotonic_ns() + int(self.time_s * 1e9))
+            budget.enter(budget.deadline_after(self.time_s))
             value = code()
         finally:
             too_long = budget.leave()

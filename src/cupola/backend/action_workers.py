@@ -1,0 +1,190 @@
+"""Actions in processes of their own, where they may block, import and compute as they like."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from cupola.auth import Identity
+from cupola.backend.actions import ActionDone, error_of
+from cupola.backend.calls import CallRequest, CallResult
+from cupola.errors import ApplicationError, CupolaError, DeveloperError
+from cupola.functions.definitions import Function
+from cupola.functions.execution import Execution
+from cupola.functions.failure import RemoteError
+from cupola.runtimes.python import messages
+from cupola.runtimes.python.messages import Alive, NestedCall, NestedResult, Probe, Ready, Setup
+from cupola.runtimes.python.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from cupola.backend.backend import Backend
+
+MODULE = "cupola.runtimes.python.action_worker"
+_PROBE_S = 5.0
+_BLOCKED_PROBES_MAX = 6
+_IDLE_S = 60.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Running:
+    path: str
+    identity: Identity
+    done: ActionDone
+
+
+class ActionWorkers:
+    """One worker for the running code; workers of older code end with their last action.
+
+    A worker that does not answer for half a minute has something blocking its loop, which stops all
+    its actions: it is ended, they fail, and the next action starts another.
+    """
+
+    def __init__(self, backend: Backend, loop: asyncio.AbstractEventLoop) -> None:
+        self._backend = backend
+        self._loop = loop
+        self._current: _ActionWorker | None = None
+        self._all: set[_ActionWorker] = set()
+
+    def start(
+        self,
+        function: Function[Any, Any],
+        args: bytes,
+        identity: Identity,
+        request_id: str,
+        done: ActionDone,
+    ) -> None:
+        """Run an action in the current worker, starting it if need be."""
+        app = self._backend.node.app
+        worker = self._current
+        if worker is None or worker.is_ended or worker.version != app.version:
+            if worker is not None:
+                worker.retire()
+            worker = self._current = _ActionWorker(self, self._backend, self._loop)
+            self._all.add(worker)
+        worker.run(_Running(function.path, identity, done), args, request_id)
+
+    def forget(self, worker: _ActionWorker) -> None:
+        self._all.discard(worker)
+        if self._current is worker:
+            self._current = None
+
+    async def close(self) -> None:
+        for worker in list(self._all):
+            worker.process.kill()
+
+
+class _ActionWorker:
+    """One process and the actions it runs."""
+
+    def __init__(
+        self, workers: ActionWorkers, backend: Backend, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._workers = workers
+        self._backend = backend
+        self._loop = loop
+        self._running: dict[int, _Running] = {}
+        self._retired = False
+        self._call = 0
+        self._probe = 0
+        self._answered = 0
+        self.is_ended = False
+        node = backend.node
+        self.version = node.app.version
+        limits = messages.limit_fields(backend.limits)
+        setup = Setup(str(node.app.folder), "", b"", limits, node.runtime.environment)
+        self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
+        self._timer = loop.call_later(_PROBE_S, self._look)
+        self._idle_since = loop.time()
+
+    def run(self, running: _Running, args: bytes, request_id: str) -> None:
+        self._call += 1
+        self._running[self._call] = running
+        caller = messages.caller_of(running.identity)
+        self.process.send(messages.RunAction(self._call, running.path, args, caller, request_id))
+
+    def retire(self) -> None:
+        """Other code is running now: end when the last action has."""
+        self._retired = True
+        if not self._running and not self.is_ended:
+            self.process.kill()
+
+    def _received(self, message: Any) -> None:
+        match message:
+            case Ready():
+                if message.problem is not None:
+                    self._fail(DeveloperError(message.problem, code="ImportFailed"))
+                    self.process.kill()
+            case messages.ActionDone():
+                self._finish(message)
+            case NestedCall():
+                self._nested(message)
+            case Alive():
+                self._answered = message.number
+
+    def _finish(self, message: messages.ActionDone) -> None:
+        running = self._running.pop(message.call, None)
+        if running is None:
+            return
+        error: Exception | None = None
+        if message.failure is not None:
+            failure = message.failure
+            error = RemoteError(failure.message, failure.code, failure.data)
+        running.done(Execution(message.value, error, message.log_lines))
+        self._idle_since = self._loop.time()
+        if self._retired and not self._running:
+            self.process.kill()
+
+    def _nested(self, message: NestedCall) -> None:
+        running = self._running.get(message.call)
+        if running is None:
+            return
+
+        def done(result: CallResult) -> None:
+            failure = None
+            if result.value is None:
+                error = error_of(result)
+                data = result.error_data if isinstance(error, ApplicationError) else None
+                text = error.message if isinstance(error, CupolaError) else str(error)
+                failure = messages.Failure(text, error.code, data)
+            self.process.send(NestedResult(message.call, message.nested, result.value, failure))
+
+        kind: Any = message.kind
+        request = CallRequest(kind, message.path, message.args, running.identity, visibility="any")
+        self._backend.submit(request, done)
+
+    def _look(self) -> None:
+        """Every few seconds: is its loop turning, and is it still needed?"""
+        if self._probe - self._answered >= _BLOCKED_PROBES_MAX:
+            blocked = DeveloperError(
+                "An action blocked its worker for half a minute, and was ended with all actions "
+                "there; wait with `await`, or run blocking code in a thread.",
+                code="ActionWorkerBlocked",
+            )
+            self._fail(blocked)
+            self.process.kill()
+            return
+        if not self._running and self._loop.time() - self._idle_since > _IDLE_S:
+            self.process.kill()
+            return
+        if self.process.is_ready:
+            self._probe += 1
+            self.process.send(Probe(self._probe))
+        self._timer = self._loop.call_later(_PROBE_S, self._look)
+
+    def _fail(self, error: CupolaError) -> None:
+        running, self._running = self._running, {}
+        for each in running.values():
+            each.done(Execution(None, error, []))
+
+    def _ended(self) -> None:
+        self.is_ended = True
+        self._timer.cancel()
+        self._workers.forget(self)
+        self._fail(
+            DeveloperError(
+                "The action's worker process ended unexpectedly; the action may have done part of its "
+                "work.",
+                code="ActionWorkerEnded",
+            )
+        )

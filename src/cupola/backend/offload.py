@@ -1,0 +1,417 @@
+"""Functions that would keep the loop: they run in transaction workers, and their results come back.
+
+Who goes there: a call that passed the in-process budget (and its function, for a while), and
+functions that may spend long inside one C call, which nothing on this thread could end.
+
+A worker's transaction ran on an older snapshot. The committer validates it against what was
+committed since; a loser runs again, and after some losses gets an exclusive turn: no mutation is
+executed here until it has ended, for a tenth of a second at most, so that none starves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cupola.auth import Identity
+from cupola.backend.calls import CallRequest, CallResult, Done
+from cupola.backend.mutations import PendingMutation
+from cupola.backend.node import ExecutionLog, arguments_digest
+from cupola.backend.queries import QueryRun, log_lines_json, outcome_of
+from cupola.database.catalog import TABLES, Catalog
+from cupola.database.documents import StoredDocument
+from cupola.database.read_set import Interval
+from cupola.database.transaction import Write
+from cupola.errors import ConflictError, CupolaError
+from cupola.functions.definitions import Function, Kind
+from cupola.functions.execution import Execution
+from cupola.functions.failure import RemoteError, error_data, error_message
+from cupola.persistence import CommitRecord, Timestamp
+from cupola.reactivity import CacheEntry, QueryKey
+from cupola.runtimes.python.messages import CallDone, RunCall, Setup, caller_of, limit_fields
+from cupola.runtimes.python.suspects import suspects
+from cupola.runtimes.python.worker_pool import Job, Outcome, WorkerPool
+from cupola.values import decode, encode_key
+
+if TYPE_CHECKING:
+    from cupola.backend.backend import Backend
+
+_SLOW_FOR_NS = 60_000_000_000
+
+
+@dataclasses.dataclass(slots=True)
+class _Finished:
+    """A worker's result that waits for its turn."""
+
+    mutation: PendingMutation
+    outcome: Outcome
+    started_ns: int
+    release: Callable[[], None]
+
+
+class Offload:
+    """The engine's side of transaction workers."""
+
+    def __init__(
+        self, backend: Backend, data_path: str, secret: bytes, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._backend = backend
+        self._node = backend.node
+        self._data_path = data_path
+        self._secret = secret
+        self._loop = loop
+        self._pool = WorkerPool(self._setup, backend.limits, loop)
+        self._slow_until_ns: dict[str, int] = {}
+        self._suspects: dict[str, list[str]] = {}
+        self._call = 0
+        self._to_send: collections.deque[Job] = collections.deque()
+        self._finished: collections.deque[_Finished] = collections.deque()
+        self._running_queries: set[CacheEntry] = set()
+        self._exclusive_until_ns = 0
+        self._exclusive: PendingMutation | None = None
+        self._unfinished = 0
+
+    def __len__(self) -> int:
+        return self._unfinished
+
+    @property
+    def holds_mutations(self) -> bool:
+        """A worker's mutation that keeps losing has its exclusive turn."""
+        if self._exclusive is None:
+            return False
+        if self._node.clock.monotonic_ns() < self._exclusive_until_ns:
+            return True
+        self._exclusive = None
+        return False
+
+    def _setup(self) -> Setup:
+        return Setup(
+            str(self._node.app.folder),
+            self._data_path,
+            self._secret,
+            limit_fields(self._node.limits),
+            self._node.runtime.environment,
+        )
+
+    def code_changed(self) -> None:
+        """Other code: other suspects, and workers that know it."""
+        self._slow_until_ns.clear()
+        self._suspects = {
+            path: found
+            for path, function in self._node.app.functions.items()
+            if function.kind is not Kind.ACTION and (found := suspects(function.handler))
+        }
+        self._pool.restart()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    # ---------------------------------------------------------------- who goes there
+
+    def _belongs_here(self, path: str) -> bool:
+        if path in self._suspects:
+            return True
+        until = self._slow_until_ns.get(path)
+        if until is None:
+            return False
+        if self._node.clock.monotonic_ns() < until:
+            return True
+        del self._slow_until_ns[path]
+        return False
+
+    def _mark_slow(self, path: str) -> None:
+        self._slow_until_ns[path] = self._node.clock.monotonic_ns() + _SLOW_FOR_NS
+
+    def takes(self, mutation: PendingMutation) -> bool:
+        """Whether this mutation goes to a worker; if so, it is on its way."""
+        try:
+            function = self._node.find(
+                mutation.path, Kind.MUTATION, mutation.identity, mutation.public_only
+            )
+        except CupolaError:
+            return False
+        if not self._belongs_here(function.path):
+            return False
+        self._send_mutation(mutation, function)
+        return True
+
+    def take(self, mutation: PendingMutation) -> None:
+        """A mutation has passed the in-process budget."""
+        function = self._node.app.find(mutation.path)
+        self._mark_slow(function.path)
+        self._send_mutation(mutation, function)
+
+    def takes_query(self, entry: CacheEntry) -> bool:
+        if not self._belongs_here(entry.key.path):
+            return False
+        self._send_query(entry)
+        return True
+
+    def take_query(self, entry: CacheEntry) -> None:
+        self._mark_slow(entry.key.path)
+        self._send_query(entry)
+
+    # ---------------------------------------------------------------- sending
+
+    def dispatch(self) -> None:
+        """Send what this turn has collected: after its group, so that workers see its commits."""
+        while self._to_send:
+            self._pool.submit(self._to_send.popleft())
+
+    def _job(
+        self,
+        path: str,
+        args: bytes,
+        identity: Identity,
+        journal: str | None,
+        request_id: str,
+        done: Callable[[Outcome, int, Callable[[], None]], None],
+    ) -> Job:
+        """A call for the pool. `done(outcome, since, release)`: the write log keeps what was
+        committed after `since` until `release` is called."""
+        node = self._node
+        opened: list[int] = []
+
+        def prepare() -> RunCall:
+            node.counters["worker_calls"] += 1
+            ts = node.committer.head_ts  # the worker's snapshot is this one or a later one
+            node.committer.write_log.open_snapshot(ts)
+            opened.append(ts)
+            self._call += 1
+            return RunCall(
+                self._call,
+                path,
+                args,
+                caller_of(identity),
+                node.clock.now_ns(),
+                node.clock.random_bytes(16),
+                request_id,
+                journal,
+                node.committer.next_creation_time(),
+            )
+
+        def finish(outcome: Outcome) -> None:
+            self._unfinished -= 1
+            done(outcome, opened[-1] if opened else node.committer.head_ts, release)
+
+        def release() -> None:
+            while opened:
+                node.committer.write_log.close_snapshot(opened.pop())
+
+        self._unfinished += 1
+        return Job(path, prepare, finish)
+
+    def _send_mutation(self, mutation: PendingMutation, function: Function) -> None:  # type: ignore[type-arg]
+        started = self._node.clock.monotonic_ns()
+
+        def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
+            self._finished.append(_Finished(mutation, outcome, started, release))
+            self._node.wake()
+
+        path, args = function.path, mutation.args
+        job = self._job(path, args, mutation.identity, None, mutation.request_id, done)
+        self._to_send.append(job)
+        self._node.wake()
+
+    # ---------------------------------------------------------------- mutations coming back
+
+    @property
+    def has_finished(self) -> bool:
+        return bool(self._finished)
+
+    def next_finished(self) -> _Finished:
+        return self._finished.popleft()
+
+    def commit(self, finished: _Finished) -> CallResult | None:
+        """Validate a worker's transaction and apply it to the open group.
+
+        Returns: its answer; None if it lost a conflict and runs again.
+
+        Raises:
+            PersistenceError: The group is rolled back.
+        """
+        mutation, outcome = finished.mutation, finished.outcome
+        node = self._node
+        if not isinstance(outcome, CallDone) or outcome.failure is not None:
+            return self._failed(finished)
+        intervals = [Interval(*interval) for interval in outcome.intervals]
+        try:
+            node.committer.validate(intervals, Timestamp(outcome.ts))
+        except ConflictError as error:
+            return self._lost(finished, error)
+        if self._exclusive is mutation:
+            self._exclusive = None
+        assert outcome.value is not None
+        lines = log_lines_json(outcome.log_lines)
+        ts = node.committer.group_ts
+        if outcome.writes:
+            record = CommitRecord(
+                function=node.app.find(mutation.path).path,
+                session=mutation.session,
+                request=mutation.request,
+                result=outcome.value,
+                log_lines=lines,
+                identity=mutation.identity.cache_key or None,
+                arguments=arguments_digest(mutation.args),
+            )
+            writes = self._writes(outcome)
+            ts = node.committer.apply(writes, record, creation_time=outcome.creation_time)
+        self._report("mutation", finished, None)
+        return CallResult(True, outcome.value, lines, ts)
+
+    def _writes(self, outcome: CallDone) -> list[Write]:
+        """A worker's write set with the old sides read here, where they are valid."""
+        node = self._node
+        catalog: Catalog = node.committer.group_catalog
+        writes = []
+        for remote in outcome.writes:
+            table = catalog.by_number[remote.table]
+            old = None
+            if remote.old_version is not None:
+                row = node.persistence.reader.get(table.primary.number, encode_key(remote.id))
+                assert row is not None and row[1] == remote.old_version, "validated above"
+                old = StoredDocument(row[1], row[2])
+            new = StoredDocument(None, remote.body) if remote.body is not None else None
+            writes.append(Write(table, remote.id, old, new))
+            if remote.table == TABLES:
+                value = decode(remote.body) if remote.body is not None else None
+                catalog = catalog.with_document(TABLES, remote.id, value)  # type: ignore[arg-type]
+        return writes
+
+    def _lost(self, finished: _Finished, error: ConflictError) -> CallResult | None:
+        mutation = finished.mutation
+        mutation.conflicts += 1
+        limits = self._node.limits
+        if mutation.conflicts > limits.conflict_retries_max + limits.conflicts_before_exclusive:
+            return self._answer(finished, error)
+        if mutation.conflicts >= limits.conflicts_before_exclusive and self._exclusive is None:
+            self._exclusive = mutation
+            now = self._node.clock.monotonic_ns()
+            self._exclusive_until_ns = now + int(limits.exclusive_turn_s * 1e9)
+            self._loop.call_later(limits.exclusive_turn_s, self._node.wake)
+        self._send_mutation(mutation, self._node.app.find(mutation.path))
+        return None
+
+    def _failed(self, finished: _Finished) -> CallResult:
+        outcome = finished.outcome
+        if self._exclusive is finished.mutation:
+            self._exclusive = None
+        if isinstance(outcome, CallDone):
+            assert outcome.failure is not None
+            failure = outcome.failure
+            error: Exception = RemoteError(failure.message, failure.code, failure.data)
+            return self._answer(finished, error, outcome.log_lines)
+        self._node.counters["worker_kills"] = self._pool.kills
+        return self._answer(finished, outcome)
+
+    def _answer(
+        self, finished: _Finished, error: Exception, log_lines: list[str] | None = None
+    ) -> CallResult:
+        message = error_message(error, finished.mutation.request_id, self._node.app.folder)
+        self._report("mutation", finished, message, log_lines)
+        typed = error if isinstance(error, CupolaError) else None
+        ts = self._node.committer.group_ts
+        lines = log_lines_json(log_lines or [])
+        return CallResult(False, None, lines, ts, message, error_data(error), typed)
+
+    def _report(
+        self,
+        kind: str,
+        finished: _Finished,
+        message: str | None,
+        log_lines: list[str] | None = None,
+    ) -> None:
+        outcome, mutation = finished.outcome, finished.mutation
+        if log_lines is None:
+            log_lines = outcome.log_lines if isinstance(outcome, CallDone) else []
+        seconds = (self._node.clock.monotonic_ns() - finished.started_ns) / 1e9
+        for watcher in self._node.watchers:
+            watcher(
+                ExecutionLog(kind, mutation.path, mutation.request_id, seconds, log_lines, message)
+            )
+
+    # ---------------------------------------------------------------- queries
+
+    def _send_query(self, entry: CacheEntry) -> None:
+        if entry in self._running_queries:
+            return
+        self._running_queries.add(entry)
+        journal = entry.key.journal
+        if entry.outcome is not None and entry.outcome.journal is not None:
+            journal = entry.outcome.journal
+
+        def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
+            self._running_queries.discard(entry)
+            run = self._query_run(entry.key.path, outcome, since)
+            self._backend.passes.worker_result(entry, run)
+            release()
+
+        self._to_send.append(
+            self._job(
+                entry.key.path,
+                entry.key.args,
+                entry.identity,
+                journal,
+                self._node.new_request_id(),
+                done,
+            )
+        )
+        self._node.wake()
+
+    def answer_query(self, request: CallRequest, key: QueryKey, done: Done) -> None:
+        """A query asked over HTTP, run for this caller alone."""
+        self._mark_slow(key.path)
+        self.ask(request, key, done)
+
+    def asks_for(self, key: QueryKey) -> bool:
+        return self._belongs_here(key.path)
+
+    def ask(self, request: CallRequest, key: QueryKey, done: Done) -> None:
+        def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
+            release()
+            run = self._query_run(key.path, outcome, since)
+            shown = run.outcome
+            typed = run.error if isinstance(run.error, CupolaError) else None
+            result = CallResult(
+                shown.ok,
+                shown.value,
+                shown.log_lines,
+                run.ts,
+                shown.error_message,
+                shown.error_data,
+                typed,
+            )
+            self._node.outbox.put(run.ts, lambda: done(result))
+
+        request_id = request.request_id or self._node.new_request_id()
+        self._to_send.append(
+            self._job(key.path, key.args, request.identity, None, request_id, finished)
+        )
+        self._node.wake()
+
+    def _query_run(self, path: str, outcome: Outcome, since: int) -> QueryRun:
+        node = self._node
+        request_id = node.new_request_id()
+        if not isinstance(outcome, CallDone):
+            node.counters["worker_kills"] = self._pool.kills
+            execution = Execution(None, outcome, [])
+            # It was ended, so what it read is unknown: it runs again when anything is asked anew.
+            shown = outcome_of(node, execution, request_id)
+            return QueryRun(shown, (), since, False, outcome)
+        error: Exception | None = None
+        if outcome.failure is not None:
+            failure = outcome.failure
+            error = RemoteError(failure.message, failure.code, failure.data)
+        execution = Execution(
+            outcome.value, error, outcome.log_lines, outcome.identity_observed, outcome.journal
+        )
+        shown = outcome_of(node, execution, request_id)
+        intervals = tuple(Interval(*interval) for interval in outcome.intervals)
+        for watcher in node.watchers:
+            watcher(
+                ExecutionLog("query", path, request_id, 0.0, outcome.log_lines, shown.error_message)
+            )
+        return QueryRun(shown, intervals, outcome.ts, outcome.identity_observed, error)

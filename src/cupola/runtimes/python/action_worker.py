@@ -1,0 +1,188 @@
+"""The action worker: a process that runs many Python actions at a time, on an event loop of its
+own.
+
+Actions may do whatever Python may; their calls of functions go back to the engine over the socket.
+Started as `python -m cupola.runtimes.python.action_worker FD`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from cupola.errors import ApplicationError, CupolaError
+from cupola.functions.actions import run_action
+from cupola.functions.app import App, load_app
+from cupola.functions.definitions import Kind
+from cupola.functions.execution import decode_result, encode_arguments
+from cupola.functions.failure import RemoteError
+from cupola.functions.log_lines import LogBuffer
+from cupola.limits import Limits
+from cupola.runtimes.python.answers import shown
+from cupola.runtimes.python.messages import (
+    ActionDone,
+    Alive,
+    FrameBuffer,
+    Message,
+    NestedCall,
+    NestedResult,
+    Probe,
+    Ready,
+    RunAction,
+    Setup,
+    frame,
+    identity_of,
+    limits_of,
+    to_worker_decoder,
+)
+from cupola.runtimes.python.transaction_worker import failure_of
+from cupola.values import Value, decode
+
+_current: contextvars.ContextVar[LogBuffer | None] = contextvars.ContextVar("log", default=None)
+
+
+class ActionWorker:
+    """Runs the actions of one socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._nested: dict[int, asyncio.Future[NestedResult]] = {}
+        self._nested_count = 0
+        self._unsent = bytearray()
+        self._app: App
+        self._limits: Limits
+
+    async def serve(self) -> None:
+        """Until the engine goes away."""
+        loop = asyncio.get_running_loop()
+        buffer = FrameBuffer()
+        while data := await loop.sock_recv(self._socket, 1 << 20):
+            for body in buffer.feed(data):
+                self._receive(to_worker_decoder.decode(body))
+
+    def _receive(self, message: Any) -> None:
+        match message:
+            case Setup():
+                self._send(self._set_up(message))
+            case RunAction():
+                task = asyncio.get_running_loop().create_task(self._run(message))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case NestedResult():
+                future = self._nested.pop(message.nested, None)
+                if future is not None and not future.done():
+                    future.set_result(message)
+            case Probe():
+                self._send(Alive(message.number))
+
+    def _send(self, message: Message) -> None:
+        was_empty = not self._unsent
+        self._unsent += frame(message)
+        if was_empty:
+            self._write()
+
+    def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._unsent:
+                sent = self._socket.send(self._unsent)
+                del self._unsent[:sent]
+        except BlockingIOError:
+            loop.add_writer(self._socket, self._write)
+            return
+        except OSError:
+            sys.exit(0)  # the engine has gone
+        loop.remove_writer(self._socket)
+
+    def _set_up(self, setup: Setup) -> Ready:
+        self._limits = limits_of(setup.limits)
+        try:
+            self._app = load_app(setup.app_folder)
+        except CupolaError as error:
+            return Ready(error.message)
+        return Ready(None)
+
+    async def _run(self, run: RunAction) -> None:
+        logs = LogBuffer(self._limits)
+        _current.set(logs)
+        function = self._app.find(run.path)
+        caller = _Caller(self, run)
+        execution = await run_action(function, run.args, caller, logs, self._limits)
+        failure = failure_of(execution.error, run.request_id, self._app)
+        self._send(ActionDone(run.call, execution.value, failure, logs.lines))
+
+    async def call(self, run: RunAction, kind: Kind, path: str, args: bytes) -> Any:
+        """A call of a function by an action: the engine runs it."""
+        self._nested_count += 1
+        number = self._nested_count
+        future: asyncio.Future[NestedResult] = asyncio.get_running_loop().create_future()
+        self._nested[number] = future
+        self._send(NestedCall(run.call, number, kind.value, path, args))
+        result = await future
+        if result.value is not None:
+            function = self._app.functions.get(path)
+            return decode_result(function, result.value) if function else decode(result.value)
+        failure = result.failure
+        assert failure is not None
+        if failure.data is not None:
+            raise ApplicationError(decode(failure.data))
+        raise RemoteError(failure.message, failure.code, None)
+
+
+class _Caller:
+    """How one action reaches the engine."""
+
+    def __init__(self, worker: ActionWorker, run: RunAction) -> None:
+        self._worker = worker
+        self._run = run
+        self.identity_attributes: Mapping[str, Value] | None = identity_of(run.caller).attributes
+
+    async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:
+        return await self._worker.call(self._run, kind, path, encode_arguments(args))
+
+
+class _LogHandler(logging.Handler):
+    """`logging` in an action becomes its log lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logs = _current.get()
+        if logs is not None:
+            level = {"WARNING": "WARN", "CRITICAL": "ERROR"}.get(record.levelname, record.levelname)
+            logs.add(level, record.getMessage())
+
+
+def _capture_logs() -> None:
+    """`print` in an action becomes a log line; elsewhere it prints."""
+    import builtins
+
+    plain_print = builtins.print
+
+    def print_to_log(*values: Any, **options: Any) -> None:
+        logs = _current.get()
+        if logs is None or options.get("file") is not None:
+            plain_print(*values, **options)
+        else:
+            logs.add("LOG", " ".join(shown(value) for value in values))
+
+    builtins.print = print_to_log
+    logging.getLogger().addHandler(_LogHandler())
+    logging.getLogger().setLevel(logging.INFO)
+
+
+def main(arguments: list[str]) -> None:
+    _capture_logs()
+    connection = socket.socket(fileno=int(arguments[1]))
+    with contextlib.suppress(ConnectionResetError):
+        asyncio.run(ActionWorker(connection).serve())
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,197 @@
+"""What the engine and its Python workers say to each other: length-prefixed MessagePack.
+
+A worker is told once what it serves (`Setup`), answers `Ready`, and then runs calls. A transaction
+worker runs one query or mutation at a time, each at the snapshot it finds; an action worker runs
+many actions, whose calls of functions come back as `NestedCall`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from cupola.auth import Identity
+from cupola.limits import Limits
+
+_HEADER = struct.Struct("<I")
+
+
+class Message(msgspec.Struct, tag=True, frozen=True, array_like=True):
+    """Anything that crosses the socket between engine and worker."""
+
+
+# --------------------------------------------------------------------------- engine to worker
+
+
+class Setup(Message, frozen=True):
+    """What to serve. `data_path`: the database file, empty for action workers."""
+
+    app_folder: str
+    data_path: str
+    secret: bytes
+    limits: dict[str, Any]
+    environment: dict[str, str]
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """An identity, as far as functions can see it."""
+
+    kind: str
+    attributes: bytes | None
+    cache_key: bytes
+
+
+class RunCall(Message, frozen=True):
+    """Run a query or mutation at the newest snapshot; `creation_time`: ms, for the first insert."""
+
+    call: int
+    path: str
+    args: bytes
+    caller: Caller
+    now_ns: int
+    seed: bytes
+    request_id: str
+    journal: str | None
+    creation_time: float
+
+
+class RunAction(Message, frozen=True):
+    call: int
+    path: str
+    args: bytes
+    caller: Caller
+    request_id: str
+
+
+class NestedResult(Message, frozen=True):
+    """The answer to a NestedCall."""
+
+    call: int
+    nested: int
+    value: bytes | None
+    failure: Failure | None
+
+
+class Probe(Message, frozen=True):
+    """Are you there? Answered by `Alive`, unless something blocks the worker's loop."""
+
+    number: int
+
+
+# --------------------------------------------------------------------------- worker to engine
+
+
+class Ready(Message, frozen=True):
+    """The app is loaded, or cannot be (`problem`)."""
+
+    problem: str | None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A failed call in words; `data` as for application errors."""
+
+    message: str
+    code: str
+    data: bytes | None
+
+
+class RemoteWrite(msgspec.Struct, frozen=True):
+    table: int
+    id: str
+    old_version: int | None
+    body: bytes | None
+
+
+class CallDone(Message, frozen=True):
+    """What a run came to, at snapshot `ts`. `intervals` as in `database.read_set`."""
+
+    call: int
+    ts: int
+    value: bytes | None
+    failure: Failure | None
+    log_lines: list[str]
+    intervals: list[tuple[int, int, bytes, bytes, bytes | None]]
+    writes: list[RemoteWrite]
+    creation_time: float
+    identity_observed: bool
+    journal: str | None
+
+
+class ActionDone(Message, frozen=True):
+    call: int
+    value: bytes | None
+    failure: Failure | None
+    log_lines: list[str]
+
+
+class NestedCall(Message, frozen=True):
+    """An action calls a function."""
+
+    call: int
+    nested: int
+    kind: str
+    path: str
+    args: bytes
+
+
+class Alive(Message, frozen=True):
+    number: int
+
+
+ToWorker = Setup | RunCall | RunAction | NestedResult | Probe
+FromWorker = Ready | CallDone | ActionDone | NestedCall | Alive
+
+_encoder = msgspec.msgpack.Encoder()
+to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)
+from_worker_decoder = msgspec.msgpack.Decoder(FromWorker)
+
+
+def frame(message: Message) -> bytes:
+    """A message as it crosses the socket."""
+    body = _encoder.encode(message)
+    return _HEADER.pack(len(body)) + body
+
+
+class FrameBuffer:
+    """Joins what a socket delivers into whole messages."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies of all messages that are complete now."""
+        self._data += data
+        while len(self._data) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._data)
+            end = _HEADER.size + length
+            if len(self._data) < end:
+                return
+            body = bytes(self._data[_HEADER.size : end])
+            del self._data[:end]
+            yield body
+
+
+def caller_of(identity: Identity) -> Caller:
+    from cupola.values import encode
+
+    attributes = None if identity.attributes is None else encode(identity.attributes)
+    return Caller(identity.kind, attributes, identity.cache_key)
+
+
+def identity_of(caller: Caller) -> Identity:
+    from cupola.values import decode
+
+    attributes: Any = None if caller.attributes is None else decode(caller.attributes)
+    return Identity(caller.kind, attributes, cache_key=caller.cache_key)  # type: ignore[arg-type]
+
+
+def limits_of(fields: dict[str, Any]) -> Limits:
+    return Limits(**fields)
+
+
+def limit_fields(limits: Limits) -> dict[str, Any]:
+    return dataclasses.asdict(limits)

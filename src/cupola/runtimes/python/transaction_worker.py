@@ -1,0 +1,179 @@
+"""The transaction worker: a process that runs one Python query or mutation at a time, off the loop.
+
+It reads through a read-only connection of its own, at a snapshot whose timestamp it reports with
+the result; it writes nothing. Whatever a call does to this process (loops, memory, C code that
+never returns) ends with SIGKILL from the engine. Started as `python -m
+cupola.runtimes.python.transaction_worker FD`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from typing import Any
+
+from cupola.database.cursors import CursorSealer
+from cupola.database.load import load_catalog
+from cupola.database.transaction import IdSource, Transaction
+from cupola.errors import CupolaError
+from cupola.functions.app import App, load_app
+from cupola.functions.call import Call
+from cupola.functions.definitions import Kind
+from cupola.functions.execution import Execution
+from cupola.functions.failure import error_data, error_message
+from cupola.limits import Limits
+from cupola.persistence import Reader
+from cupola.persistence.sqlite import SqliteSnapshots
+from cupola.runtimes.python.in_process import InProcessRuntime
+from cupola.runtimes.python.messages import (
+    CallDone,
+    Failure,
+    FrameBuffer,
+    Message,
+    Ready,
+    RemoteWrite,
+    RunCall,
+    Setup,
+    frame,
+    identity_of,
+    limits_of,
+    to_worker_decoder,
+)
+
+_FOREVER_S = 3600.0  # the engine's watchdog ends calls here, not this process
+
+
+class TransactionWorker:
+    """Runs the calls of one socket, one after the other."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._runtime = InProcessRuntime(_FOREVER_S)
+        self._app: App
+        self._limits: Limits
+        self._sealer: CursorSealer
+        self._snapshots: SqliteSnapshots
+
+    def serve(self) -> None:
+        """Until the engine goes away."""
+        buffer = FrameBuffer()
+        while data := self._socket.recv(1 << 20):
+            for body in buffer.feed(data):
+                message = to_worker_decoder.decode(body)
+                if isinstance(message, Setup):
+                    self._send(self._set_up(message))
+                elif isinstance(message, RunCall):
+                    self._send(self._run(message))
+
+    def _send(self, message: Message) -> None:
+        self._socket.sendall(frame(message))
+
+    def _set_up(self, setup: Setup) -> Ready:
+        self._limits = limits_of(setup.limits)
+        self._sealer = CursorSealer(setup.secret)
+        self._runtime.environment = setup.environment
+        self._snapshots = SqliteSnapshots(setup.data_path)
+        try:
+            self._app = load_app(setup.app_folder)
+        except CupolaError as error:
+            return Ready(error.message)
+        _bound_memory(self._limits.worker_memory_bytes_max)
+        return Ready(None)
+
+    def _run(self, run: RunCall) -> CallDone:
+        snapshot = self._snapshots.open()
+        try:
+            return self._run_at(run, snapshot)
+        finally:
+            snapshot.close()
+
+    def _run_at(self, run: RunCall, reader: Reader) -> CallDone:
+        function = self._app.find(run.path)
+        catalog = load_catalog(reader)
+        self._app.table_numbers.update(catalog.numbers)
+        ts = reader.newest_ts()
+        is_mutation = function.kind is Kind.MUTATION
+        transaction = Transaction(
+            reader,
+            catalog,
+            ts,
+            ids=IdSource(run.seed, run.now_ns) if is_mutation else None,
+            creation_time=run.creation_time,
+            limits=self._limits,
+        )
+        call = Call(
+            app=self._app,
+            path=function.path,
+            kind=function.kind,
+            transaction=transaction,
+            identity=identity_of(run.caller),
+            now_ns=run.now_ns,
+            seed=run.seed,
+            request_id=run.request_id,
+            limits=self._limits,
+            sealer=self._sealer,
+            journal=run.journal,
+        )
+        execution = self._runtime.run(call, function, run.args)
+        return self._done(run, ts, transaction, execution)
+
+    def _done(
+        self, run: RunCall, ts: int, transaction: Transaction, execution: Execution
+    ) -> CallDone:
+        writes = transaction.writes() if execution.error is None else []
+        return CallDone(
+            call=run.call,
+            ts=ts,
+            value=execution.value,
+            failure=failure_of(execution.error, run.request_id, self._app),
+            log_lines=execution.log_lines,
+            intervals=[tuple(interval) for interval in transaction.intervals()],
+            writes=[
+                RemoteWrite(
+                    write.table.number,
+                    write.id,
+                    write.old.version if write.old is not None else None,
+                    write.new.body if write.new is not None else None,
+                )
+                for write in writes
+            ],
+            creation_time=transaction.creation_time,
+            identity_observed=execution.identity_observed,
+            journal=execution.journal,
+        )
+
+
+def failure_of(error: BaseException | None, request_id: str, app: App) -> Failure | None:
+    """A failure in words, since exceptions of apps do not travel."""
+    if error is None:
+        return None
+    code = error.code if isinstance(error, CupolaError) else "FunctionFailed"
+    if isinstance(error, MemoryError):
+        code = "OutOfMemory"
+    return Failure(error_message(error, request_id, app.folder), code, error_data(error))
+
+
+def _bound_memory(bytes_max: int) -> None:
+    """No call may take more than its share; past it, Python raises MemoryError."""
+    used = _data_bytes()
+    resource.setrlimit(resource.RLIMIT_DATA, (used + bytes_max, used + bytes_max))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main(arguments: list[str]) -> Any:
+    connection = socket.socket(fileno=int(arguments[1]))
+    try:
+        TransactionWorker(connection).serve()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the engine has gone; there is nobody to tell
+
+
+if __name__ == "__main__":
+    main(sys.argv)

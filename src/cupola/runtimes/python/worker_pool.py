@@ -1,0 +1,224 @@
+"""Transaction workers: started on first use, one call each, ended when a call passes a limit.
+
+The watchdog is here, in the engine: a wall clock and a look at the worker's memory. Its answer to a
+call that passes either is SIGKILL, which nothing in the worker can ignore. A worker that dies
+without being told to is replaced, and its call, a query or a mutation, is tried once more on
+another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+from collections.abc import Callable
+
+from cupola.errors import DeveloperError, LimitError
+from cupola.limits import Limits
+from cupola.runtimes.python.messages import CallDone, Message, Ready, RunCall, Setup
+from cupola.runtimes.python.worker_process import WorkerProcess
+
+MODULE = "cupola.runtimes.python.transaction_worker"
+_MEMORY_LOOK_S = 0.02
+_IDLE_S = 60.0
+_START_S = 30.0
+
+Outcome = CallDone | Exception
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Job:
+    """One call for a worker. `prepare` makes its message at the moment it is sent."""
+
+    path: str
+    prepare: Callable[[], RunCall]
+    done: Callable[[Outcome], None]
+    attempts: int = 0
+
+
+def time_limit_error(path: str, seconds: float) -> DeveloperError:
+    """The documented error of a call that ran too long."""
+    return DeveloperError(
+        f"Function execution timed out (maximum duration: {seconds:g}s). `{path}` took too long: "
+        "do less per call, or move the work to an action.",
+        code="FunctionTimeout",
+    )
+
+
+def memory_limit_error(path: str, bytes_max: int) -> LimitError:
+    return LimitError(
+        f"`{path}` used more memory than a function may: {bytes_max // 2**20} MiB. "
+        "Read and build less per call.",
+        code="OutOfMemory",
+    )
+
+
+class WorkerPool:
+    """Up to `limits.transaction_workers_max` workers, and the calls that wait for one."""
+
+    def __init__(
+        self, setup: Callable[[], Setup], limits: Limits, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._setup = setup
+        self._limits = limits
+        self._loop = loop
+        self._waiting: collections.deque[Job] = collections.deque()
+        self._workers: list[_Worker] = []
+        self.kills = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + sum(worker.job is not None for worker in self._workers)
+
+    def submit(self, job: Job) -> None:
+        self._waiting.append(job)
+        self.assign()
+
+    def assign(self) -> None:
+        """Give waiting calls to idle workers; start one if all are busy and another is allowed."""
+        for worker in self._workers:
+            if self._waiting and worker.is_idle:
+                worker.run(self._waiting.popleft())
+        starting = sum(not worker.process.is_ready for worker in self._workers)
+        while (
+            len(self._waiting) > starting
+            and len(self._workers) < self._limits.transaction_workers_max
+        ):
+            self._workers.append(_Worker(self, self._setup(), self._loop, self._limits))
+            starting += 1
+
+    def forget(self, worker: _Worker) -> None:
+        """A worker has ended, for whatever reason."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+        job = worker.take_job()
+        if job is not None:
+            job.attempts += 1
+            if job.attempts >= 2:
+                job.done(
+                    DeveloperError(
+                        f"`{job.path}` ended its worker process twice; it may use a library that "
+                        "crashes.",
+                        code="WorkerCrashed",
+                    )
+                )
+            else:
+                self._waiting.appendleft(job)
+        self.assign()
+
+    def fail_waiting(self, error: Exception) -> None:
+        """No worker can be started with this app."""
+        waiting, self._waiting = self._waiting, collections.deque()
+        for job in waiting:
+            job.done(error)
+
+    def restart(self) -> None:
+        """The code has changed: idle workers end now, busy ones after their call."""
+        for worker in list(self._workers):
+            worker.retire()
+
+    def close(self) -> None:
+        self._waiting.clear()
+        for worker in list(self._workers):
+            worker.take_job()
+            worker.process.kill()
+
+
+class _Worker:
+    """One process and the call it runs."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        setup: Setup,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+    ) -> None:
+        self._pool = pool
+        self._loop = loop
+        self._limits = limits
+        self._retired = False
+        self._base_memory = 0
+        self.job: Job | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._timeout: asyncio.TimerHandle = loop.call_later(_START_S, self._too_slow_to_start)
+        self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.process.is_ready and self.job is None and not self._retired
+
+    def run(self, job: Job) -> None:
+        self.job = job
+        self._timeout.cancel()
+        self._timeout = self._loop.call_later(self._limits.user_time_s, self._out_of_time)
+        self._base_memory = self.process.memory_bytes()
+        self._watch = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory)
+        self.process.send(job.prepare())
+
+    def take_job(self) -> Job | None:
+        job, self.job = self.job, None
+        self._timeout.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        return job
+
+    def retire(self) -> None:
+        self._retired = True
+        if self.job is None:
+            self.process.kill()
+
+    def _received(self, message: Message) -> None:
+        if isinstance(message, Ready):
+            self._timeout.cancel()
+            if message.problem is not None:
+                self._pool.fail_waiting(DeveloperError(message.problem, code="ImportFailed"))
+                self.process.kill()
+                return
+            self._idle()
+        elif isinstance(message, CallDone):
+            job = self.take_job()
+            if job is not None:
+                self._finish(job, message)
+
+    def _finish(self, job: Job, message: CallDone) -> None:
+        if message.failure is not None and message.failure.code == "OutOfMemory":
+            job.done(memory_limit_error(job.path, self._limits.worker_memory_bytes_max))
+            self._kill()  # what the call left behind in there is not worth keeping
+            return
+        job.done(message)
+        if self._retired:
+            self.process.kill()
+        else:
+            self._idle()
+
+    def _idle(self) -> None:
+        self._timeout = self._loop.call_later(_IDLE_S, self.process.kill)
+        self._pool.assign()
+
+    def _out_of_time(self) -> None:
+        job = self.take_job()
+        if job is not None:
+            job.done(time_limit_error(job.path, self._limits.user_time_s))
+        self._kill()
+
+    def _look_at_memory(self) -> None:
+        job = self.job
+        if job is None:
+            return
+        if self.process.memory_bytes() - self._base_memory > self._limits.worker_memory_bytes_max:
+            self.take_job()
+            job.done(memory_limit_error(job.path, self._limits.worker_memory_bytes_max))
+            self._kill()
+            return
+        self._watch = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory)
+
+    def _too_slow_to_start(self) -> None:
+        self._kill()
+
+    def _kill(self) -> None:
+        self._pool.kills += 1
+        self.process.kill()
+
+    def _ended(self) -> None:
+        self._timeout.cancel()
+        self._pool.forget(self)
