@@ -77,30 +77,40 @@ class TableInfo:
         """The validator of whole documents, with `_id` and `_creationTime`."""
         self.codec = TableCodec(kind, self.stored)
         self.names = frozenset(self.fields)
-        self.has_containers = not all(map(_is_scalar, (f.validator for f in described.values())))
+        self.containers = {k for k, f in described.items() if not _is_scalar(f.validator)}
+        """The fields whose Python objects can be changed in place."""
+        self._constants = {k: v for k, v in self.defaults.items() if k not in self.containers}
+        self._templates = {k: v for k, v in self.defaults.items() if k in self.containers}
         self.stored_names = self.names | set(SYSTEM_FIELDS)
         self.readers = [(k, c.to_python) for k, c in self.fields.items() if not c.identity]
         self.writers = [(k, c.to_value) for k, c in self.fields.items() if not _is_plain(c)]
 
     def completed(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of a new document, with those that may be left out. Raises TypeError."""
+        complete = self._with_defaults(fields)
+        if complete.keys() == self.names:
+            return complete
         if unknown := fields.keys() - self.names:
             raise TypeError(
                 f"Table `{self.name}` has no field {_quoted(unknown)}; "
                 f"it has {_quoted(self.names)}."
             )
-        if missing := self.names - fields.keys() - self.defaults.keys():
-            raise TypeError(f"A document of `{self.name}` needs {_quoted(missing)}.")
-        return {**fields, **self._absent(fields)}
+        raise TypeError(
+            f"A document of `{self.name}` needs {_quoted(self.names - complete.keys())}."
+        )
 
-    def completed_stored(self, value: dict[str, Any]) -> dict[str, Any]:
+    def completed_stored(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The declared and system fields of a stored document; absent ones as they read."""
-        known = {k: value[k] for k in (*SYSTEM_FIELDS, *self.fields) if k in value}
-        return {**dict.fromkeys(self.fields, UNSET), **known, **self._absent(value)}
+        complete = self._with_defaults(fields)
+        return {name: complete.get(name, UNSET) for name in (*SYSTEM_FIELDS, *self.fields)}
 
-    def _absent(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        absent = {k: v for k, v in self.defaults.items() if k not in fields}
-        return copy.deepcopy(absent)
+    def _with_defaults(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Each document gets lists and dicts of its own."""
+        complete = {**self._constants, **fields}
+        for name, template in self._templates.items():
+            if name not in fields:
+                complete[name] = copy.deepcopy(template)
+        return complete
 
 
 def _is_plain(codec: Codec) -> bool:
@@ -193,8 +203,11 @@ class Table(Encoded):
 
     __slots__ = ("_body",)
 
-    _body: bytes | None
-    """The encoded JSON of a stored document; None: constructed."""
+    _body: bytes | tuple[bytes] | None
+    """The encoded JSON of a stored document, in a tuple once lists of it may have been changed.
+
+    None: a constructed document.
+    """
 
     __table_name__: ClassVar[str]
     __field_names__: ClassVar[tuple[str, ...]] = ()
@@ -246,7 +259,7 @@ class Table(Encoded):
         if fields.keys() != info.names:
             fields = info.completed(fields)
         _set_body(self, None)
-        self.__dict__.update(fields)
+        _set(self, "__dict__", fields)
 
     @classmethod
     def _from_stored(cls, body: bytes) -> Self:
@@ -257,47 +270,47 @@ class Table(Encoded):
 
     def _load(self, name: str) -> Any:
         """Decode all fields into the instance, and return one."""
-        if self._body is None:
+        body = self._body
+        if body is None:
             raise AttributeError(
                 f"This `{type(self).__name__}` is not stored yet, so it has no `{name}`; "
                 "ctx.db.insert returns the id, and ctx.db.get the stored document.",
                 name=name,
                 obj=self,
             )
-        attributes: Any = decode_canonical(self._body)
+        assert isinstance(body, bytes)
+        attributes: Any = decode_canonical(body)
         info = self.__cupola_table__
         for field, to_python in info.readers:
             if field in attributes:
                 attributes[field] = within(field, to_python, attributes[field])
         if attributes.keys() != info.stored_names:
             attributes = info.completed_stored(attributes)
-        self.__dict__.update(attributes)
+        if info.containers:
+            _set_body(self, (body,))
+        _set(self, "__dict__", attributes)
         return attributes[name]
 
-    @property
-    def _is_pristine(self) -> bool:
-        """Whether the stored bytes still hold: no list was handed out that may have changed."""
-        return self._body is not None and (
-            not self.__dict__ or not self.__cupola_table__.has_containers
-        )
-
     def _checked_by(self) -> Validator | None:
-        """The validator that the bytes were checked against when they were stored."""
-        return self.__cupola_table__.stored if self._is_pristine else None
+        """The validator that the stored bytes were checked against, if they still hold."""
+        return self.__cupola_table__.stored if type(self._body) is bytes else None
 
     @property
     def encoded(self) -> bytes:
         """The canonical encoded JSON."""
         body = self._body
-        return body if body is not None and self._is_pristine else encode(self.to_value())
+        return body if isinstance(body, bytes) else encode(self.to_value())
 
     def to_value(self) -> dict[str, Any]:
         """The document as an object of the protocol; a constructed one has no system fields."""
         body = self._body
-        stored: Any = {} if body is None else decode_canonical(body)
-        if self._is_pristine:
-            return typing.cast(dict[str, Any], stored)
-        value = {**stored, **self.__dict__}
+        value: Any
+        if isinstance(body, bytes):
+            value = decode_canonical(body)
+            return typing.cast(dict[str, Any], value)
+        value = dict(self.__dict__)
+        if body is not None:
+            value = {**typing.cast(dict[str, Any], decode_canonical(body[0])), **value}
         for name, convert in self.__cupola_table__.writers:
             if (item := value[name]) is not UNSET:
                 value[name] = within(name, convert, item)
@@ -351,6 +364,7 @@ class Table(Encoded):
         return cls.__cupola_table__.codec
 
 
+_set = object.__setattr__
 _set_body = Table.__dict__["_body"].__set__
 _RESERVED = frozenset(name for name in dir(Table) if not name.startswith("_"))
 
