@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cupola.values import Value, decode
+from cupola.values import Value, decode_canonical
 
 
 class StoredDocument:
@@ -25,7 +25,7 @@ class StoredDocument:
     def value(self) -> dict[str, Value]:
         """The decoded document. Shared: callers must not change it."""
         if self._value is None:
-            decoded = decode(self.body)
+            decoded = decode_canonical(self.body)
             assert isinstance(decoded, dict)
             self._value = decoded
         return self._value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cupola.database.catalog import SYSTEM_TABLES, Catalog, Document, primary_index_id
 from cupola.persistence import Reader
-from cupola.values import decode
+from cupola.values import decode_canonical
 
 _PAGE = 500
 
@@ -19,7 +19,7 @@ def load_catalog(reader: Reader) -> Catalog:
             primary_index_id(number), start, None, descending=False, limit=_PAGE
         ):
             for _, _, body in rows:
-                document = decode(body)
+                document = decode_canonical(body)
                 assert isinstance(document, dict)
                 found[str(document["_id"])] = document
             start = rows[-1][0] + b"\0"

@@ -27,7 +27,7 @@ from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import DeveloperError, SchemaError
 from cupola.persistence import CommitRecord, IndexEntry, Persistence, Timestamp
 from cupola.schema import IndexDefinition, SchemaDefinition, is_subset
-from cupola.values import decode
+from cupola.values import decode_canonical
 
 _BATCH = 200  # documents per group: about 5 ms with three indexes
 _DROP_BATCH = 2000
@@ -190,7 +190,7 @@ class SchemaPush:
                 return
             entries = []
             for _, version, body in rows:
-                document = decode(body)
+                document = decode_canonical(body)
                 assert isinstance(document, dict)
                 key = b"".join(index.parts(document))
                 entries.append(IndexEntry(index.number, key, version, Timestamp(0)))
@@ -211,7 +211,7 @@ class SchemaPush:
             if not rows or check is None:
                 return
             for _, _, body in rows:
-                document = decode(body)
+                document = decode_canonical(body)
                 assert isinstance(document, dict)
                 try:
                     check(document)

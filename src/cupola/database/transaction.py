@@ -38,11 +38,11 @@ from cupola.values import (
     Value,
     check_document,
     check_identifier,
-    decode_id,
     encode,
     encode_id,
     encode_key,
     new_internal_id,
+    table_number_of,
 )
 
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
@@ -141,7 +141,7 @@ class Transaction:
         Raises:
             InvalidIdError: It is no document id, or of no table here.
         """
-        number, _ = decode_id(document_id)
+        number = table_number_of(document_id)
         table = self.catalog.by_number.get(number)
         if table is None:
             raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')

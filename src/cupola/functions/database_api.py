@@ -22,7 +22,7 @@ from cupola.functions.call import Call
 from cupola.functions.expressions import Expression
 from cupola.functions.pages import Page, PaginationOptions
 from cupola.schema import Id, Table
-from cupola.values import UNSET, UnsetType, Value, decode, decode_id
+from cupola.values import UNSET, UnsetType, Value, decode_canonical, decode_id
 
 T = TypeVar("T")
 TableT = TypeVar("TableT", bound=Table)
@@ -400,6 +400,6 @@ def _page_request(options: PaginationOptions) -> PageRequest:
 
 def fresh_document(stored: StoredDocument) -> dict[str, Value]:
     """A dict of its own for documents of tables without a class."""
-    value = decode(stored.body)
+    value = decode_canonical(stored.body)
     assert isinstance(value, dict)
     return value
