@@ -84,6 +84,7 @@ class Backend:
         self.registry.register(NodeCollector(self))
         self.request_turn: Callable[[Callable[[], None]], object] | None = None
         self.on_failure: Callable[[CupolaError], None] | None = None
+        self._worker_data_path: str | None = None
         self._turn_requested = False
         self._asked: collections.deque[tuple[CallRequest, Done]] = collections.deque()
         self._sessions: dict[int, SessionHost] = {}
@@ -139,21 +140,27 @@ class Backend:
 
     # ---------------------------------------------------------------- turning
 
-    def use_workers(self, data_path: str, loop: asyncio.AbstractEventLoop) -> None:
-        """Run slow queries and mutations, and actions, in processes of their own.
+    def use_workers(self, data_path: str) -> None:
+        """Run slow queries and mutations, and actions, in processes of their own, from `attach` on.
 
-        `data_path`: the database file, which transaction workers read. Call it before `deploy`.
+        `data_path`: the database file, which transaction workers read.
         """
+        self._worker_data_path = data_path
+
+    def _make_workers(self, data_path: str, loop: asyncio.AbstractEventLoop) -> None:
         from cupola.backend.action_workers import ActionWorkers
         from cupola.backend.offload import Offload
 
         offload = Offload(self, data_path, self._secret, loop)
+        offload.code_changed()
         self.mutations.offload = offload
         self.passes.offload = offload
         self.actions = ActionWorkers(self, loop)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let an event loop do the turns, and start working in the background."""
+        if self._worker_data_path is not None:
+            self._make_workers(self._worker_data_path, loop)
         self.request_turn = loop.call_soon
 
         def notify() -> None:
