@@ -451,3 +451,56 @@ def test_attrs_classes_are_known_without_importing_attrs() -> None:
     made = codec.to_python({"title": "a", "size": 3.0})
     assert (made.title, made._size) == ("a", 3)
     assert codec.to_value(made) == {"title": "a", "size": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("hint", "obj"),
+    [
+        (list[int], 3),
+        (list[str], "text"),
+        (dict[str, int], [1]),
+        (Color, ["unhashable"]),
+        (Literal["a"], {"a": 1}),
+        (AsTypedDict, 3.0),
+        (Color | list[int], b"x"),
+        (Annotated[int, msgspec.Meta(gt=0)], "x"),
+    ],
+)
+def test_an_object_of_another_type_reaches_the_validator_unchanged(hint: Any, obj: Any) -> None:
+    codec = codec_of(hint, "here")
+    assert codec.to_value(obj) is obj
+    assert not codec.validator.accepts(obj)
+
+
+def test_a_union_tells_the_first_reason_when_none_of_its_types_will_do() -> None:
+    codec = codec_of(uuid.UUID | datetime.date, "here")
+    assert codec.to_python("2024-02-29") == datetime.date(2024, 2, 29)
+    with pytest.raises(ValidationError, match="UUID"):
+        codec.to_python("neither")
+    with pytest.raises(ValidationError, match="no time zone"):
+        codec_of(datetime.datetime | int, "here").to_value(MOMENT.replace(tzinfo=None))
+
+
+def test_a_broken_rule_is_found_in_results_too() -> None:
+    codec = codec_of(dict[str, Annotated[int, msgspec.Meta(gt=0)]], "here")
+    assert codec.to_value({"a": 1}) == {"a": 1.0}
+    with pytest.raises(ValidationError, match="rule") as caught:
+        codec.to_value({"a": 0})
+    assert caught.value.path == ".a"
+
+
+def test_converted_values_inside_records_are_converted() -> None:
+    codec = codec_of(dict[str, uuid.UUID], "here")
+    assert codec.to_python({"a": str(SOME_UUID)}) == {"a": SOME_UUID}
+    with pytest.raises(ValidationError) as caught:
+        codec.to_python({"a b": "x"})
+    assert caught.value.path == '["a b"]'
+
+
+def test_a_hint_that_python_itself_refuses_is_named() -> None:
+    @dataclasses.dataclass
+    class Odd:
+        field: "list[int](3)"  # type: ignore[valid-type]
+
+    with pytest.raises(SchemaError, match="makes no sense"):
+        codec_of(Odd, "here")
