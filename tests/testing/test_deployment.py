@@ -115,9 +115,7 @@ def test_time_stands_still_until_told(cupola: Deployment) -> None:
 
 def test_run_seeds_and_inspects_the_data(cupola: Deployment) -> None:
     """In one transaction; what the code returns or raises comes back as it is."""
-    cupola.run(
-        lambda ctx: ctx.db.insert("messages", {"channel": "a", "author": "b", "body": "c"})
-    )
+    cupola.run(lambda ctx: ctx.db.insert("messages", {"channel": "a", "author": "b", "body": "c"}))
     assert cupola.run(lambda ctx: [m.body for m in ctx.db.query("messages")]) == ["c"]
 
     class Odd(Exception):

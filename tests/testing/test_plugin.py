@@ -1,4 +1,4 @@
-"""The fixture as a user's own test suite meets it: found by itself, fresh per test, quick, parallel."""
+"""The fixture as a user's own tests meet it: found by itself, fresh per test, quick, parallel."""
 
 from __future__ import annotations
 
