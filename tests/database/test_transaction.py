@@ -1,0 +1,285 @@
+"""One transaction against a plain dict: what it reads must be the snapshot with its own writes done."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cupola.clock import ManualClock
+from cupola.database.catalog import Catalog
+from cupola.database.committer import Committer
+from cupola.database.load import load_catalog
+from cupola.database.ranges import Range, key_range
+from cupola.database.schema_push import SchemaPush
+from cupola.database.transaction import IdSource, Transaction
+from cupola.errors import ConflictError, DatabaseUseError, InvalidIdError, LimitError
+from cupola.limits import Limits
+from cupola.persistence import CommitRecord, MemoryPersistence
+from cupola.schema import SchemaDefinition
+
+SCHEMA = SchemaDefinition.from_json(
+    {
+        "schemaValidation": True,
+        "tables": [
+            {
+                "tableName": "items",
+                "indexes": [{"indexDescriptor": "by_rank", "fields": ["rank"]}],
+                "documentType": {"type": "any"},
+            }
+        ],
+    }
+)
+
+
+class Database:
+    """A committer over the memory twin, driven by hand."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.persistence = MemoryPersistence()
+        self.clock = ManualClock()
+        self.committer = Committer(
+            self.persistence, load_catalog(self.persistence.reader), self.clock
+        )
+        self.limits = limits or Limits()
+        self.seeds = itertools.count()
+        for _ in SchemaPush(
+            SCHEMA, self.committer, self.persistence, self.clock, lambda published: None
+        ).steps():
+            pass
+
+    def begin(self, reader=None, ts=None, catalog: Catalog | None = None) -> Transaction:
+        seed = next(self.seeds).to_bytes(16, "big")
+        return Transaction(
+            reader or self.persistence.reader,
+            catalog or self.committer.catalog,
+            ts or self.committer.head_ts,
+            ids=IdSource(seed, self.clock.now_ns()),
+            creation_time=self.committer.next_creation_time(),
+            limits=self.limits,
+        )
+
+    def commit(self, transaction: Transaction) -> int:
+        self.committer.begin_group()
+        ts = self.committer.apply(
+            transaction.writes(),
+            CommitRecord(function="test"),
+            creation_time=transaction.creation_time,
+        )
+        self.committer.append_group()
+        return ts
+
+
+def by_rank(database, **constraints):
+    index = database.committer.catalog.by_name["items"].index("by_rank")
+    return index, key_range("items", index, constraints)
+
+
+def ranks(transaction, place, **options):
+    return [d.value["rank"] for _, d in transaction.scan(*place, **options)]
+
+
+@pytest.fixture
+def database():
+    return Database()
+
+
+# ---------------------------------------------------------------- the model
+
+ranks_of = st.integers(0, 12).map(float)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("insert"), ranks_of, st.just(0)),
+        st.tuples(st.just("patch"), ranks_of, st.integers(0, 30)),
+        st.tuples(st.just("delete"), st.just(0.0), st.integers(0, 30)),
+        st.tuples(st.just("mark"), st.just(0.0), st.just(0)),
+        st.tuples(st.just("rollback"), st.just(0.0), st.just(0)),
+        st.tuples(st.just("scan"), ranks_of, st.integers(0, 12)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(ranks_of, max_size=20), steps)
+def test_a_transaction_sees_the_snapshot_with_its_own_writes_done(before, program):
+    """Own writes, sub-transactions taken back, ranges in both directions: always the plain view."""
+    database = Database()
+    seeding = database.begin()
+    model = {seeding.insert("items", {"rank": rank}): rank for rank in before}
+    database.commit(seeding)
+    transaction = database.begin()
+    marks: list[tuple[int, dict[str, float]]] = []
+    for verb, rank, number in program:
+        ids = sorted(model)
+        target = ids[number % len(ids)] if ids else None
+        if verb == "insert":
+            model[transaction.insert("items", {"rank": rank})] = rank
+        elif verb == "patch" and target is not None:
+            transaction.patch(target, {"rank": rank})
+            model[target] = rank
+        elif verb == "delete" and target is not None:
+            transaction.delete(target)
+            del model[target]
+        elif verb == "mark":
+            marks.append((transaction.mark(), dict(model)))
+        elif verb == "rollback" and marks:
+            mark, model = marks.pop()
+            transaction.rollback(mark)
+        elif verb == "scan":
+            low, high = sorted([rank, float(number)])
+            place = by_rank(database, rank=Range(gte=low, lt=high))
+            expected = sorted(value for value in model.values() if low <= value < high)
+            assert ranks(transaction, place, expect=2) == expected
+            assert ranks(transaction, place, expect=3, descending=True) == expected[::-1]
+            assert transaction.count(*place) == len(expected)
+    for document_id, rank in model.items():
+        assert transaction.get(document_id).value["rank"] == rank
+    database.commit(transaction)
+    assert ranks(database.begin(), by_rank(database)) == sorted(model.values())
+
+
+# ---------------------------------------------------------------- scans that write
+
+
+def test_a_loop_may_change_what_it_runs_over(database):
+    """A scan goes on after the last key it yielded, in the present state."""
+    seeding = database.begin()
+    for rank in range(50):
+        seeding.insert("items", {"rank": float(rank)})
+    database.commit(seeding)
+    transaction = database.begin()
+
+    seen = []
+    for _, document in transaction.scan(*by_rank(database), expect=4):
+        rank = document.value["rank"]
+        seen.append(rank)
+        if rank < 50:
+            transaction.patch(str(document.value["_id"]), {"rank": rank + 100})
+
+    assert seen == [float(r) for r in range(50)] + [float(r + 100) for r in range(50)]
+
+
+def test_a_row_deleted_ahead_of_a_scan_is_not_yielded(database):
+    """What was prefetched is dropped when a write touches what lies ahead."""
+    seeding = database.begin()
+    ids = [seeding.insert("items", {"rank": float(rank)}) for rank in range(10)]
+    database.commit(seeding)
+    transaction = database.begin()
+
+    seen = []
+    for _, document in transaction.scan(*by_rank(database)):
+        seen.append(document.value["rank"])
+        if document.value["rank"] == 2:
+            transaction.delete(ids[5])
+
+    assert 5.0 not in seen and len(seen) == 9
+
+
+# ---------------------------------------------------------------- read sets
+
+
+def test_take_depends_on_no_more_than_it_saw(database):
+    """A write behind the last row taken is no conflict; one before it is."""
+    seeding = database.begin()
+    for rank in (1.0, 2.0, 9.0):
+        seeding.insert("items", {"rank": rank})
+    database.commit(seeding)
+    snapshot = database.persistence.open_snapshot()
+    elsewhere = database.begin(snapshot, database.committer.head_ts)
+    database.committer.write_log.open_snapshot(database.committer.head_ts)
+    taken = list(itertools.islice(elsewhere.scan(*by_rank(database)), 2))
+    assert len(taken) == 2
+    read_set, since = elsewhere.intervals(), elsewhere.snapshot_ts
+
+    behind = database.begin()
+    behind.insert("items", {"rank": 5.0})
+    database.commit(behind)
+    database.committer.validate(read_set, since)
+
+    before = database.begin()
+    before.insert("items", {"rank": 0.0})
+    database.commit(before)
+    with pytest.raises(ConflictError, match=r"items\.by_rank"):
+        database.committer.validate(read_set, since)
+
+
+def test_a_missing_document_is_a_read_like_others(database):
+    """Nobody may insert what a transaction relied on not being there."""
+    seeding = database.begin()
+    document_id = seeding.insert("items", {"rank": 1.0})
+    database.commit(seeding)
+    removing = database.begin()
+    removing.delete(document_id)
+    database.commit(removing)
+
+    looking = database.begin()
+    assert looking.get(document_id) is None
+    assert any(interval.fields == 1 for interval in looking.intervals())
+
+
+def test_a_rolled_back_group_is_no_conflict(database):
+    """Only what was committed counts; a failed group is taken out of the write log."""
+    since = database.committer.head_ts
+    database.committer.write_log.open_snapshot(since)
+    elsewhere = database.begin()
+    assert ranks(elsewhere, by_rank(database)) == []
+    failed = database.begin()
+    failed.insert("items", {"rank": 1.0})
+    database.committer.begin_group()
+    database.committer.apply(failed.writes(), CommitRecord(function="test"))
+    database.committer.abandon_group()
+
+    database.committer.validate(elsewhere.intervals(), since)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "says"),
+    [
+        (lambda t: t.get("nonsense"), InvalidIdError, "nonsense"),
+        (lambda t: t.patch("j97chjmz4de3h4frjmmsrpcssn8jsss0", {}), Exception, "j97chjmz"),
+        (lambda t: t.insert("_private", {}), DatabaseUseError, "_private"),
+        (lambda t: t.insert("bad-name", {}), Exception, "bad-name"),
+        (lambda t: t.insert("items", {"_id": "x"}), DatabaseUseError, "_id"),
+        (lambda t: t.insert("items", {"_hidden": 1.0}), Exception, "_hidden"),
+        (lambda t: t.insert("items", {"x": {1, 2}}), Exception, "set"),
+    ],
+)
+def test_a_refused_write_names_the_thing_and_leaves_nothing(database, act, error, says):
+    transaction = database.begin()
+    with pytest.raises(error, match=says):
+        act(transaction)
+    assert transaction.writes() == []
+
+
+def test_limits_name_themselves():
+    """Past a bound there is a typed error that says which bound, and what to do."""
+    database = Database(Limits(documents_read_max=5, documents_written_max=3))
+    transaction = database.begin()
+    for rank in range(3):
+        transaction.insert("items", {"rank": float(rank)})
+    with pytest.raises(LimitError, match=r"documents written .*limit: 3"):
+        transaction.insert("items", {"rank": 3.0})
+    reading = Database(Limits(documents_read_max=5))
+    seeding = reading.begin()
+    for rank in range(10):
+        seeding.insert("items", {"rank": float(rank)})
+    reading.commit(seeding)
+    with pytest.raises(LimitError, match=r"documents read .*limit: 5"):
+        ranks(reading.begin(), by_rank(reading))
+
+
+@pytest.mark.parametrize(
+    ("constraints", "says"),
+    [
+        ({"colour": "red"}, "no field `colour`"),
+        ({"_creationTime": 1.0}, "comes too early"),
+        ({"rank": Range(gt=1), "_creationTime": 1.0}, "comes too early"),
+    ],
+)
+def test_a_range_that_the_index_cannot_serve_is_explained(database, constraints, says):
+    with pytest.raises(DatabaseUseError, match=says):
+        by_rank(database, **constraints)
