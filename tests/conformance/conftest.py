@@ -23,7 +23,7 @@ CUPOLA = [sys.executable, "-m", "cupola"]
 INSTANCE_NAME = "conformance"
 INSTANCE_SECRET = "4361726e697461732c206c69746572616c6c79206d65616e696e6720226c6974"
 READY_WITHIN_S = 30.0
-ANSWER_WITHIN_S = 60.0
+ANSWER_WITHIN_S = 30.0
 
 
 def free_port() -> int:
@@ -134,7 +134,8 @@ class Driver:
     def _read_lines(self) -> None:
         assert self._process.stdout
         for line in self._process.stdout:
-            self._lines.put(line)
+            if line.startswith("{"):  # clients print the log lines of functions too
+                self._lines.put(line)
         self._lines.put("")
 
     def _read_errors(self) -> None:

@@ -59,11 +59,12 @@ def assert_errors_name_the_thing(errors: dict[str, Any]) -> None:
 def test_convex_http_client_calls_and_reads_at_one_timestamp(
     node: str, server: ServerProcess, start_driver: StartDriver
 ) -> None:
-    """Mutations keep their order; `consistentQuery` does not see later ones; admins see all."""
+    """Mutations keep their order; `consistentQuery` never mixes moments; administrators see all."""
     facts = start_driver(server, node, "http.mjs", server.admin_key()).facts()
 
     assert facts["list"] == ["four", "three", "two", "one"]
     assert facts["consistent"] == [["three", "two", "one"]] * 2
+    assert "OutOfRetention" in facts["overtaken"]["error"]
     assert facts["action"] == 2
     assert facts["application"]["data"] == DATA
     assert "boom" in facts["plain"]["error"]

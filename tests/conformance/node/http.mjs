@@ -14,10 +14,12 @@ drive(async () => {
   await Promise.all([send("one"), send("two"), send("three")]);
 
   const reader = new ConvexHttpClient(url, options);
-  const consistent = () => reader.consistentQuery(api.messages.list, { channel });
-  const before = bodies(await consistent());
+  const consistent = async () => bodies(await reader.consistentQuery(api.messages.list, { channel }));
+  const first = await consistent();
+  await client.mutation(api.counters.increment, { name: "something else" });
+  const again = await consistent();
   await send("four");
-  const later = bodies(await consistent());
+  const overtaken = await outcome(consistent());
 
   const admin = new ConvexHttpClient(url, options);
   admin.setAdminAuth(adminKey);
@@ -28,7 +30,8 @@ drive(async () => {
 
   return {
     list: bodies(await list()),
-    consistent: [before, later],
+    consistent: [first, again],
+    overtaken,
     action: await client.action(api.messages.announce, { channel: "http actions", body: "hear" }),
     application: await outcome(client.query(api.errors.application, {})),
     plain: await outcome(client.mutation(api.errors.plain_mutation, {})),

@@ -109,8 +109,8 @@ async function paginated() {
     seen = await view.until(({ bodies }) => bodies.includes(`new ${i}`));
     seen.loadMore(4);
     const known = seen.bodies.length;
-    seen = await view.until((now) => now.bodies.length > known
-      && (now.status === "CanLoadMore" || now.status === "Exhausted"));
+    seen = await view.until(({ bodies, status }) => status === "Exhausted"
+      || (status === "CanLoadMore" && bodies.length > known));
     if (new Set(seen.bodies).size !== seen.bodies.length) problems.push(["repeated", seen.bodies]);
   }
   const all = await client.query(api.messages.list, args);
