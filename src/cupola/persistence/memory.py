@@ -135,6 +135,8 @@ class MemoryPersistence:
 
     def begin(self) -> None:
         assert self._undo is None, "a group is already open"
+        if self._failure is not None:
+            raise self._failure
         self._undo = []
 
     def apply(self, commit: Commit) -> list[int]:

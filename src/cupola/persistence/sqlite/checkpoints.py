@@ -80,8 +80,12 @@ class Checkpointer:
             self.frames_written += log_frames
             self._due_frames = self._start_frames
         self.log_frames = log_frames
-        if log_frames >= self._due_frames and not self._wake.is_set():
+        if self.is_due and not self._wake.is_set():
             self._wake.set()
+
+    @property
+    def is_due(self) -> bool:
+        return self.log_frames >= self._due_frames
 
     def close(self) -> None:
         self._stopped = True
@@ -91,23 +95,26 @@ class Checkpointer:
         self._connection.close(True)
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait(RETRY_S if self.holding_snapshots else None)
-            self._wake.clear()
-            if self._stopped:
-                return
-            self.run_round()
+        try:
+            while True:
+                self._wake.wait(RETRY_S if self.holding_snapshots else None)
+                self._wake.clear()
+                if self._stopped:
+                    return
+                self.run_round()
+        except BaseException as error:  # a bug; without this thread the log would grow for ever
+            self._stop(PersistenceError(f"The checkpoint thread ended: {error!r}"))
+            raise
 
     def run_round(self) -> None:
         """One round, in whichever thread. A full disk ends it; a lost sync ends everything."""
         try:
             self._round()
-        except (apsw.Error, OSError) as error:
+        except apsw.Error as error:
             self.errors += 1
             self._due_frames = self._next_due_frames()
-            if isinstance(error, OSError) or is_lost_sync(error):
-                self._stopped = True
-                self._fail(explain(error, self._path))
+            if is_lost_sync(error):
+                self._stop(explain(error, self._path))
                 self._notify()
 
     def _round(self) -> None:
@@ -133,12 +140,24 @@ class Checkpointer:
         """
         for _ in range(PASSES_MAX):
             in_log, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            sync_data(self._descriptor)
-            if copied < in_log:
+            self._sync_file()
+            if copied < in_log or self._stopped:
                 return False
-            if self.log_frames - copied < FEW_FRAMES or self._stopped:
+            if self.log_frames - copied < FEW_FRAMES:
                 break
         return True
+
+    def _sync_file(self) -> None:
+        """Early, so that SQLite's own sync, at the end of the last pass, finds little to do."""
+        try:
+            sync_data(self._descriptor)
+        except OSError as error:
+            self._stop(explain(error, self._path))
+            self._notify()
+
+    def _stop(self, failure: PersistenceError) -> None:
+        self._stopped = True
+        self._fail(failure)
 
     def _copy_rest(self) -> None:
         """Copy what is left while no commit adds to it."""

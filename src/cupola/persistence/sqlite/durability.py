@@ -6,6 +6,7 @@ meanwhile share the next. SQLite recovers the longest valid prefix of its log, s
 takes is always a suffix that nobody was told of.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -32,8 +33,9 @@ class LogSync:
         self._wal_path = wal_path
         self._notify = notify
         self._fail = fail
-        # SQLite keeps its own descriptor of the log as long as the writer lives, and a log that starts
-        # again is overwritten in place: so ours stays valid. A second one is harmless for this file.
+        # SQLite keeps its own descriptor of the log as long as the writer lives, and a log that
+        # starts again is overwritten in place: so ours stays valid. (A second descriptor of this
+        # file is harmless.)
         self._descriptor = os.open(wal_path, os.O_RDWR | os.O_CLOEXEC)
         self._inode = os.fstat(self._descriptor).st_ino
         self._asked: SimpleQueue[Timestamp | None] = SimpleQueue()
@@ -64,42 +66,50 @@ class LogSync:
         os.close(self._descriptor)
 
     def _run(self) -> None:
-        while not self._stopped:
-            target = self._asked.get()
-            try:
-                while target is not None:
-                    target = self._asked.get_nowait()
-            except Empty:
-                pass
-            if target is None:
-                return
-            self._sync(target)
+        try:
+            while not self._stopped:
+                target = self._asked.get()
+                with contextlib.suppress(Empty):
+                    while target is not None:
+                        target = self._asked.get_nowait()
+                if target is None:
+                    return
+                self._sync(target)
+        except BaseException as error:  # a bug; a dead thread must not look like a slow disk
+            self._stop(PersistenceError(f"The sync thread ended: {error!r}"))
+            raise
 
     def _sync(self, target: Timestamp) -> None:
         if self._stopped or target <= self.durable_ts:
             return
         try:
-            self._check_log_is_in_place()
-            sync_data(self._descriptor)
-        except (OSError, PersistenceError) as error:
-            self._stopped = True
-            failure = error if isinstance(error, PersistenceError) else None
-            self._fail(failure or explain(error, self._wal_path))  # type: ignore[arg-type]
-        else:
-            self.syncs += 1
-            self.durable_ts = target
-        with self._changed:
-            self._changed.notify_all()
+            if not self._log_is_in_place():
+                self._stop(
+                    PersistenceError(
+                        f"{self._wal_path} was removed or replaced by another program, so commits "
+                        "cannot be made durable. Restart the server; never touch this file while "
+                        "it runs."
+                    )
+                )
+            else:
+                sync_data(self._descriptor)
+                self.syncs += 1
+                self.durable_ts = target
+                with self._changed:
+                    self._changed.notify_all()
+        except OSError as error:
+            self._stop(explain(error, self._wal_path))
         self._notify()
 
-    def _check_log_is_in_place(self) -> None:
+    def _log_is_in_place(self) -> bool:
         """A log that was removed or replaced still takes writes, into a file without a name."""
         try:
-            in_place = os.stat(self._wal_path).st_ino == self._inode
+            return os.stat(self._wal_path).st_ino == self._inode
         except FileNotFoundError:
-            in_place = False
-        if not in_place:
-            raise PersistenceError(
-                f"{self._wal_path} was removed or replaced by another program, so commits cannot "
-                "be made durable. Restart the server; never touch this file while it runs."
-            )
+            return False
+
+    def _stop(self, failure: PersistenceError) -> None:
+        self._stopped = True
+        self._fail(failure)
+        with self._changed:
+            self._changed.notify_all()

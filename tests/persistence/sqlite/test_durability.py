@@ -1,0 +1,112 @@
+"""The sync thread: one sync for many groups, and no second chance for a disk that refused."""
+
+import errno
+import os
+import threading
+
+import pytest
+
+from cupola.errors import PersistenceError
+from cupola.persistence.sqlite import durability
+
+
+def test_groups_that_arrive_during_a_sync_share_the_next(open_log, notes_of, monkeypatch):
+    """The loop never waits, and a slow disk makes syncs rarer, not the queue longer."""
+    log = open_log()
+    notes = notes_of(log)
+    entered, release = threading.Event(), threading.Event()
+    real = durability.sync_data
+
+    def slow(descriptor):
+        entered.set()
+        assert release.wait(10)
+        real(descriptor)
+
+    monkeypatch.setattr(durability, "sync_data", slow)
+    log.start(lambda: None)
+    with notes.group():
+        notes.put("first", "general")
+    log.sync()
+    assert entered.wait(10)
+    for number in range(20):
+        with notes.group():
+            notes.put(f"note{number}", "general")
+        log.sync()
+    assert log.durable_ts == 0
+    release.set()
+    log.wait_durable()
+    assert log.durable_ts == log.head_ts
+    assert log.statistics()["syncs"] <= 3
+
+
+def test_durable_never_passes_what_the_sync_covered(open_log, notes_of, monkeypatch):
+    """A commit that lands while the disk works belongs to the next sync."""
+    log = open_log()
+    notes = notes_of(log)
+    entered, release = threading.Event(), threading.Event()
+    seen = []
+    real = durability.sync_data
+
+    def slow(descriptor):
+        entered.set()
+        assert release.wait(10)
+        real(descriptor)
+
+    monkeypatch.setattr(durability, "sync_data", slow)
+    log.start(lambda: seen.append(log.durable_ts))
+    with notes.group():
+        first = notes.put("a", "general")
+    log.sync()
+    assert entered.wait(10)
+    with notes.group():
+        second = notes.put("b", "general")
+    release.set()
+    log.wait_durable()
+    assert seen[0] == first
+    assert log.durable_ts == second
+
+
+def test_a_failed_sync_is_final(open_log, notes_of, monkeypatch):
+    """The kernel forgets what it could not write, so a second sync that succeeds would be a lie."""
+    log = open_log()
+    notes = notes_of(log)
+    calls = []
+
+    def broken(descriptor):
+        calls.append(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(durability, "sync_data", broken)
+    notified = threading.Event()
+    log.start(notified.set)
+    with notes.group():
+        notes.put("a", "general")
+    log.sync()
+    assert notified.wait(10)
+
+    assert "Input/output error" in str(log.failure)
+    assert "restart the server" in str(log.failure)
+    assert log.durable_ts == 0
+    log.sync()
+    with pytest.raises(PersistenceError):
+        log.wait_durable()
+    with pytest.raises(PersistenceError):
+        log.begin()
+    log.close()
+    assert len(calls) == 1
+
+
+def test_a_log_that_was_removed_is_noticed(open_log, notes_of, path):
+    """SQLite would go on writing into a file without a name."""
+    log = open_log()
+    notes = notes_of(log)
+    log.start(lambda: None)
+    with notes.group():
+        notes.put("a", "general")
+    log.wait_durable()
+    os.unlink(path + "-wal")
+    with notes.group():
+        notes.put("b", "general")
+    with pytest.raises(PersistenceError, match="removed or replaced"):
+        log.wait_durable()
+    assert log.durable_ts < log.head_ts
