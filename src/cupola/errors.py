@@ -172,7 +172,7 @@ class ProtocolError(ClientError):
 
 
 class ConflictError(CupolaError):
-    """A later commit wrote inside the read set: run again. Nobody sees it unless all retries fail."""
+    """A later commit wrote inside the read set: run again. Seen only if all retries fail."""
 
     code = "OptimisticConcurrencyControlFailure"
     http_status = 503

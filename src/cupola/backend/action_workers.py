@@ -183,8 +183,8 @@ class _ActionWorker:
         self._workers.forget(self)
         self._fail(
             DeveloperError(
-                "The action's worker process ended unexpectedly; the action may have done part of its "
-                "work.",
+                "The action's worker process ended unexpectedly; the action may have done part of "
+                "its work.",
                 code="ActionWorkerEnded",
             )
         )

@@ -225,9 +225,9 @@ class Backend:
         now_ns = self.clock.monotonic_ns()
         silence_ns = int((self.limits.ping_interval_s - _PING_SLICES) * 1e9)
         for number, host in list(self._sessions.items()):
-            if number % _PING_SLICES == self._tick % _PING_SLICES:
-                if now_ns - host.sent_at_ns >= silence_ns:
-                    host.ping()
+            is_due = number % _PING_SLICES == self._tick % _PING_SLICES
+            if is_due and now_ns - host.sent_at_ns >= silence_ns:
+                host.ping()
         if self.node.state == "ready" and not self.node.persistence.holding_commits():
             try:
                 self.node.persistence.maintain()
@@ -334,7 +334,7 @@ class Backend:
         )
 
     def _require_head(self, ts: int) -> None:
-        """Reads at a timestamp: the present state stands for every moment since the newest commit."""
+        """The present state stands for every moment since the newest commit."""
         head = self.node.head_ts
         if ts > head:
             raise CupolaError(

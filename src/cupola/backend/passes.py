@@ -63,7 +63,7 @@ class Passes:
         self._stale[entry] = None
 
     def schedule(self, host: SessionHost, *, first: bool = False) -> None:
-        """A session waits for a Transition; `first`: before others, since its own mutation is done."""
+        """A session waits for a Transition; `first`: before others, as its mutation is done."""
         if first and host not in self._waiting:
             self._waiting = {host: None, **self._waiting}
         else:

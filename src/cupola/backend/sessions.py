@@ -1,4 +1,4 @@
-"""One sync connection: a pure session, its subscriptions, and the frames that wait for durability."""
+"""One sync connection: a pure session, its subscriptions, and frames that wait for durability."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class TableInfo:
 
 
 def building(name: str) -> str:
-    """Under which name an index is known until it is ready: the old one of that name still serves."""
+    """The name of an index until it is ready: the old one of its name still serves."""
     return f"{name} (building)"
 
 
@@ -219,7 +219,7 @@ def _integer(value: Value) -> int:
 def _user_index(table: int, document: Document) -> Index:
     fields = document["fields"]
     assert isinstance(fields, list)
-    paths = _paths(str(field) for field in fields) + (("_creationTime",),)
+    paths = (*_paths(str(field) for field in fields), ("_creationTime",))
     return Index(
         _integer(document["number"]), table, str(document["name"]), paths, str(document["state"])
     )

@@ -105,7 +105,7 @@ class Committer:
             )
             name = f"`{table.name}.{index.name}`" if table and index else "a dropped index"
             raise ConflictError(
-                f"Documents read from {name} were changed by another commit while this ran; run it again."
+                f"Documents read from {name} were changed by another commit; run it again."
             )
 
     def apply(
@@ -205,7 +205,7 @@ class Committer:
         return rows, tuple(written)
 
     def _note_definitions(self, writes: Sequence[Write]) -> None:
-        """Definitions changed by this commit hold for the next; a pending schema sees each write."""
+        """Changed definitions hold for the next commit; a pending schema sees each write."""
         for table, document_id, _, new in writes:
             if table.name.startswith("_") and table.number in (513, 514, 515):
                 value = new.value if new is not None else None
@@ -219,8 +219,8 @@ class Committer:
                         check(new.value)
                     except DeveloperError as error:
                         self.pending_violation = (
-                            f'a document "{document_id}" written meanwhile to `{table.name}` does not '
-                            f"match: {error.message}"
+                            f'a document "{document_id}" written meanwhile to `{table.name}` '
+                            f"does not match: {error.message}"
                         )
 
 

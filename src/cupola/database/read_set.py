@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Interval(NamedTuple):
-    """Keys from `start` (inclusive) to `end` (exclusive; None: to the end of the prefix or index)."""
+    """Keys from `start` (inclusive) to `end` (exclusive; None: to the end of the index)."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     fields: int

@@ -217,9 +217,9 @@ class SchemaPush:
                     check(document)
                 except DeveloperError as error:
                     raise SchemaError(
-                        f'Document "{document["_id"]!s}" in table "{table.name}" does not match the new '
-                        f"schema: {error.message}\nChange the document or the schema; the old schema "
-                        "stays in force."
+                        f'Document "{document["_id"]!s}" in table "{table.name}" does not match '
+                        f"the new schema: {error.message}\nChange the document or the schema; "
+                        "the old schema stays in force."
                     ) from error
             start = rows[-1][0] + b"\0"
             done += len(rows)

@@ -294,7 +294,7 @@ class Transaction:
         self._put(Write(table, document_id, old, None))
 
     def put_system(self, table: int, document_id: str | None, fields: Document | None) -> str:
-        """Write a document of a system table: insert (id None), replace, or delete (fields None)."""
+        """Write to a system table: insert (id None), replace, or delete (fields None)."""
         ids = self._require_writable()
         info = self.catalog.by_number[table]
         if document_id is None:
@@ -410,7 +410,7 @@ class Transaction:
         return bool(self._writes)
 
     def writes(self) -> list[Write]:
-        """The write set, in the order documents were first touched; nothing that came to nothing."""
+        """The write set, in the order documents were first touched."""
         return [w for w in self._writes.values() if w.old is not None or w.new is not None]
 
     def intervals(self) -> tuple[Interval, ...]:

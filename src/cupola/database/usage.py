@@ -58,6 +58,6 @@ class Usage:
     def _too_many(what: str, bound: int) -> LimitError:
         return LimitError(
             f"Too many {what} in a single function execution (limit: {bound}). "
-            "Read or write less per call: narrow the index range, take fewer documents or paginate.",
+            "Do less per call: narrow the index range, take fewer documents or paginate.",
             code="TransactionLimitExceeded",
         )

@@ -79,7 +79,7 @@ class App:
     # ---------------------------------------------------------------- documents
 
     def converter(self, table: str) -> Callable[[StoredDocument], Any]:
-        """Turns stored rows of a table into what user code sees: instances of its class, or dicts."""
+        """Turns stored rows into what user code sees: instances of the table's class, or dicts."""
         found = self._converters.get(table)
         if found is None:
             cls = self.tables.get(table)
@@ -202,8 +202,8 @@ def _add_table(tables: dict[str, type[Table]], table: type[Table]) -> None:
     known = tables.setdefault(name, table)
     if known is not table:
         raise SchemaError(
-            f"Table `{name}` is defined twice: as `{known.__qualname__}` in {known.__module__} and as "
-            f"`{table.__qualname__}` in {table.__module__}.",
+            f"Table `{name}` is defined twice: as `{known.__qualname__}` in {known.__module__} "
+            f"and as `{table.__qualname__}` in {table.__module__}.",
             code="DuplicateTable",
         )
 

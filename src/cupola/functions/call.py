@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Interrupted(BaseException):
-    """Raised inside user code to end a call; its outcome counts for nothing. Runtimes derive from it."""
+    """Raised inside user code to end a call, whose outcome then counts for nothing."""
 
 
 class Interruption(Protocol):

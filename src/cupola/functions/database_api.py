@@ -181,7 +181,7 @@ class Query(Generic[T]):
         return changed
 
     def filter(self, keep: Callable[[T], bool] | Expression) -> Query[T]:
-        """Leave out documents. Rows left out count as read, so prefer an index where there is one."""
+        """Leave out documents. They count as read all the same, so prefer an index."""
         changed = copy.copy(self)
         changed._filters = (*self._filters, keep)
         return changed
@@ -302,7 +302,7 @@ class Query(Generic[T]):
         if table is None:
             if self._index not in ("by_creation_time", "by_id"):
                 raise DatabaseUseError(
-                    f"`{self._table}` has no index `{self._index}`: the table is empty and in no schema.",
+                    f"`{self._table}` has no index `{self._index}`: it is empty and in no schema.",
                     code="IndexNotFound",
                 )
             return None

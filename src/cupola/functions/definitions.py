@@ -34,7 +34,7 @@ class Visibility(enum.Enum):
 
 
 class Function(Generic[P, R]):
-    """A server function as its module defines it. Loading the app gives it a path and compiles it."""
+    """A server function as its module defines it. Loading the app compiles it, under a path."""
 
     def __init__(self, handler: Callable[P, R], kind: Kind, visibility: Visibility) -> None:
         functools.update_wrapper(self, handler)
@@ -77,7 +77,7 @@ def _require_right_form(handler: Callable[..., Any], kind: Kind) -> None:
     name = handler.__qualname__
     if kind is Kind.ACTION and not is_async:
         raise SchemaError(
-            f"Action `{name}` must be written with `async def`: actions may wait for the outside world.",
+            f"Action `{name}` must be an `async def`: actions may wait for the outside world.",
             code="BadFunction",
         )
     if kind is not Kind.ACTION and (is_async or inspect.isasyncgenfunction(handler)):

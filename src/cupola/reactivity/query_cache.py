@@ -116,7 +116,7 @@ class QueryCache:
         ts: int,
         identity_observed: bool,
     ) -> bool:
-        """Note what a run at snapshot `ts` came to. Returns whether clients would see a difference."""
+        """Note what a run at `ts` came to. Returns whether clients would see a difference."""
         if intervals != entry.intervals:
             self._subscriptions.remove(entry, entry.intervals)
             self._subscriptions.add(entry, intervals)

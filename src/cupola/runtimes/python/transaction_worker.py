@@ -8,6 +8,7 @@ cupola.runtimes.python.transaction_worker FD`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
@@ -129,7 +130,7 @@ class TransactionWorker:
             value=execution.value,
             failure=failure_of(execution.error, run.request_id, self._app),
             log_lines=execution.log_lines,
-            intervals=[tuple(interval) for interval in transaction.intervals()],
+            intervals=list(transaction.intervals()),
             writes=[
                 RemoteWrite(
                     write.table.number,
@@ -169,10 +170,9 @@ def _data_bytes() -> int:
 
 def main(arguments: list[str]) -> Any:
     connection = socket.socket(fileno=int(arguments[1]))
-    try:
+    # When the engine has gone there is nobody to tell.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         TransactionWorker(connection).serve()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the engine has gone; there is nobody to tell
 
 
 if __name__ == "__main__":
