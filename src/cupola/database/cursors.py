@@ -59,7 +59,7 @@ class CursorSealer:
             ) from error
         if opened[:_FINGERPRINT_BYTES] != plan:
             raise InvalidCursorError(
-                "InvalidCursor: this cursor belongs to another query: its table, index, range, order "
+                "InvalidCursor: the cursor is of another query: its table, index, range, order "
                 "or filter differ. Start again from null."
             )
         return opened[_FINGERPRINT_BYTES:]

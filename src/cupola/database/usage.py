@@ -35,6 +35,16 @@ class Usage:
         if self.bytes_read > self.limits.bytes_read_max:
             raise self._too_many("bytes read", self.limits.bytes_read_max)
 
+    @property
+    def documents_left(self) -> int:
+        return max(0, self.limits.documents_read_max - self.documents_read)
+
+    def read_many(self, documents: int, size: int) -> None:
+        """Several documents were read, of `size` encoded bytes together."""
+        if documents:
+            self.documents_read += documents - 1
+            self.read(size)
+
     def counted(self, documents: int) -> None:
         """Index entries were counted without reading their documents."""
         self.documents_read += documents

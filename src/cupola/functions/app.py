@@ -78,18 +78,19 @@ class App:
 
     # ---------------------------------------------------------------- documents
 
+    def body_converter(self, table: str) -> Callable[[bytes], Any]:
+        """Turns stored bodies into what user code sees: instances of a class, or dicts."""
+        cls = self.tables.get(table)
+        return fresh_document if cls is None else cls._from_stored
+
     def converter(self, table: str) -> Callable[[StoredDocument], Any]:
-        """Turns stored rows into what user code sees: instances of the table's class, or dicts."""
+        """The same for stored rows."""
         found = self._converters.get(table)
         if found is None:
-            cls = self.tables.get(table)
-            if cls is None:
-                found = fresh_document
-            else:
-                from_stored = cls._from_stored
+            from_body = self.body_converter(table)
 
-                def found(stored: StoredDocument) -> Any:
-                    return from_stored(stored.body)
+            def found(stored: StoredDocument) -> Any:
+                return from_body(stored.body)
 
             self._converters[table] = found
         return found

@@ -338,11 +338,20 @@ class Query(Generic[T]):
             return list(itertools.islice(self, count))
         self._call.interruption.pause()
         try:
+            if self._call.transaction.is_read_only:
+                return self._fetch_at_once(count)
             rows = self._rows(count if count is not None and count <= 1024 else 64)
             to_python = self._call.app.converter(self._table)
             return [to_python(row) for row in itertools.islice(rows, count)]
         finally:
             self._call.interruption.resume()
+
+    def _fetch_at_once(self, count: int | None) -> list[T]:
+        place = self._place()
+        if place is None:
+            return []
+        bodies = self._call.transaction.bodies(*place, descending=self._descending, limit=count)
+        return list(map(self._call.app.body_converter(self._table), bodies))
 
     def _keeps(self, row: StoredDocument, document: T) -> bool:
         for keep in self._filters:
@@ -398,8 +407,8 @@ def _page_request(options: PaginationOptions) -> PageRequest:
     )
 
 
-def fresh_document(stored: StoredDocument) -> dict[str, Value]:
+def fresh_document(body: bytes) -> dict[str, Value]:
     """A dict of its own for documents of tables without a class."""
-    value = decode_canonical(stored.body)
+    value = decode_canonical(body)
     assert isinstance(value, dict)
     return value
