@@ -21,7 +21,7 @@ DEFAULT_INSTANCE_NAME = "convex-self-hosted"
 
 
 def open_credentials(data: Path, name: str | None = None, secret: str | None = None) -> Credentials:
-    """The deployment's name and secret, from the arguments or else from the data folder.
+    """The deployment's name and secret: the arguments, else what is stored, else new ones.
 
     Raises:
         ConfigurationError: The secret is none, or the folder cannot be used.
@@ -38,10 +38,16 @@ def open_backend(settings: Settings) -> Backend:
         ConfigurationError: The credentials cannot be used.
         PersistenceError: The log is in use, damaged, or cannot be written.
     """
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PersistenceError(
+            f"{settings.data} cannot be made ({error.strerror}). Choose another --data folder."
+        ) from None
     credentials = open_credentials(settings.data, settings.instance_name, settings.instance_secret)
     try:
         persistence = SqlitePersistence(os.fspath(settings.data / DATA_FILE), settings.limits)
-    except ConfigurationError as error:  # for the one who reads exit codes, this is about data
+    except ConfigurationError as error:  # for who reads exit codes, this is about the data
         raise PersistenceError(error.message, code=error.code) from error
     backend = Backend(
         persistence,
@@ -49,8 +55,14 @@ def open_backend(settings: Settings) -> Backend:
         instance_name=credentials.instance_name,
         instance_secret=credentials.instance_secret,
     )
-    backend.use_workers(os.fspath(settings.data / DATA_FILE))
+    _start_workers(backend)
     return backend
+
+
+def _start_workers(backend: Backend) -> None:
+    """Where processes for slow functions (`backend.mutations.offload`) and for actions
+    (`backend.actions`) join. Without them, both run in this process.
+    """
 
 
 def load_and_deploy(backend: Backend, folder: Path) -> App:

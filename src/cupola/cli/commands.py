@@ -1,88 +1,180 @@
-"""The commands and their options, as typer shows them; each does its work in a module of its own."""
+"""The commands and their options, for typer; each does its work in a module of its own.
 
-from __future__ import annotations
+What an option means to a server is said in settings.py. `serve` with nothing unusual on its command
+line does not come here: see quick.py, which knows the same options.
+"""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from cupola.cli.exit_codes import CommandFailed, Exit, exit_code_of
-from cupola.errors import CupolaError
+from cupola.cli.settings import DEFAULT_HOST, DEFAULT_PORT, PORT_MAX, data_folder, settings_of
 
 app = typer.Typer(
     name="cupola",
     help="A reactive backend in one package: live data from Python functions.",
+    epilog="Exit codes: 0 fine, 1 the function failed or doctor found something, 2 usage, "
+    "3 configuration or app, 4 data, 5 no server answers, 6 the server refused.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class LogFormats(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
 
 AppFolder = Annotated[
     Path,
-    typer.Argument(metavar="[APP]", help="The folder that has functions/.", envvar="CUPOLA_APP"),
+    typer.Argument(metavar="[APP]", help="The folder with functions/.", envvar="CUPOLA_APP"),
 ]
-Port = Annotated[int, typer.Option(envvar="CUPOLA_PORT", help="0 takes any free one.")]
+Port = Annotated[
+    int, typer.Option(envvar="CUPOLA_PORT", min=0, max=PORT_MAX, help="0 takes any free one.")
+]
 SitePort = Annotated[
-    Optional[int],
-    typer.Option(envvar="CUPOLA_SITE_PORT", help="For HTTP actions; by default one above --port."),
+    int | None,
+    typer.Option(
+        envvar="CUPOLA_SITE_PORT",
+        min=0,
+        max=PORT_MAX,
+        help="For HTTP actions.  [default: one above --port]",
+    ),
 ]
 Host = Annotated[str, typer.Option(envvar="CUPOLA_HOST", help="The address to listen on.")]
 Data = Annotated[
-    Optional[Path],
-    typer.Option(envvar="CUPOLA_DATA", help="The data folder; by default APP/.cupola."),
+    Path | None,
+    typer.Option(envvar="CUPOLA_DATA", help="The data folder.  [default: APP/.cupola]"),
 ]
 InstanceName = Annotated[
-    Optional[str], typer.Option(envvar="CUPOLA_INSTANCE_NAME", help="The deployment's name.")
+    str | None,
+    typer.Option(
+        envvar="CUPOLA_INSTANCE_NAME",
+        help="The deployment's name.  [default: as stored, else convex-self-hosted]",
+    ),
 ]
 InstanceSecret = Annotated[
-    Optional[str],
-    typer.Option(envvar="CUPOLA_INSTANCE_SECRET", help="64 hexadecimal digits; made if not given."),
+    str | None,
+    typer.Option(
+        envvar="CUPOLA_INSTANCE_SECRET",
+        metavar="HEX",
+        help="64 hexadecimal digits.  [default: as stored, else made]",
+    ),
 ]
-LimitOption = Annotated[
-    Optional[list[str]],
+LimitOptions = Annotated[
+    list[str] | None,
     typer.Option("--limit", metavar="NAME=VALUE", help="Set a limit; may be repeated."),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
 
 @app.command()
-def serve(
-    folder: AppFolder = Path("."),
-    port: Port = 3210,
-    site_port: SitePort = None,
-    host: Host = "127.0.0.1",
-    data: Data = None,
-    instance_name: InstanceName = None,
-    instance_secret: InstanceSecret = None,
-    limit: LimitOption = None,
+def new(
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="The folder to make.")],
 ) -> None:
-    """Serve an app: no watching, plain log lines."""
-    from cupola.cli import serve as work
+    """Make a small app that runs."""
+    from cupola.cli.new import make_app
 
-    work.serve(
-        _settings(folder, port, site_port, host, data, instance_name, instance_secret, limit)
-    )
+    make_app(name)
 
 
 @app.command()
 def dev(
     folder: AppFolder = Path("."),
-    port: Port = 3210,
+    port: Port = DEFAULT_PORT,
     site_port: SitePort = None,
-    host: Host = "127.0.0.1",
+    host: Host = DEFAULT_HOST,
     data: Data = None,
     instance_name: InstanceName = None,
     instance_secret: InstanceSecret = None,
-    limit: LimitOption = None,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open the app's page.")] = False,
+    limit: LimitOptions = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", envvar="CUPOLA_OPEN", help="Open a browser, if there is one.")
+    ] = False,
 ) -> None:
-    """Serve an app, and reload it whenever a file is saved."""
+    """Serve an app while you write it: reload on save, show what functions log."""
     from cupola.cli import dev as work
 
-    work.dev(
-        _settings(folder, port, site_port, host, data, instance_name, instance_secret, limit),
-        open_browser=open_browser,
+    settings = settings_of(
+        folder,
+        port=port,
+        site_port=site_port,
+        host=host,
+        data=data,
+        instance_name=instance_name,
+        instance_secret=instance_secret,
+        limits=limit or [],
     )
+    work.dev(settings, open_page=open_page)
+
+
+@app.command()
+def serve(
+    folder: AppFolder = Path("."),
+    port: Port = DEFAULT_PORT,
+    site_port: SitePort = None,
+    host: Host = DEFAULT_HOST,
+    data: Data = None,
+    instance_name: InstanceName = None,
+    instance_secret: InstanceSecret = None,
+    limit: LimitOptions = None,
+    log_format: Annotated[
+        LogFormats, typer.Option(envvar="CUPOLA_LOG_FORMAT", help="How log lines look.")
+    ] = LogFormats.TEXT,
+    log_functions: Annotated[
+        bool,
+        typer.Option("--log-functions", envvar="CUPOLA_LOG_FUNCTIONS", help="Log executions too."),
+    ] = False,
+) -> None:
+    """Serve an app in production: no watching, plain log lines."""
+    from cupola.cli import serve as work
+
+    settings = settings_of(
+        folder,
+        port=port,
+        site_port=site_port,
+        host=host,
+        data=data,
+        instance_name=instance_name,
+        instance_secret=instance_secret,
+        limits=limit or [],
+    )
+    work.serve(settings, log_format=log_format.value, log_functions=log_functions)
+
+
+@app.command()
+def run(
+    function: Annotated[str, typer.Argument(help="Its path, such as messages:send.")],
+    arguments: Annotated[
+        str, typer.Argument(metavar="[JSON]", help="Its arguments, as a JSON object.")
+    ] = "{}",
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CUPOLA_URL", help="The server.  [default: the one that uses the data folder]"
+        ),
+    ] = None,
+    admin_key: Annotated[
+        str | None,
+        typer.Option(envvar="CUPOLA_ADMIN_KEY", help="[default: one made in the data folder]"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="CUPOLA_DATA", help="The data folder.  [default: ./.cupola]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the server's whole answer, failures too.")
+    ] = False,
+) -> None:
+    """Call a function on a running server, and print its result as JSON."""
+    from cupola.cli.call import call
+
+    folder = data_folder(Path("."), data)
+    raise typer.Exit(call(function, arguments, url, admin_key, folder, as_json=as_json))
 
 
 @app.command("admin-key")
@@ -91,48 +183,63 @@ def admin_key(
     data: Data = None,
     instance_name: InstanceName = None,
     instance_secret: InstanceSecret = None,
-    read_only: Annotated[bool, typer.Option(help="The key may only read.")] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Its holder may run queries only.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print an admin key."""
-    from cupola.cli.assembly import open_credentials
-    from cupola.cli.settings import DATA_FOLDER
+    """Print a new admin key, for the data folder's deployment or for a name and a secret."""
+    from cupola.cli.admin_key import print_key
 
-    credentials = open_credentials(data or folder / DATA_FOLDER, instance_name, instance_secret)
-    print(credentials.admin_keys().issue(read_only))
-
-
-def _settings(
-    folder: Path,
-    port: int,
-    site_port: int | None,
-    host: str,
-    data: Path | None,
-    instance_name: str | None,
-    instance_secret: str | None,
-    limits: list[str] | None,
-) -> "Settings":
-    from cupola.cli.settings import DATA_FOLDER, Settings, default_site_port, limits_from
-
-    return Settings(
-        app=folder.resolve(),
-        data=(data or folder / DATA_FOLDER).resolve(),
-        host=host,
-        port=port,
-        site_port=default_site_port(port) if site_port is None else site_port,
-        instance_name=instance_name,
-        instance_secret=instance_secret,
-        limits=limits_from(limit for limit in limits or []),
+    print_key(
+        data_folder(folder, data),
+        instance_name or None,
+        instance_secret or None,
+        read_only=read_only,
+        as_json=as_json,
     )
 
 
-def run() -> int:
-    """Run the command of the command line. Returns: its exit code."""
-    try:
-        app(standalone_mode=False)
-        return Exit.OK
-    except CommandFailed as error:
-        print(f"cupola: {error.message}", file=sys.stderr)
-        return error.code
-    except CupolaError as error:
-        print(f"cupola: {error.message}", file=sys.stderr)
-        return exit_code_of(error)
+@app.command()
+def doctor(
+    folder: AppFolder = Path("."),
+    port: Port = DEFAULT_PORT,
+    site_port: SitePort = None,
+    host: Host = DEFAULT_HOST,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Check whether an app can be served here, and say what to do if not."""
+    from cupola.cli.doctor import examine
+
+    settings = settings_of(
+        folder,
+        port=port,
+        site_port=site_port,
+        host=host,
+        data=data,
+        instance_name=None,
+        instance_secret=None,
+        limits=[],
+    )
+    raise typer.Exit(examine(settings, as_json=as_json))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from cupola import __version__
+
+        print(f"cupola {__version__} on Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
+    """A reactive backend in one package: live data from Python functions."""

@@ -1,57 +1,121 @@
-"""`cupola dev`: the server while an app is written."""
+"""`cupola dev`: the server while an app is written.
+
+Saved code is imported in this process and pushed into the running backend, so connections, caches
+and data stay. Code that cannot be imported, or whose tables do not fit the data, is shown and
+otherwise ignored: the code from before goes on serving.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from cupola.backend import Backend
-from cupola.cli.assembly import open_backend, server_options
+from cupola.cli.assembly import load_and_deploy, open_backend, server_options
+from cupola.cli.dev_screen import Screen
 from cupola.cli.running import announced
 from cupola.cli.settings import Settings
+from cupola.clock import SystemClock
 from cupola.errors import CupolaError
-from cupola.functions.app import load_app
+from cupola.functions.app import PACKAGE, load_app
 from cupola.server.serve import Server
 from cupola.server.serve import run as run_loop
 from cupola.server.serve import serve as serve_backend
 
-
-def dev(settings: Settings, *, open_browser: bool) -> None:
-    """Serve until SIGTERM or SIGINT, reloading whenever a file below functions/ is saved."""
-    run_loop(_dev(settings))
+_SETTLE_MS = 30  # an editor's rename, write and chmod are one save
+_STEP_MS = 15
 
 
-async def _dev(settings: Settings) -> None:
+def dev(settings: Settings, *, open_page: bool) -> None:
+    """Serve until SIGTERM or SIGINT, reloading whenever a file below functions/ is saved.
+
+    Raises:
+        CupolaError: There is no app, or the data or a port cannot be had.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    run_loop(_dev(settings, Screen(settings.app, SystemClock()), open_page))
+
+
+async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
+    folder = settings.app
+    if not (folder / PACKAGE).is_dir():
+        load_app(folder)  # raises, and says what to do
     backend = open_backend(settings)
-
+    try:
+        load_and_deploy(backend, folder)
+    except CupolaError as error:
+        screen.refused(error, serving=False)
+    backend.node.watchers.append(screen.executed)
     with announced(settings) as announce:
 
-        def started(running: Server) -> None:
-            announce(running)
-            print(f"{running.url}\nadmin key {backend.admin_keys.issue()}", flush=True)
+        def started(server: Server) -> None:
+            announce(server)
+            screen.started(server, backend, settings)
+            if open_page:
+                _open_page(server.url, screen)
 
-        watching = asyncio.create_task(_watch(backend, settings.app))
+        watching = asyncio.create_task(_watch(backend, folder, screen))
         try:
             await serve_backend(backend, server_options(settings), started=started)
         finally:
             watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+    screen.stopped()
 
 
-def _reload(backend: Backend, folder: Path) -> None:
-    def done(error: BaseException | None) -> None:
-        print(error or "loaded", flush=True)
+async def _watch(backend: Backend, folder: Path, screen: Screen) -> None:
+    """Push what is saved, one version after the other."""
+    async for _ in _saves(folder / PACKAGE):
+        started_ns = backend.clock.monotonic_ns()
+        try:
+            app = load_app(folder)
+        except CupolaError as error:
+            screen.refused(error, serving=backend.state == "ready")
+            continue
+        if app.version == backend.app.version:
+            continue
+        over = asyncio.get_running_loop().create_future()
 
-    try:
-        app = load_app(folder)
-    except CupolaError as error:
-        done(error)
-        return
-    backend.deploy(app, done)
+        def done(error: BaseException | None, over: asyncio.Future[None] = over) -> None:
+            if error is None:
+                over.set_result(None)
+            else:
+                over.set_exception(error)
+
+        backend.deploy(app, done)
+        try:
+            await over
+        except CupolaError as error:
+            screen.refused(error, serving=backend.state == "ready")
+        else:
+            screen.reloaded(app, (backend.clock.monotonic_ns() - started_ns) / 1e9)
 
 
-async def _watch(backend: Backend, folder: Path) -> None:
+async def _saves(functions: Path) -> AsyncIterator[None]:
+    """Yields whenever Python files below `functions` have changed and a save is over."""
     from watchfiles import PythonFilter, awatch
 
-    _reload(backend, folder)
-    async for _ in awatch(folder / "functions", watch_filter=PythonFilter()):
-        _reload(backend, folder)
+    changes = awatch(functions, watch_filter=PythonFilter(), debounce=_SETTLE_MS, step=_STEP_MS)
+    async for _ in changes:
+        yield
+
+
+def _open_page(url: str, screen: Screen) -> None:
+    """Show the app in a browser, if this machine has one with a screen."""
+    has_screen = sys.platform != "linux" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if not has_screen:
+        screen.note(f"There is no browser here: open {url} yourself.")
+        return
+    import webbrowser
+
+    # A thread: some browsers keep their starter waiting.
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

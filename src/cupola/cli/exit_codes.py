@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from cupola.errors import ClientError, CupolaError, DeveloperError, PersistenceError
+from cupola.errors import ClientError, CupolaError, PersistenceError
 
 
 class Exit(IntEnum):
@@ -11,10 +11,11 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1  # the called function failed, or `doctor` found something wrong
     USAGE = 2  # the command line makes no sense
-    CONFIGURATION = 3  # a setting cannot work, or the app cannot be loaded
-    DATA = 4  # the data folder is locked, damaged, full, or cannot be written
+    CONFIGURATION = 3  # a setting cannot work, a port is taken, or the app cannot be loaded
+    DATA = 4  # the data folder is in use, damaged, full, or cannot be written
     UNREACHABLE = 5  # no server answers
     REFUSED = 6  # the server answers, and refuses: a wrong admin key, or too much load
+    INTERRUPTED = 130  # Ctrl-C before there was anything to end in order
 
 
 class CommandFailed(Exception):
@@ -28,12 +29,8 @@ class CommandFailed(Exception):
 
 def exit_code_of(error: CupolaError) -> Exit:
     """Who must act decides: see the tree in cupola.errors."""
-    match error:
-        case PersistenceError():
-            return Exit.DATA
-        case DeveloperError():
-            return Exit.CONFIGURATION
-        case ClientError():
-            return Exit.REFUSED
-        case _:
-            return Exit.CONFIGURATION
+    if isinstance(error, PersistenceError):
+        return Exit.DATA
+    if isinstance(error, ClientError):
+        return Exit.REFUSED
+    return Exit.CONFIGURATION

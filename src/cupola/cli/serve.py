@@ -1,36 +1,94 @@
-"""`cupola serve`: the server in production."""
+"""`cupola serve`: the server in production. No watching; log lines go to stderr."""
 
+import json
 import logging
 import sys
+import time
+from typing import Any
 
+from cupola.backend import ExecutionLog
 from cupola.cli.assembly import load_and_deploy, open_backend, server_options
 from cupola.cli.running import announced
-from cupola.cli.settings import Settings
+from cupola.cli.settings import LogFormat, Settings
 from cupola.server.serve import Server
 from cupola.server.serve import run as run_loop
 from cupola.server.serve import serve as serve_backend
 
+_LOG = logging.getLogger("cupola")
+_FUNCTIONS = logging.getLogger("cupola.functions")
 
-def serve(settings: Settings) -> None:
+
+def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: bool) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        CupolaError: The app cannot be loaded, the data or a port cannot be had.
+        CupolaError: The app cannot be loaded, or the data or a port cannot be had.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    _log_to_stderr(log_format)
     backend = open_backend(settings)
     try:
         load_and_deploy(backend, settings.app)
     except BaseException:
         backend.node.persistence.close()
         raise
-
+    if log_functions:
+        backend.node.watchers.append(_log_execution)
     with announced(settings) as announce:
 
-        def started(running: Server) -> None:
-            announce(running)
-            print(f"Serving {settings.app} on {running.url}", flush=True)
+        def started(server: Server) -> None:
+            announce(server)
+            _LOG.info("Serving %s on %s", settings.app, server.url)
 
         run_loop(serve_backend(backend, server_options(settings), started=started))
+    _LOG.info("Stopped.")
+
+
+def _log_execution(log: ExecutionLog) -> None:
+    """One line for each execution, and one for each line that it logged."""
+    outcome = "failed" if log.error_message is not None else "ok"
+    level = logging.INFO if log.error_message is None else logging.ERROR
+    _FUNCTIONS.log(
+        level,
+        "%s %s %s in %.1f ms [Request ID: %s]",
+        log.kind,
+        log.path,
+        outcome,
+        log.duration_s * 1000,
+        log.request_id,
+    )
+    for line in log.log_lines:
+        _FUNCTIONS.info("%s %s", log.path, line)
+    if log.error_message is not None:
+        _FUNCTIONS.error("%s %s", log.path, log.error_message)
+
+
+def _log_to_stderr(log_format: LogFormat) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.000Z INFO message`."""
+
+    converter = staticmethod(time.gmtime)  # type: ignore[assignment]
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+
+class JsonFormatter(TextFormatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)

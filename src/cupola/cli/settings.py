@@ -1,16 +1,28 @@
-"""What a server is told by options and environment variables, checked."""
+"""What a server is told by options and environment variables, checked.
+
+Every option of `cupola dev` and `cupola serve` can be given as a variable: `--site-port` is
+CUPOLA_SITE_PORT, `--limit NAME=VALUE` is CUPOLA_LIMIT_<NAME>. Options are stronger.
+"""
 
 import dataclasses
 import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
-from cupola.errors import ConfigurationError
+from cupola.cli.exit_codes import CommandFailed, Exit
 from cupola.limits import DEFAULT_LIMITS, Limits
 
+VARIABLE = "CUPOLA_"
 LIMIT_VARIABLE = "CUPOLA_LIMIT_"
 DATA_FOLDER = ".cupola"
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 3210
+PORT_MAX = 65535
+
+LogFormat = Literal["text", "json"]
+LOG_FORMATS: tuple[str, ...] = get_args(LogFormat)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,53 +34,81 @@ class Settings:
 
     app: Path
     data: Path
-    host: str = "127.0.0.1"
-    port: int = 3210
-    site_port: int = 3211
-    instance_name: str | None = None
-    instance_secret: str | None = None
-    limits: Limits = DEFAULT_LIMITS
+    host: str
+    port: int
+    site_port: int
+    instance_name: str | None
+    instance_secret: str | None
+    limits: Limits
 
 
-def default_site_port(port: int) -> int:
-    """The port beside: 3211 for 3210, any free one for any free one."""
-    return port + 1 if port else 0
+def settings_of(
+    app: Path,
+    *,
+    port: int,
+    site_port: int | None,
+    host: str,
+    data: Path | None,
+    instance_name: str | None,
+    instance_secret: str | None,
+    limits: Iterable[str],
+) -> Settings:
+    """Settings from what the command line says; None and empty mean that it says nothing.
+
+    Raises:
+        CommandFailed: A limit makes no sense.
+    """
+    return Settings(
+        app=app.resolve(),
+        data=data_folder(app, data),
+        host=host,
+        port=port,
+        site_port=site_port if site_port is not None else min(port + 1, PORT_MAX) if port else 0,
+        instance_name=instance_name or None,
+        instance_secret=instance_secret or None,
+        limits=limits_from(limits),
+    )
+
+
+def data_folder(app: Path, data: Path | None) -> Path:
+    """Where a deployment keeps everything: the given folder, or `.cupola` in the app's."""
+    return (data or app / DATA_FOLDER).resolve()
 
 
 def limits_from(assignments: Iterable[str], environment: Mapping[str, str] = os.environ) -> Limits:
     """Limits from `CUPOLA_LIMIT_<NAME>` variables and, stronger, from `NAME=VALUE` options.
 
     Raises:
-        ConfigurationError: A name that is no limit (the nearest one is named), or a bad number.
+        CommandFailed: A name that is no limit (the nearest one is named), or a bad number.
     """
     texts = {
-        name.removeprefix(LIMIT_VARIABLE).lower(): (value, f"the variable {name}")
+        name.removeprefix(LIMIT_VARIABLE).lower(): (value, name)
         for name, value in environment.items()
         if name.startswith(LIMIT_VARIABLE)
     }
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
-            raise ConfigurationError(f"--limit {assignment}: write it as NAME=VALUE.")
-        texts[name.strip().lower().replace("-", "_")] = (value, f"--limit {assignment}")
+            raise CommandFailed(f"--limit {assignment}: write it as NAME=VALUE.", Exit.USAGE)
+        texts[name.strip().lower().replace("-", "_")] = (value, f"--limit {name}")
     fields = {field.name: field for field in dataclasses.fields(Limits)}
     changes: dict[str, int | float] = {}
     for name, (value, where) in texts.items():
         if name not in fields:
             near = difflib.get_close_matches(name, fields, 1, cutoff=0.0)
-            raise ConfigurationError(
-                f"{where}: there is no limit `{name}`; the nearest is `{near[0]}`."
+            raise CommandFailed(
+                f"{where}: there is no limit `{name}`; the nearest is `{near[0]}`.", Exit.USAGE
             )
         changes[name] = _number(value, fields[name].type is int, where)
-    return dataclasses.replace(DEFAULT_LIMITS, **changes)
+    return dataclasses.replace(DEFAULT_LIMITS, **changes)  # type: ignore[arg-type]
 
 
 def _number(text: str, whole: bool, where: str) -> int | float:
     try:
-        number = int(text.replace("_", "")) if whole else float(text)
+        number: int | float = int(text) if whole else float(text)
     except ValueError:
         number = -1
     if not 0 < number < float("inf"):
         kind = "a whole number above 0" if whole else "a number above 0"
-        raise ConfigurationError(f"{where}: {text!r} is not {kind}.")
+        raise CommandFailed(f"{where}: {text!r} is not {kind}.", Exit.USAGE)
     return number
