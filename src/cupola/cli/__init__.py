@@ -7,12 +7,12 @@ deterministic, and each command imports only what it needs.
 import os
 import sys
 
-_SERVERS = ("dev", "serve")
+_DETERMINISTIC = ("dev", "serve", "doctor")
 
 
 def main() -> None:
     """The console script."""
-    if len(sys.argv) > 1 and sys.argv[1] in _SERVERS:
+    if len(sys.argv) > 1 and sys.argv[1] in _DETERMINISTIC:
         _make_deterministic()
     sys.exit(_run())
 

@@ -71,7 +71,7 @@ def _log_to_stderr(log_format: LogFormat) -> None:
 class TextFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.000Z INFO message`."""
 
-    converter = staticmethod(time.gmtime)  # type: ignore[assignment]
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
