@@ -100,7 +100,11 @@ def test_snapshot_connections_are_used_again(open_log, path, notes_of):
     left_open = [snapshots.open() for _ in range(6)]
     for snapshot in left_open:
         snapshot.close()
+    outlived = snapshots.open()
     snapshots.close()
+    with pytest.raises(PersistenceError, match="closed already"):
+        outlived.get(1, b"a")
+    outlived.close()
 
 
 # ------------------------------------------------------------------------------------ what it holds
@@ -281,12 +285,15 @@ def test_a_program_that_holds_the_write_lock_costs_one_group_and_no_waiting(
 ):
     log = open_log()
     notes = notes_of(log)
+    with notes.group():
+        notes.put("a", "general")
     other = apsw.Connection(path)
     other.execute("BEGIN IMMEDIATE").fetchall()
     with pytest.raises(PersistenceError, match="Another program holds a lock"), notes.group():
-        notes.put("a", "general")
+        notes.put("b", "general")
     other.execute("ROLLBACK").fetchall()
     other.close()
     with notes.group():
-        notes.put("a", "general")
+        notes.put("b", "general")
+    assert notes.at["b"][0] == 2
     assert log.failure is None

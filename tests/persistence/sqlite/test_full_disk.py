@@ -33,6 +33,7 @@ def test_a_full_disk_keeps_what_was_acknowledged_and_stays_readable(
         notes.put("still full", "general", "x" * 100_000)
     log.checkpointer.run_round()  # no room for the file either
     assert log.failure is None
+    assert log.statistics()["checkpoint_errors"] == 1
     assert notes.ids(log.reader) == sorted(acknowledged)
 
     ballast.unlink()

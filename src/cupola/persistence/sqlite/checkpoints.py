@@ -26,7 +26,7 @@ from cupola.persistence.sqlite.file import connect, sync_data
 FRAME_HEADER_BYTES = 24
 FEW_FRAMES = 1500
 PASSES_MAX = 20
-RETRY_S = 0.02
+RETRY_S = 0.05
 
 
 class Checkpointer:
@@ -113,9 +113,10 @@ class Checkpointer:
         except apsw.Error as error:
             self.errors += 1
             self._due_frames = self._next_due_frames()
+            self.holding_snapshots = False  # waiting for readers does not help here
             if is_lost_sync(error):
                 self._stop(explain(error, self._path))
-                self._notify()
+            self._notify()
 
     def _round(self) -> None:
         self.rounds += 1

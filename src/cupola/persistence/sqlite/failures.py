@@ -28,6 +28,8 @@ def explain(error: apsw.Error | OSError, path: str) -> PersistenceError:
                 f"Another program holds a lock on {path}. Close it: while Cupola serves a file, "
                 "other programs may only read it."
             )
+        case apsw.ConnectionClosedError() | apsw.CursorClosedError():
+            text = f"{path} is closed already: the server is stopping."
         case apsw.CantOpenError():
             text = f"{path} cannot be opened ({error}). Check that the file and its folder exist."
         case apsw.IOError() | OSError():

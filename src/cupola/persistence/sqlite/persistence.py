@@ -113,17 +113,16 @@ class SqlitePersistence:
             raise self._failure
         self._gate.acquire()
         self._in_group = True
+        self._group_ts = self._head_ts
+        self._writer.begun()
         try:
             self._cursor.execute("BEGIN IMMEDIATE")
             self._refuse_foreign_writes()
         except apsw.Error as error:
-            self.rollback()
-            raise explain(error, self._path) from error
-        except PersistenceError:
+            raise self._rolled_back(error) from error
+        except BaseException:
             self.rollback()
             raise
-        self._group_ts = self._head_ts
-        self._writer.begun()
 
     def apply(self, commit: Commit) -> list[int]:
         assert self._in_group, "no group is open"

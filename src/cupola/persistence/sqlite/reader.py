@@ -107,7 +107,6 @@ class SqliteSnapshot(SqliteReader):
     def close(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            self._execute("COMMIT")
             self._owner._take_back(connection)
 
 
@@ -142,7 +141,10 @@ class SqliteSnapshots:
         return snapshot
 
     def _take_back(self, connection: apsw.Connection) -> None:
-        self._open.discard(connection)
+        if connection not in self._open:
+            return  # closed with all the others
+        self._open.remove(connection)
+        connection.execute("COMMIT").fetchall()
         if len(self._idle) < self.IDLE_MAX:
             self._idle.append(connection)
         else:
