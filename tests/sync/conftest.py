@@ -1,4 +1,4 @@
-"""Adds `--record`: transcripts are written anew from what the sessions do, to be read before a commit."""
+"""Adds `--record`: transcripts are written anew, to be read line by line before a commit."""
 
 import pytest
 

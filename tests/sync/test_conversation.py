@@ -54,7 +54,7 @@ START_TS = 1_000
 
 
 class Model:
-    """A server without a protocol: every version of a few keys, and what was recorded of requests."""
+    """A server without a protocol: every version of a few keys, and the recorded requests."""
 
     def __init__(self) -> None:
         self.head_ts = START_TS
@@ -69,7 +69,7 @@ class Model:
         return self.head_ts
 
     def mutate(self, session_id: bytes, request_id: int, key: int, value: int) -> int | None:
-        """The commit timestamp, the first one if the request is known; None if the mutation failed."""
+        """The commit timestamp, the first one if the request is known; None if it failed."""
         if value == REFUSED_VALUE:
             return None
         known = (session_id, request_id)
@@ -441,7 +441,7 @@ class Conversation(RuleBasedStateMachine):
         elif host.session.updating:
             host.finish_update()
         elif host.session.update_due or (
-            host.queries and host.session.version.ts < self.model.head_ts
+            host.session.connected and host.queries and host.session.version.ts < self.model.head_ts
         ):
             host.begin_update()
         elif host.outbox:
@@ -459,4 +459,4 @@ def shown(modification: QueryUpdated | QueryFailed) -> bytes | str:
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestConversation.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

@@ -1,30 +1,30 @@
 """Conversations as plain text: what comes in, `----`, what must happen.
 
-Each file in `transcripts/` is a story for one session, the server's (`server_*.txt`) or the client's
-(`client_*.txt`). A block is comments, commands, `----` and the expected output, and ends at an empty line.
-`pytest tests/sync --record` writes the output anew.
+Each file in `transcripts/` is a story for one session, the server's (`server_*.txt`) or the
+client's (`client_*.txt`). A block is comments, commands, `----` and the expected output, and ends
+at an empty line. `pytest tests/sync --record` writes the output anew.
 
-Commands to a server session, which starts unconnected and sends chunks (see also `raw` and `settings`):
+Commands to a server session, which starts unconnected:
 
-    C {json}                        a frame from the client
-    begin                           begin an update
-    finish ts=6 q0=[1] q1=!text     finish it; `!` marks an error, `@text` after an outcome its journal,
-                                    `~[...]` its log lines
-    push ts=6 q0=[1]                the short way
-    answer 0 ts=6 {json}            a mutation's return value; `fail 0 text` its error, `{json}` after ` with `
-                                    the data of an application error
-    answer-action 1 {json}, fail-action 1 text
+    C {json}                    a frame from the client
+    begin                       begin an update
+    finish ts=6 q0=[1] q1=!oh   finish it; `!` begins an error, then ` with {json}` its data; after
+                                either `@text` gives the journal and `~[...]` the log lines
+    push ts=6 q0=[1]            the short way
+    answer 0 ts=6 {json}        a mutation's return value
+    fail 0 text with {json}     its error, perhaps with data
+    answer-action, fail-action  likewise, without ts
     accept, reject text, expire text, ping, close 1013 reason
 
 and to a client session, which starts unconnected:
 
-    open, lost reason               the socket
+    open, lost reason           the socket
     subscribe path {json}, unsubscribe 0, mutation path {json}, action path {json}
     token User text, token none
-    S {json}                        a frame from the server
+    S {json}                    a frame from the server
 
-Both: `raw` shows Transitions as they are on the wire, not in words. `settings name=1` starts over with other
-bounds.
+Both: `raw` shows Transitions as they are on the wire, not in words. `settings name=1` starts over
+with other bounds.
 """
 
 import dataclasses
