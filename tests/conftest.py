@@ -6,9 +6,12 @@ it fails them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
+import textwrap
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,3 +69,27 @@ def chromium() -> str:
         _missing("needs Chromium; on Debian and Ubuntu: apt-get install chromium")
     assert found is not None
     return found
+
+
+_app_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def write_app(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the modules of an app and returns its folder: `write_app(main="...", schema="...")`.
+
+    A name may hold a folder: `write_app({"chat/rooms": "..."})`. Each call makes a new app, unless
+    it is told the `folder` to write to.
+    """
+
+    def write(
+        modules: dict[str, str] | None = None, *, folder: Path | None = None, **more: str
+    ) -> Path:
+        folder = folder or tmp_path / f"app{next(_app_numbers)}"
+        for name, source in {**(modules or {}), **more}.items():
+            file = folder / "functions" / f"{name}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("from cupola import *\n" + textwrap.dedent(source))
+        return folder
+
+    return write

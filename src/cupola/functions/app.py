@@ -141,12 +141,16 @@ def load_app(folder: Path | str) -> App:
             code="NoFunctionsFolder",
         )
     saved = _forget_modules()
+    writes_bytecode = not sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # it goes by second and size, and two saves may share both
     try:
         return App(*_import_all(folder, root), folder=folder, version=_digest(root))
     except BaseException:
         _forget_modules()
         sys.modules.update(saved)
         raise
+    finally:
+        sys.dont_write_bytecode = not writes_bytecode
 
 
 def _forget_modules() -> dict[str, ModuleType]:
@@ -184,7 +188,11 @@ def _import(name: str, file: Path, folder: Path) -> ModuleType:
         raise SchemaError(
             f"{file.relative_to(folder)}: {error.message}", code=error.code
         ) from error
-    except Exception as error:  # user code runs at import: whatever it raises is the app's fault
+    except KeyboardInterrupt:
+        raise
+    except (
+        BaseException
+    ) as error:  # user code runs here: what it raises, SystemExit too, is its fault
         text = "".join(traceback.format_exception(error, limit=-4)).rstrip()
         raise SchemaError(
             f"{file.relative_to(folder)} cannot be imported:\n{text}", code="ImportFailed"
