@@ -55,14 +55,8 @@ def open_backend(settings: Settings) -> Backend:
         instance_name=credentials.instance_name,
         instance_secret=credentials.instance_secret,
     )
-    _start_workers(backend)
+    backend.use_workers(os.fspath(settings.data / DATA_FILE))
     return backend
-
-
-def _start_workers(backend: Backend) -> None:
-    """Where processes for slow functions (`backend.mutations.offload`) and for actions
-    (`backend.actions`) join. Without them, both run in this process.
-    """
 
 
 def load_and_deploy(backend: Backend, folder: Path) -> App:
