@@ -143,7 +143,7 @@ class Update(msgspec.Struct, frozen=True):
     """What changed since the last update was begun.
 
     Attributes:
-        added: Queries to run; each must have an outcome at `finish_update`.
+        added: Queries to run. The client waits for their outcomes, changed or not.
         removed: Queries to forget. Handle these before `added`: an id may be in both.
         identity_changed: All live queries must be looked at again, as the identity of this moment.
     """
@@ -236,9 +236,7 @@ class Session:
         self._version_head = self._start_head = _version_head(0, 0)
         self._skew_field: bytes | None = None
 
-        self._queries: dict[
-            int, bytes
-        ] = {}  # query id -> digest of the outcome that the client holds
+        self._queries: dict[int, bytes] = {}  # id -> digest of the outcome that the client holds
         self._live_count = 0  # with what was received
         self._added: dict[int, AddedQuery] = {}  # received, not yet in an update
         self._removed: dict[int, None] = {}  # likewise
@@ -372,9 +370,8 @@ class Session:
                     assert_never(modification)
             if not is_legal:
                 return self.close(INTERNAL_ERROR_CODE, INTERNAL_ERROR_REASON)
-        if (
-            len(self._removed) > self._limits.queries_per_session_max
-        ):  # it does not read, but goes on
+        if len(self._removed) > self._limits.queries_per_session_max:
+            # The client does not read its Transitions, but goes on adding and removing.
             return self.close(TRY_AGAIN_CODE, "TooManyConcurrentRequests")
         self._received_query_set = message.new_version
         return [ScheduleUpdate()]
