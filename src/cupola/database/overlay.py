@@ -29,6 +29,12 @@ class IndexOverlay:
         self.rows[key] = document
         self.changes.append(key)
 
+    def clear(self) -> None:
+        """All writes are taken back: each key counts as changed, for the scans under way."""
+        self.changes.extend(self.keys)
+        self.keys.clear()
+        self.rows.clear()
+
     def between(self, start: bytes, end: bytes | None) -> list[bytes]:
         low = bisect.bisect_left(self.keys, start)
         high = len(self.keys) if end is None else bisect.bisect_left(self.keys, end)

@@ -428,7 +428,12 @@ class Transaction:
                 del self._writes[document_id]
             else:
                 self._writes[document_id] = previous
-        self._overlays.clear()
+        for number, overlay in self._overlays.items():  # kept: scans under way look at them
+            overlay.clear()
+            _, index = self.catalog.index_tables[number]
+            for write in self._writes.values():
+                if write.table.number == index.table:
+                    _overlay_write(overlay, index, write.old, write.new)
 
     @property
     def has_writes(self) -> bool:
