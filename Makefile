@@ -13,6 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$candidate"; break; }; done)
+CODE := src tests benchmarks examples
 WORKERS ?= 2
 SEED ?= 1
 
@@ -65,14 +66,14 @@ test: dev-install node-packages  ## every test (TESTS=tests/values for some, WOR
 	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 check: dev-install  ## format, lint, types and layers
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: dev-install  ## write the code as `make check` wants it
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
 
 simulate: dev-install  ## one simulated world, again: make simulate SEED=4711
 	CUPOLA_SIMULATION_SEED=$(SEED) $(BIN)/python -m pytest -q tests/stories/test_simulation.py
