@@ -1,4 +1,4 @@
-"""A real server on free ports, in a thread with an event loop of its own; tests talk to its sockets."""
+"""A real server on free ports, in a thread with a loop of its own; tests talk to its sockets."""
 
 import asyncio
 import contextlib

@@ -51,8 +51,7 @@ class FakeHost:
             case b"large":
                 self.channel.send(b"x" * int(argument))
             case b"many":
-                for number in range(int(argument)):
-                    self.channel.send(b"%d" % number)
+                self.channel.send(*(b"%d" % number for number in range(int(argument))))
             case b"fail":
                 raise RuntimeError("a bug in the session")
             case b"last":

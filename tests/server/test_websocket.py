@@ -232,12 +232,12 @@ def test_memory_of_a_large_message_is_given_back(start_server):
 # ---------------------------------------------------------------------------------------- sending
 
 
-def test_messages_of_one_turn_arrive_in_order(peer):
+def test_messages_sent_together_arrive_in_order(peer):
     peer.send(b"many 500")
     assert [peer.receive_text() for _ in range(500)] == [b"%d" % number for number in range(500)]
 
 
-def test_messages_of_one_turn_leave_together(server):
+def test_messages_sent_together_leave_together(server):
     """One system call, whatever their number; the published clients also wake up just once."""
     with server.websocket() as peer:
         peer.send(b"many 3")
@@ -380,5 +380,5 @@ def test_metrics_count_connections_and_bytes(server, peer):
     peer.receive_text()
     metrics = server.server.metrics
     assert (metrics.connections, metrics.connections_total) == (1, 1)
-    assert (metrics.frames_received, metrics.frames_sent, metrics.bytes_sent) == (1, 1, 5)
+    assert (metrics.messages_received, metrics.messages_sent, metrics.bytes_sent) == (1, 1, 5)
     assert metrics.bytes_received == len(frame_bytes(b"hello"))

@@ -15,8 +15,8 @@ class ServerMetrics(Collector):
         self.connections_total = 0
         self.bytes_received = 0
         self.bytes_sent = 0
-        self.frames_sent = 0
-        self.frames_received = 0
+        self.messages_sent = 0
+        self.messages_received = 0
         self.closed: dict[str, int] = {}
 
     def register(self, registry: CollectorRegistry) -> None:
@@ -49,7 +49,7 @@ class ServerMetrics(Collector):
             ("connections_opened", "Sync connections accepted.", self.connections_total),
             ("received_bytes", "Bytes read from sync connections.", self.bytes_received),
             ("sent_bytes", "Bytes written to sync connections.", self.bytes_sent),
-            ("received_messages", "Sync messages received.", self.frames_received),
-            ("sent_messages", "Sync messages sent.", self.frames_sent),
+            ("received_messages", "Sync messages received.", self.messages_received),
+            ("sent_messages", "Sync messages sent.", self.messages_sent),
         ):
             yield CounterMetricFamily(f"cupola_websocket_{name}", help_text, count)

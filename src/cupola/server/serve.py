@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import uvicorn
 
 from cupola.backend import Backend
-from cupola.errors import ConfigurationError, OperatorError
+from cupola.errors import ConfigurationError, CupolaError
 from cupola.server.app import App, site
 from cupola.server.http_protocol import HttpProtocol
 from cupola.server.metrics import ServerMetrics
@@ -208,7 +208,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
 
-    def end(error: OperatorError | None = None) -> None:
+    def end(error: CupolaError | None = None) -> None:
         if stop.done():
             return
         if error is None:

@@ -5,10 +5,6 @@ protocol; picows parses and unmasks frames in C and calls `Connection`, which is
 one session of the backend. What picows leaves to us is here: joining fragments, answering pings and
 close handshakes, bounding what a peer may make us hold, and pausing a peer that does not read.
 
-Sending. Frames that a session sends in one turn of the loop leave in one system call, at the end
-of the turn: a system call costs nine times what everything else about a small frame does. The
-first frame of a turn puts its connection on a list; `Connections.flush` runs once per turn.
-
 Receiving. The read buffer of picows grows with the largest frame and never shrinks. So a
 connection that received one is given a fresh protocol object at its next heartbeat, and frames
 and fragments that are still incomplete count against one budget of all connections.
@@ -18,6 +14,7 @@ Reserved: permessage-deflate is not negotiated. It costs 2 to 50 times the CPU o
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 
 from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
 from picows.common import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
@@ -53,7 +50,6 @@ _READ_BUFFER_BYTES = 2 * KiB
 _LARGE_BYTES = 64 * KiB
 _RECEIVING_BYTES_MAX = 256 * MiB
 _SENDING_BYTES_MAX = 64 * MiB
-_PENDING_BYTES_MAX = 4 * MiB
 _FRAME_BYTES_MAX = 8 * MiB  # the Rust client refuses more than 16 MiB in one frame
 _COPIED_BYTES_MAX = 64 * KiB
 _CLOSE_REASON_BYTES_MAX = 123
@@ -75,8 +71,6 @@ class Connections:
         self.heartbeat = Heartbeat(ping_interval_s)
         self.receiving_bytes = 0
         self._open: set[Connection] = set()
-        self._unsent: list[Connection] = []
-        self._unsent_bytes = 0
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -100,22 +94,6 @@ class Connections:
         self.metrics.connections -= 1
         if not self._open:
             self._empty.set()
-
-    def send_soon(self, connection: "Connection") -> None:
-        """Let the connection flush at the end of this turn."""
-        if not self._unsent:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self._unsent.append(connection)
-
-    def count_unsent(self, size_bytes: int) -> None:
-        self._unsent_bytes += size_bytes
-        if self._unsent_bytes > _PENDING_BYTES_MAX:
-            self.flush()
-
-    def flush(self) -> None:
-        connections, self._unsent, self._unsent_bytes = self._unsent, [], 0
-        for connection in connections:
-            connection.flush()
 
     async def close_all(self, code: int, reason: str, wait_s: float = CLOSE_TIME_S) -> None:
         """Say goodbye to everyone, and hang up on who does not answer in time."""
@@ -227,13 +205,34 @@ def _client_of(request: WSUpgradeRequest) -> Client:
 class Connection(WSListener):
     """One client: the `Channel` that the backend's session writes to, and who reads for it."""
 
+    __slots__ = (
+        "_buffered_bytes",
+        "_client",
+        "_closing",
+        "_connections",
+        "_fragments",
+        "_fragments_bytes",
+        "_grown",
+        "_hang_up",
+        "_heard",
+        "_held_bytes",
+        "_host",
+        "_metrics",
+        "_paused",
+        "_send_frame",
+        "_silent_beats",
+        "_stalled_beats",
+        "_underlying",
+        "_unread_bytes",
+        "slot",
+    )
+
     def __init__(self, connections: Connections, client: Client) -> None:
         self.slot = 0
         self._connections = connections
         self._metrics = connections.metrics
         self._client = client
         self._host: SessionHost | None = None
-        self._out: list[bytes] = []
         self._closing = False
         self._hang_up: asyncio.TimerHandle | None = None
         self._fragments: list[bytes] | None = None
@@ -252,7 +251,7 @@ class Connection(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         if self._host is not None:
             return  # a fresh protocol object for an old connection
-        self._transport = transport
+        self._send_frame: Callable[[WSMsgType, bytes], None] = transport.send
         self._underlying = transport.underlying_transport
         high = self._connections.limits.send_buffer_bytes_max
         self._underlying.set_write_buffer_limits(high=high, low=high // 4)
@@ -279,7 +278,6 @@ class Connection(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._closing = True
-        self._out.clear()
         self._fragments, self._fragments_bytes, self._unread_bytes = None, 0, 0
         self._count_held()
         if self._hang_up is not None:
@@ -303,7 +301,7 @@ class Connection(WSListener):
     def _receive(self, message: bytes) -> None:
         if self._closing or self._host is None:
             return
-        self._metrics.frames_received += 1
+        self._metrics.messages_received += 1
         try:
             self._host.receive(message)
         except Exception:  # a bug of ours: one client may lose its connection, nobody else anything
@@ -364,39 +362,34 @@ class Connection(WSListener):
 
     # --------------------------------------------------------------------------------- sending
 
-    def send(self, frame: bytes) -> None:
-        """Send a text message at the end of this turn."""
+    def send(self, *messages: bytes) -> None:
+        """Send text messages: those of one call leave in one system call.
+
+        That is worth the trouble of collecting them: a system call costs nine times what all else
+        about a small message does, and each wakes the client once.
+        """
         if self._closing:
             return
-        if not self._out:
-            self._connections.send_soon(self)
-        self._out.append(frame)
-        self._connections.count_unsent(len(frame))
-
-    def flush(self) -> None:
-        """Write what is waiting, in as few system calls as that takes."""
-        messages = self._out
-        if not messages:
-            return
-        self._out = []
-        self._metrics.frames_sent += len(messages)
+        was_paused = self._paused  # one message alone may be larger than the bound
         if len(messages) == 1 and len(messages[0]) <= _FRAME_BYTES_MAX:
+            self._metrics.messages_sent += 1
             self._metrics.bytes_sent += len(messages[0])
-            self._transport.send(_TEXT, messages[0])
+            self._send_frame(_TEXT, messages[0])
         else:
             self._write_messages(messages)
-        if self._paused and self._underlying.get_write_buffer_size() > _SENDING_BYTES_MAX:
-            self.abort("send buffer full")
+        if was_paused and self._underlying.get_write_buffer_size() > _SENDING_BYTES_MAX:
+            self.abort("send buffer full")  # a paused client gets no transitions, but all else
 
-    def _write_messages(self, messages: list[bytes]) -> None:
+    def _write_messages(self, messages: Sequence[bytes]) -> None:
         pieces: list[bytes | memoryview] = []
         for message in messages:
             _frame_into(pieces, message)
         size = sum(map(len, pieces))
+        self._metrics.messages_sent += len(messages)
         self._metrics.bytes_sent += size
         if size <= _COPIED_BYTES_MAX:
             self._write(b"".join(pieces))
-        else:
+        elif not self._underlying.is_closing():
             self._underlying.writelines(pieces)
 
     def _write(self, data: bytes) -> None:
@@ -409,7 +402,6 @@ class Connection(WSListener):
         """Close after everything sent before; hang up if the peer does not answer soon."""
         if self._closing:
             return
-        self.flush()
         self._closing = True
         self._metrics.count_close(str(code))
         self._write(_close_frame(code, reason))
@@ -424,7 +416,6 @@ class Connection(WSListener):
     def _answer_close(self, code: int) -> None:
         """The peer closes, or answers our closing: either way, this was the last frame."""
         if not self._closing:
-            self.flush()
             self._closing = True
             self._write(_close_frame(code if _may_be_sent(code) else None, ""))
         self._underlying.close()
