@@ -35,6 +35,7 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import Reader
 from cupola.values import (
     UNSET,
+    Int64,
     Value,
     check_document,
     check_identifier,
@@ -45,6 +46,7 @@ from cupola.values import (
     table_number_of,
 )
 
+_PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
 
 
@@ -388,7 +390,9 @@ class Transaction:
         if check is not None:
             check(document)
         self.usage.wrote(len(body))
-        return StoredDocument(None, body, document)
+        if all(type(value) in _PLAIN for value in document.values()):
+            return StoredDocument(None, body, document)
+        return StoredDocument(None, body)  # a list or dict may still be changed by who made it
 
     def _require_writable(self) -> IdSource:
         if self._ids is None:
@@ -430,6 +434,8 @@ class Transaction:
                 self._writes[document_id] = previous
         for number, overlay in self._overlays.items():  # kept: scans under way look at them
             overlay.clear()
+            if number not in self.catalog.index_tables:  # its table is among what was undone
+                continue
             _, index = self.catalog.index_tables[number]
             for write in self._writes.values():
                 if write.table.number == index.table:
