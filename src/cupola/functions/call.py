@@ -69,12 +69,16 @@ class Call:
     journal: str | None = None
     invoke: Invoke = invoke_plainly
     interruption: Interruption = NEVER_INTERRUPTED
-    logs: LogBuffer = dataclasses.field(default_factory=LogBuffer)
+    logs: LogBuffer = None  # type: ignore[assignment]  # made below, within this call's limits
     parent: Call | None = None
     depth: int = 0
     identity_observed: bool = False
     next_journal: str | None = None
     paginated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.logs is None:
+            self.logs = LogBuffer(self.limits)
 
     def nested(self, path: str, kind: Kind) -> Call:
         """A call made by this one, inside its transaction."""

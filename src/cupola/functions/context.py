@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ class Auth:
         A query that asks is cached per caller; one that does not is shared by all.
         """
         self._call.observe_identity()
-        return self._call.identity.attributes
+        return copy.deepcopy(self._call.identity.attributes)
 
 
 class QueryCtx:
@@ -76,7 +77,7 @@ class ActionAuth:
 
     def get_user_identity(self) -> Mapping[str, Value] | None:
         """The caller's verified attributes, or None if anonymous."""
-        return self._caller.identity_attributes
+        return copy.deepcopy(self._caller.identity_attributes)
 
 
 class ActionCtx:

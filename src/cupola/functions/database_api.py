@@ -381,7 +381,13 @@ class Query(Generic[T]):
 
 
 def _table_name(table: type[Table] | str) -> str:
-    return table if isinstance(table, str) else table.__cupola_table__.name
+    if isinstance(table, str):
+        return table
+    if isinstance(table, type) and issubclass(table, Table):
+        return table.__cupola_table__.name
+    raise DatabaseUseError(
+        f"A table is named by its class or by its name, not by {table!r}.", code="BadArguments"
+    )
 
 
 def _require_id(value: object) -> str:

@@ -17,7 +17,7 @@ from cupola.functions.call import Call, Interrupted
 from cupola.functions.conversion import value_of
 from cupola.functions.definitions import Function, Kind
 from cupola.limits import Limits
-from cupola.values import Value, decode, encode
+from cupola.values import Value, decode, encode, size_of
 
 
 @dataclasses.dataclass(slots=True)
@@ -89,6 +89,8 @@ def bind_arguments(function: Function[Any, Any], args: bytes, limits: Limits) ->
         value = decode(args)
     except InvalidValueError as error:
         raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
+    if len(args) > limits.arguments_size_bytes_max < size_of(value):
+        raise _arguments_too_large(limits)
     if not isinstance(value, dict):
         raise ArgumentValidationError(
             f"ArgumentValidationError: `{function.path}` takes one object of named arguments, "

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from cupola.errors import ApplicationError, CupolaError, InvalidValueError
 from cupola.functions.conversion import value_of
+from cupola.limits import DEFAULT_LIMITS
 from cupola.values import encode
 
 _FRAMES_MAX = 20
+_LENGTH_MAX = DEFAULT_LIMITS.log_line_length_max
 
 
 class RemoteError(CupolaError):
@@ -34,6 +36,9 @@ def error_message(error: BaseException, request_id: str, folder: Path | None) ->
     else:
         what = "Uncaught " + "".join(traceback.format_exception_only(error)).strip()
         what = what.replace("Uncaught cupola.errors.", "Uncaught ")
+    if len(what) > _LENGTH_MAX:
+        what = what[:_LENGTH_MAX] + " (truncated due to length)"
+    what = what.encode("utf-8", "replace").decode()  # lone surrogates cannot be sent
     frames = _frames(error, folder)
     return "\n".join([f"[Request ID: {request_id}] Server Error", what, *frames])
 
@@ -45,7 +50,10 @@ def error_data(error: BaseException) -> bytes | None:
     if not isinstance(error, ApplicationError):
         return None
     try:
-        return encode(value_of(error.data))
+        data = encode(value_of(error.data))
+        if len(data) > DEFAULT_LIMITS.result_size_bytes_max:
+            return encode(f"The error's data has {len(data):,} bytes, which is too large to send.")
+        return data
     except InvalidValueError as invalid:
         return encode(f"The error's data cannot be sent: {invalid.message}")
 
