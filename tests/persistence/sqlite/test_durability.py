@@ -110,3 +110,18 @@ def test_a_log_that_was_removed_is_noticed(open_log, notes_of, path):
     with pytest.raises(PersistenceError, match="removed or replaced"):
         log.wait_durable()
     assert log.durable_ts < log.head_ts
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_sync_thread_that_dies_of_a_bug_is_a_failure(open_log, notes_of):
+    """It must not look like a disk that takes its time."""
+    log = open_log()
+    notes = notes_of(log)
+    log.start(lambda: 1 / 0)
+    with notes.group():
+        notes.put("a", "general")
+    log.sync()
+    with pytest.raises(PersistenceError, match="sync thread ended"):
+        with notes.group():
+            notes.put("b", "general")
+        log.wait_durable()
