@@ -273,7 +273,17 @@ class _Group:
         return bool(self._results)
 
     def fail(self, error: PersistenceError, current: PendingMutation | None) -> None:
-        """The group never happened: every caller of it, and of `current`, gets the same error."""
-        callers = [mutation for mutation, _ in self._results]
+        """The group never happened: every caller of it, and of `current`, gets the same error.
+
+        Answers that show nothing of it stand: above all those of mutations that were sent again and
+        had committed before.
+        """
+        head_ts = self._node.head_ts
+        answered = [(mutation, result) for mutation, result in self._results if result.ts <= head_ts]
+        callers = [mutation for mutation, result in self._results if result.ts > head_ts]
+        for mutation, result in answered:
+            mutation.done(result)
+        if any(mutation is current for mutation, _ in answered):
+            current = None
         for mutation in callers if current is None or current in callers else [*callers, current]:
             mutation.done(self._failure(mutation, Execution(None, error, [])))
