@@ -56,6 +56,7 @@ class Limits:
     group_time_s: float = 0.005
     group_calls_max: int = 256
     group_bytes_max: int = 4 * MiB
+    loop_stall_s: float = 10.0
     rerun_time_s: float = 0.010
     backfill_time_s: float = 0.005
 

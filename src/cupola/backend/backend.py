@@ -85,6 +85,7 @@ class Backend:
         self.request_turn: Callable[[Callable[[], None]], object] | None = None
         self.on_failure: Callable[[CupolaError], None] | None = None
         self._worker_data_path: str | None = None
+        self._stalled: list[str] = []
         self._turn_requested = False
         self._asked: collections.deque[tuple[CallRequest, Done]] = collections.deque()
         self._sessions: dict[int, SessionHost] = {}
@@ -147,11 +148,16 @@ class Backend:
         """
         self._worker_data_path = data_path
 
+    def always_in_workers(self, paths: Sequence[str]) -> None:
+        """These functions never run on the loop: they have stopped it before."""
+        self._stalled = list(paths)
+
     def _make_workers(self, data_path: str, loop: asyncio.AbstractEventLoop) -> None:
         from cupola.backend.action_workers import ActionWorkers
         from cupola.backend.offload import Offload
 
         offload = Offload(self, data_path, self._secret, loop)
+        offload.stalled = self._stalled
         offload.code_changed()
         self.mutations.offload = offload
         self.passes.offload = offload
@@ -167,6 +173,7 @@ class Backend:
             loop.call_soon_threadsafe(self.wake)
 
         self.node.persistence.start(notify)
+        self._turn_requested = False  # whoever turned by hand has stopped now
         self.wake()
 
     def wake(self) -> None:

@@ -66,6 +66,7 @@ class Offload:
         self._pool = WorkerPool(self._setup, backend.limits, loop)
         self._slow_until_ns: dict[str, int] = {}
         self._suspects: dict[str, list[str]] = {}
+        self.stalled: list[str] = []
         self._call = 0
         self._to_send: collections.deque[Job] = collections.deque()
         self._finished: collections.deque[_Finished] = collections.deque()
@@ -104,6 +105,8 @@ class Offload:
             for path, function in self._node.app.functions.items()
             if function.kind is not Kind.ACTION and (found := suspects(function.handler))
         }
+        for path in self.stalled:
+            self._suspects[path] = ["it has stopped the server before"]
         self._pool.restart()
 
     def close(self) -> None:

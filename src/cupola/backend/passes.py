@@ -175,6 +175,7 @@ class _Pass:
         self._queued: set[CacheEntry] = set()
         self._awaits: dict[SessionHost, set[CacheEntry]] = {}
         self._ready: collections.deque[SessionHost] = collections.deque()
+        self._to_show: dict[CacheEntry, QueryOutcome] = {}  # the cache may drop them meanwhile
         for host in waiting:
             self._admit(host)
         for entry in stale:
@@ -201,23 +202,34 @@ class _Pass:
                 self._change_identity(host)
             for added in update.added:
                 self._subscribe(host, added)
+        for query_id in host.changed:
+            self._hold(host.queries[query_id])
         for entry in host.queries.values():
             if entry.stale:
                 awaits.add(entry)
                 self._enqueue(entry)
+
+    def _hold(self, entry: CacheEntry) -> None:
+        """Keep a result that a session of this pass has not seen; run it again if it is lost."""
+        if entry.outcome is not None:
+            self._to_show[entry] = entry.outcome
+        elif entry not in self._to_show:
+            entry.stale = True
 
     def _enqueue(self, entry: CacheEntry) -> None:
         """Run this entry in this pass, for all its listeners that can hear of it."""
         if entry in self._queued:
             return
         taking_part = False
-        for host, _ in entry.listeners:
+        for host, query_id in list(entry.listeners):  # `_admit` changes who listens
             awaits = self._awaits.get(host)
             if awaits is None:
                 if not host.is_writable or not host.is_open:
                     continue
                 self._admit(host)
                 awaits = self._awaits[host]
+                if host.queries.get(query_id) is not entry:
+                    continue
             awaits.add(entry)
             taking_part = True
         if taking_part and entry not in self._queued:
@@ -294,6 +306,8 @@ class _Pass:
         for host, query_id in entry.listeners:
             if changed:
                 host.changed[query_id] = None
+            if query_id in host.changed:
+                self._to_show[entry] = entry.outcome or run.outcome
             awaits = self._awaits.get(host)
             if awaits is not None and entry in awaits:
                 awaits.discard(entry)
@@ -315,10 +329,11 @@ class _Pass:
             if host.identity.cache_key != entry.identity.cache_key:
                 self._node.cache.unlisten(entry, (host, query_id))
                 own = self._runner.entry(entry.key, host.identity)
-                if own is entry:
+                if own is entry or own.ts > self.snapshot.ts:
                     own = CacheEntry(entry.key, host.identity)
                 self._listen(host, query_id, own)
                 host.changed[query_id] = None
+                self._hold(own)
                 awaits = self._awaits.get(host)
                 if awaits is not None:
                     awaits.discard(entry)
@@ -365,11 +380,12 @@ class _Pass:
             entry = host.queries.get(query_id)
             if entry is None:
                 continue
-            if entry.outcome is None:
+            outcome = entry.outcome or self._to_show.get(entry)
+            if outcome is None:
                 entry.stale = True
                 self._passes.mark_stale(entry)
                 return None
-            outcomes[query_id] = entry.outcome
+            outcomes[query_id] = outcome
         return outcomes
 
     # ---------------------------------------------------------------- over several turns

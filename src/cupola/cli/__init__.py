@@ -14,6 +14,10 @@ def main() -> None:
     """The console script."""
     if len(sys.argv) > 1 and sys.argv[1] in _DETERMINISTIC:
         _make_deterministic()
+    if sys.argv[1:2] == ["serve"] and "--help" not in sys.argv and sys.platform != "win32":
+        from cupola.cli import supervisor
+
+        sys.exit(supervisor.supervise(_run))
     sys.exit(_run())
 
 

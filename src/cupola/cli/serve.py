@@ -1,5 +1,6 @@
 """`cupola serve`: the server in production. No watching; log lines go to stderr."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -7,6 +8,7 @@ import time
 from typing import Any
 
 from cupola.backend import ExecutionLog
+from cupola.cli import supervisor
 from cupola.cli.assembly import load_and_deploy, open_backend, server_options
 from cupola.cli.running import announced
 from cupola.cli.settings import LogFormat, Settings
@@ -15,6 +17,7 @@ from cupola.server.serve import run as run_loop
 from cupola.server.serve import serve as serve_backend
 
 _LOG = logging.getLogger("cupola")
+_BEAT_S = 1.0
 _FUNCTIONS = logging.getLogger("cupola.functions")
 
 
@@ -31,16 +34,27 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
     except BaseException:
         backend.node.persistence.close()
         raise
+    if supervisor.current is not None:
+        backend.node.runtime.on_enter = supervisor.current.enter
+        backend.always_in_workers(supervisor.current.stalled)
     if log_functions:
         backend.node.watchers.append(_log_execution)
     with announced(settings) as announce:
 
         def started(server: Server) -> None:
             announce(server)
+            if supervisor.current is not None:
+                _beat(supervisor.current)
             _LOG.info("Serving %s on %s", settings.app, server.url)
 
         run_loop(serve_backend(backend, server_options(settings), started=started))
     _LOG.info("Stopped.")
+
+
+def _beat(beacon: supervisor.Beacon) -> None:
+    """Tell the supervisor that the loop turns."""
+    beacon.beat()
+    asyncio.get_running_loop().call_later(_BEAT_S, _beat, beacon)
 
 
 def _log_execution(log: ExecutionLog) -> None:

@@ -29,6 +29,7 @@ class InProcessRuntime:
         self.budget = Budget()
         self.unguarded = guard.install(self.budget)
         self.time_s = time_s
+        self.on_enter: Callable[[str], None] | None = None
         self.environment = dict(environment or {})
 
     def run(self, call: Call, function: Function[Any, Any], args: bytes) -> Execution:
@@ -37,6 +38,8 @@ class InProcessRuntime:
         Raises:
             CallTooLong: It kept the thread too long; nothing of it counts.
         """
+        if self.on_enter is not None:
+            self.on_enter(function.path)
         call.invoke = self._invoke
         call.interruption = self.budget
         context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx

@@ -1,0 +1,167 @@
+"""A small parent that watches a server and starts it again.
+
+Two things no code inside the server can end: one call into C that never returns, and the crash of
+the process itself. So `cupola serve` forks before anything heavy is imported; the parent does
+nothing but wait. The child beats once a second through shared memory and notes which function runs.
+When it ends by a signal or a failure, or its loop has not turned for ten seconds, the parent ends
+it and starts another, which recovers from the file. Clients reconnect and send again what was not
+acknowledged. A function that stopped the loop is named to the new child and goes to a worker from
+then on.
+
+The child dies with its parent, so `kill -9` of the parent ends the whole server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable
+
+STALL_S = float(os.environ.get("CUPOLA_LIMIT_LOOP_STALL_S", "10"))
+"""How long the loop may stand still; `Limits.loop_stall_s`, read before anything is imported."""
+_LOOK_S = 0.25
+_RESTARTS_MAX = 5
+_RESTARTS_WITHIN_S = 60.0
+_SIZE = 4096
+_HEAD = struct.Struct(
+    "<QBH"
+)  # beats, whether the server has started, length of the function's path
+_PR_SET_PDEATHSIG = 1
+
+
+class Beacon:
+    """What the child tells its parent, in memory that both share."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _SIZE)
+        self._beats = 0
+        self.stalled: list[str] = []
+        """Functions that have stopped the loop of a child before this one."""
+
+    def clear(self) -> None:
+        self._memory[: _HEAD.size] = _HEAD.pack(0, 0, 0)
+
+    def beat(self) -> None:
+        """The loop has turned. The first beat says that the server has started."""
+        self._beats += 1
+        _, _, length = _HEAD.unpack_from(self._memory)
+        self._memory[: _HEAD.size] = _HEAD.pack(self._beats, 1, length)
+
+    def enter(self, path: str) -> None:
+        """A function starts to run on the loop's thread."""
+        name = path.encode()[:1024]
+        self._memory[_HEAD.size : _HEAD.size + len(name)] = name
+        self._memory[9:11] = len(name).to_bytes(2, "little")
+
+    def read(self) -> tuple[int, bool, str]:
+        """Beats, whether it has started, and the function entered last."""
+        beats, started, length = _HEAD.unpack_from(self._memory)
+        name = self._memory[_HEAD.size : _HEAD.size + length]
+        return beats, bool(started), name.decode(errors="replace")
+
+
+current: Beacon | None = None
+"""In a supervised child: its beacon."""
+
+
+def supervise(run: Callable[[], int]) -> int:
+    """Run a server in a child until it ends in an orderly way. Returns its exit code.
+
+    `run` is the child's whole life; it finds `current`, its beacon, here.
+    """
+    beacon = Beacon()
+    restarts: list[float] = []
+    while True:
+        beacon.clear()
+        child = _fork(run, beacon)
+        code = _Watch(child, beacon).wait()
+        _, started, _ = beacon.read()
+        if code == 0 or not started or _Watch.told_to_stop:
+            return max(code, 0)
+        now = time.monotonic()
+        restarts = [at for at in restarts if now - at < _RESTARTS_WITHIN_S] + [now]
+        if len(restarts) > _RESTARTS_MAX:
+            _say(f"The server has ended {len(restarts)} times within a minute; giving up.")
+            return max(code, 1)
+        _say(f"The server ended ({_reason(code)}); starting it again.")
+        time.sleep(0.2 * len(restarts))
+
+
+def _fork(run: Callable[[], int], beacon: Beacon) -> int:
+    child = os.fork()
+    if child:
+        return child
+    _die_with_parent()
+    global current
+    current = beacon
+    code = 70
+    try:
+        code = run()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """Linux ends this process with its parent; elsewhere a lost parent goes unnoticed."""
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(70)
+
+
+class _Watch:
+    """Waits for one child, hands signals on to it, and ends it when its loop stands still."""
+
+    told_to_stop = False
+
+    def __init__(self, child: int, beacon: Beacon) -> None:
+        self._child = child
+        self._beacon = beacon
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hand_on)
+
+    def _hand_on(self, number: int, frame: object) -> None:
+        _Watch.told_to_stop = True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child, number)
+
+    def wait(self) -> int:
+        """The child's exit code; negative for a signal."""
+        beats, since = -1, time.monotonic()
+        while True:
+            ended, status = os.waitpid(self._child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            now_beats, started, function = self._beacon.read()
+            if now_beats != beats or not started or _Watch.told_to_stop:
+                beats, since = now_beats, time.monotonic()
+            elif time.monotonic() - since > STALL_S:
+                self._end(function)
+                since = time.monotonic()
+            time.sleep(_LOOK_S)
+
+    def _end(self, function: str) -> None:
+        _say(f"The server's loop has stood still for {STALL_S:g} s; `{function}` ran last.")
+        if function and function not in self._beacon.stalled:
+            self._beacon.stalled.append(function)
+        os.kill(self._child, signal.SIGKILL)
+
+
+def _reason(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,132 @@
+"""The parent of `cupola serve`: what it survives, and what it does not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+APP = """
+from cupola import QueryCtx, query
+
+@query
+def fine(ctx: QueryCtx) -> str:
+    return "fine"
+
+@query
+def forever(ctx: QueryCtx) -> int:
+    add_up = sum  # a name the check of the source does not see through
+    return add_up(iter(range(10**13)))
+"""
+
+
+def wait_until(condition, deadline_s=30.0):
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        try:
+            found = condition()
+        except OSError:
+            found = None
+        if found:
+            return found
+        os.sched_yield()
+    raise AssertionError("it did not happen in time")
+
+
+class Served:
+    """`cupola serve` on a small app, with a short patience for stalls."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "functions").mkdir()
+        (folder / "functions" / "main.py").write_text(APP)
+        self.data = folder / "data"
+        self.log = (folder / "log").open("w+")  # the fixture closes it
+        command = [sys.executable, "-m", "cupola", "serve", str(folder)]
+        options = ["--port", "0", "--site-port", "0", "--data", str(self.data)]
+        self.process = subprocess.Popen(
+            command + options,
+            stderr=self.log,
+            stdout=self.log,
+            env={**os.environ, "CUPOLA_LIMIT_LOOP_STALL_S": "1.5"},
+        )
+        self.announced = wait_until(self.read_announced)
+
+    def read_announced(self):
+        file = self.data / "server.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def query(self, path, timeout=20.0):
+        announced = self.read_announced() or self.announced
+        request = urllib.request.Request(
+            f"{announced['url']}/api/query",
+            json.dumps({"path": path, "args": {}}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return json.load(response)
+
+    def said(self, text):
+        self.log.seek(0)
+        return text in self.log.read()
+
+
+@pytest.fixture
+def served(tmp_path):
+    served = Served(tmp_path)
+    yield served
+    served.process.kill()
+    served.process.wait(20)
+    served.log.close()
+
+
+def test_a_call_into_c_that_never_returns_costs_one_restart(served):
+    """The stalled server is replaced, and its function runs in a worker from then on."""
+    assert served.query("main:fine")["value"] == "fine"
+    with pytest.raises(OSError):
+        served.query("main:forever")
+    wait_until(lambda: served.query("main:fine")["value"] == "fine")
+
+    answer = served.query("main:forever")
+
+    assert answer["status"] == "error" and "timed out" in answer["errorMessage"]
+    assert served.query("main:fine")["value"] == "fine"
+    assert served.said("`main:forever` ran last")
+
+
+def test_a_crashed_server_comes_back(served):
+    """Whatever ends the child, clients find a server again."""
+    child = served.announced["pid"]
+    os.kill(child, signal.SIGKILL)
+
+    wait_until(lambda: served.query("main:fine")["value"] == "fine")
+
+    assert served.read_announced()["pid"] != child
+
+
+def test_a_signal_to_stop_reaches_the_server(served):
+    """SIGTERM drains, and both processes end with code 0."""
+    served.process.terminate()
+
+    assert served.process.wait(30) == 0
+    assert served.said("Stopped.")
+
+
+def test_the_server_does_not_outlive_its_supervisor(served):
+    """kill -9 of what was started ends everything, as people expect."""
+    child = served.announced["pid"]
+    served.process.kill()
+    served.process.wait(20)
+
+    def gone():
+        try:
+            state = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return True
+        return state == "Z"
+
+    wait_until(gone)
