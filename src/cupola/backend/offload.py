@@ -63,7 +63,12 @@ class Offload:
         self._data_path = data_path
         self._secret = secret
         self._loop = loop
-        self._pool = WorkerPool(self._setup, backend.limits, loop)
+        self._pool = WorkerPool(
+            self._setup,
+            backend.limits,
+            loop,
+            lambda: not backend.node.persistence.holding_snapshots(),
+        )
         self._slow_until_ns: dict[str, int] = {}
         self._suspects: dict[str, list[str]] = {}
         self.stalled: list[str] = []
@@ -163,6 +168,8 @@ class Offload:
         """Send what this turn has collected: after its group, so that workers see its commits."""
         while self._to_send:
             self._pool.submit(self._to_send.popleft())
+        if len(self._pool):
+            self._pool.assign()
 
     def _job(
         self,

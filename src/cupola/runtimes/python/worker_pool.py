@@ -57,9 +57,15 @@ class WorkerPool:
     """Up to `limits.transaction_workers_max` workers, and the calls that wait for one."""
 
     def __init__(
-        self, setup: Callable[[], Setup], limits: Limits, loop: asyncio.AbstractEventLoop
+        self,
+        setup: Callable[[], Setup],
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        may_start: Callable[[], bool],
     ) -> None:
+        """`may_start`: whether a snapshot may be opened now; when it may again, call `assign`."""
         self._setup = setup
+        self._may_start = may_start
         self._limits = limits
         self._loop = loop
         self._waiting: collections.deque[Job] = collections.deque()
@@ -75,6 +81,8 @@ class WorkerPool:
 
     def assign(self) -> None:
         """Give waiting calls to idle workers; start one if all are busy and another is allowed."""
+        if not self._may_start():
+            return
         for worker in self._workers:
             if self._waiting and worker.is_idle:
                 worker.run(self._waiting.popleft())
