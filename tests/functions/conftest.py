@@ -10,7 +10,7 @@ from cupola.testing import Deployment
 
 @pytest.fixture
 def deploy(write_app: Callable[..., Path]) -> Iterator[Callable[..., Deployment]]:
-    """A deployment of modules given as text, as for `write_app`; `settings` are the deployment's."""
+    """Starts a deployment of modules given as text, as for `write_app`."""
     with ExitStack() as stack:
 
         def start(settings=None, **modules: str) -> Deployment:

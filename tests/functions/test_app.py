@@ -55,11 +55,7 @@ def test_kinds_and_visibility_come_from_the_decorator(write_app):
 
 
 def test_an_imported_function_belongs_to_the_module_that_defines_it(write_app):
-    app = load_app(
-        write_app(
-            {"one": GREETING, "two": "from functions.one import hello\n", "three/__init__": ""}
-        )
-    )
+    app = load_app(write_app({"one": GREETING, "two": "from functions.one import hello"}))
 
     assert set(app.functions) == {"one:hello"}
 

@@ -453,10 +453,7 @@ def test_everyone_is_told_who_they_are(deploy):
 def test_a_function_cannot_change_who_the_caller_is(deploy):
     app = deploy(main=AUTH)
     ada = app.as_user("ada")
-    try:
-        ada.query("main:tampers")
-    except DeveloperError:
-        pass
+    ada.query("main:tampers")
     assert ada.query("main:me") == "ada"
 
 
@@ -703,7 +700,7 @@ WRITES = """
 
 
 def test_what_was_written_does_not_change_behind_the_documents_back(deploy):
-    """Lists that were passed in, or read, are the function's own: the index agrees with the body."""
+    """Lists that were passed in, or read, are the function's own."""
     app = deploy(main=WRITES)
     app.mutation("main:fill")
     assert app.query("main:find", tags=["a"]) == [["a"]]

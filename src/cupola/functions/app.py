@@ -190,9 +190,7 @@ def _import(name: str, file: Path, folder: Path) -> ModuleType:
         ) from error
     except KeyboardInterrupt:
         raise
-    except (
-        BaseException
-    ) as error:  # user code runs here: what it raises, SystemExit too, is its fault
+    except BaseException as error:  # user code runs here, and may raise SystemExit too
         text = "".join(traceback.format_exception(error, limit=-4)).rstrip()
         raise SchemaError(
             f"{file.relative_to(folder)} cannot be imported:\n{text}", code="ImportFailed"

@@ -46,6 +46,9 @@ Invoke = Callable[["Call", Callable[[], Any]], Any]
 """Runs user code for a call: a runtime puts its guard and time budget around it."""
 
 
+_NO_LOGS = LogBuffer()  # replaced by one with the deployment's limits
+
+
 def invoke_plainly(call: Call, code: Callable[[], Any]) -> Any:
     return code()
 
@@ -69,7 +72,7 @@ class Call:
     journal: str | None = None
     invoke: Invoke = invoke_plainly
     interruption: Interruption = NEVER_INTERRUPTED
-    logs: LogBuffer = None  # type: ignore[assignment]  # made below, within this call's limits
+    logs: LogBuffer = _NO_LOGS
     parent: Call | None = None
     depth: int = 0
     identity_observed: bool = False
@@ -77,7 +80,7 @@ class Call:
     paginated: bool = False
 
     def __post_init__(self) -> None:
-        if self.logs is None:
+        if self.logs is _NO_LOGS:
             self.logs = LogBuffer(self.limits)
 
     def nested(self, path: str, kind: Kind) -> Call:
