@@ -10,7 +10,7 @@ from cupola.errors import ConfigurationError
 
 def test_credentials_are_made_once_and_found_again(tmp_path):
     first = load_or_create_credentials(tmp_path)
-    assert first.instance_name == "cupola-self-hosted"
+    assert first.instance_name == "convex-self-hosted"
     assert load_or_create_credentials(tmp_path) == first
     key = first.admin_keys().issue()
     assert load_or_create_credentials(tmp_path).admin_keys().verify(key).kind == "admin"

@@ -50,6 +50,9 @@ class FakeHost:
                 self.channel.close(int(code) if code != "none" else None, reason)
             case b"large":
                 self.channel.send(b"x" * int(argument))
+            case b"sizes":
+                for number, size in enumerate(argument.split()):
+                    self.channel.send(b"%d" % number * int(size))
             case b"many":
                 self.channel.send(*(b"%d" % number for number in range(int(argument))))
             case b"fail":

@@ -249,6 +249,15 @@ def test_messages_sent_together_leave_together(server):
         assert (data, parts) == (b"\x81\x010\x81\x011\x81\x012", 1)
 
 
+def test_a_slow_reader_gets_every_message_whole(peer):
+    """picows hands uvloop the header of a large message in a buffer that it uses again at once."""
+    sizes = [12 * MiB, 100_000, 9_000, 70_000, 126, 20_000, 5]
+    for _ in range(2):
+        peer.send(b"sizes %b" % " ".join(map(str, sizes)).encode())
+    for number, size in [*enumerate(sizes)] * 2:
+        assert peer.receive_text() == b"%d" % number * size
+
+
 @pytest.mark.parametrize("size", [8 * MiB, 8 * MiB + 1, 20 * MiB])
 def test_large_messages_leave_in_frames_that_the_rust_client_takes(peer, size):
     peer.send(b"large %d" % size)

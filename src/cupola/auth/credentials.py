@@ -8,7 +8,7 @@ from cupola.auth.admin_keys import SECRET_BYTES, AdminKeys
 from cupola.clock import Clock, SystemClock
 from cupola.errors import ConfigurationError
 
-DEFAULT_INSTANCE_NAME = "cupola-self-hosted"
+DEFAULT_INSTANCE_NAME = "convex-self-hosted"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -52,6 +52,9 @@ _RECEIVING_BYTES_MAX = 256 * MiB
 _SENDING_BYTES_MAX = 64 * MiB
 _FRAME_BYTES_MAX = 8 * MiB  # the Rust client refuses more than 16 MiB in one frame
 _COPIED_BYTES_MAX = 64 * KiB
+# Above this, picows passes the header to the event loop in a buffer that it uses again at once. If
+# the socket is full, uvloop writes it later, and the header of another message goes out instead.
+_PICOWS_BYTES_MAX = 8192
 _CLOSE_REASON_BYTES_MAX = 123
 
 _TEXT, _CONTINUATION = WSMsgType.TEXT, WSMsgType.CONTINUATION
@@ -371,7 +374,7 @@ class Connection(WSListener):
         if self._closing:
             return
         was_paused = self._paused  # one message alone may be larger than the bound
-        if len(messages) == 1 and len(messages[0]) <= _FRAME_BYTES_MAX:
+        if len(messages) == 1 and len(messages[0]) <= _PICOWS_BYTES_MAX:
             self._metrics.messages_sent += 1
             self._metrics.bytes_sent += len(messages[0])
             self._send_frame(_TEXT, messages[0])
