@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -401,16 +402,26 @@ def _id_of(document: object) -> str:
 
 
 def _page_request(options: PaginationOptions) -> PageRequest:
-    def optional(value: float | UnsetType) -> int | None:
-        return None if value is UNSET else int(value)
-
+    if not 1 <= options.numItems < math.inf:
+        raise DatabaseUseError(
+            f"NoDocumentsForPagination: numItems must be at least 1, not {options.numItems:g}.",
+            code="NoDocumentsForPagination",
+        )
     return PageRequest(
         int(options.numItems),
         options.cursor,
         None if options.endCursor is UNSET else options.endCursor,
-        optional(options.maximumRowsRead),
-        optional(options.maximumBytesRead),
+        _read_bound("maximumRowsRead", options.maximumRowsRead),
+        _read_bound("maximumBytesRead", options.maximumBytesRead),
     )
+
+
+def _read_bound(name: str, value: float | UnsetType) -> int | None:
+    if value is UNSET:
+        return None
+    if not 1 <= value < math.inf:
+        raise DatabaseUseError(f"{name} must be at least 1, not {value:g}.", code="BadArguments")
+    return int(value)
 
 
 def fresh_document(body: bytes) -> dict[str, Value]:

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cupola.errors import DatabaseUseError
+from cupola.errors import DatabaseUseError, InvalidValueError
 from cupola.values import UNSET, Int64, compare, values_equal
 
 
@@ -158,7 +158,7 @@ def _arithmetic(
                 return Int64(integers(int(a), int(b)))
             if type(a) is float and type(b) is float:
                 return floats(a, b)
-        except (ArithmeticError, ValueError) as error:
+        except (ArithmeticError, InvalidValueError) as error:
             raise _error(f"{a!r} and {b!r}: {error}") from error
         raise _error(f"arithmetic needs two numbers of one type, got {a!r} and {b!r}")
 
@@ -167,6 +167,8 @@ def _arithmetic(
 
 def _negate(value: Any) -> Any:
     if isinstance(value, Int64):
+        if value == -(2**63):
+            raise _error(f"-{value!r} does not fit into 64 bits")
         return Int64(-int(value))
     if type(value) is float:
         return -value
