@@ -31,7 +31,7 @@ class LogFormats(StrEnum):
 
 AppFolder = Annotated[
     Path,
-    typer.Argument(metavar="[APP]", help="The folder with functions/.", envvar="CUPOLA_APP"),
+    typer.Argument(metavar="APP", help="The folder with functions/.", envvar="CUPOLA_APP"),
 ]
 Port = Annotated[
     int, typer.Option(envvar="CUPOLA_PORT", min=0, max=PORT_MAX, help="0 takes any free one.")
@@ -150,7 +150,7 @@ def serve(
 def run(
     function: Annotated[str, typer.Argument(help="Its path, such as messages:send.")],
     arguments: Annotated[
-        str, typer.Argument(metavar="[JSON]", help="Its arguments, as a JSON object.")
+        str, typer.Argument(metavar="JSON", help="Its arguments, as a JSON object.")
     ] = "{}",
     url: Annotated[
         str | None,

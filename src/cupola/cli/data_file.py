@@ -92,7 +92,7 @@ def _quick_check(connection: apsw.Connection, path: Path, clock: Clock) -> _Row:
     deadline_ns = clock.monotonic_ns() + int(QUICK_CHECK_S * 1e9)
     connection.set_progress_handler(lambda: clock.monotonic_ns() > deadline_ns, _STEPS)
     try:
-        answer = connection.pragma("quick_check(1)")
+        answer = connection.execute("PRAGMA quick_check(1)").get
     except apsw.InterruptError:
         seen = f"no damage found in {QUICK_CHECK_S:.0f} s; the file is too large to see all of it"
         return "Data file", "ok", seen

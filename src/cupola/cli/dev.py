@@ -23,13 +23,16 @@ from cupola.cli.running import announced
 from cupola.cli.settings import Settings
 from cupola.clock import SystemClock
 from cupola.errors import CupolaError
-from cupola.functions.app import PACKAGE, load_app
+from cupola.functions.app import PACKAGE, App, load_app
 from cupola.server.serve import Server
 from cupola.server.serve import run as run_loop
 from cupola.server.serve import serve as serve_backend
 
 _SETTLE_MS = 30  # an editor's rename, write and chmod are one save
 _STEP_MS = 15
+_LOOK_MS = 500
+
+Files = dict[Path, tuple[int, int]]
 
 
 def dev(settings: Settings, *, open_page: bool) -> None:
@@ -47,6 +50,7 @@ async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
     if not (folder / PACKAGE).is_dir():
         load_app(folder)  # raises, and says what to do
     backend = open_backend(settings)
+    files = _files(folder / PACKAGE)
     try:
         load_and_deploy(backend, folder)
     except CupolaError as error:
@@ -60,7 +64,7 @@ async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
             if open_page:
                 _open_page(server.url, screen)
 
-        watching = asyncio.create_task(_watch(backend, folder, screen))
+        watching = asyncio.create_task(_watch(backend, folder, files, screen))
         try:
             await serve_backend(backend, server_options(settings), started=started)
         finally:
@@ -70,40 +74,66 @@ async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
     screen.stopped()
 
 
-async def _watch(backend: Backend, folder: Path, screen: Screen) -> None:
-    """Push what is saved, one version after the other."""
-    async for _ in _saves(folder / PACKAGE):
+async def _watch(backend: Backend, folder: Path, loaded: Files, screen: Screen) -> None:
+    """Push what is saved, one version after the other. `loaded`: what has been tried already."""
+    refused = False
+    async for _ in _looks(folder / PACKAGE):
+        files = _files(folder / PACKAGE)
+        if files == loaded:
+            continue
+        loaded = files
         started_ns = backend.clock.monotonic_ns()
         try:
             app = load_app(folder)
+            if app.version != backend.app.version:
+                await _deployed(backend, app)
+            elif not refused:
+                continue
         except CupolaError as error:
-            screen.refused(error, serving=backend.state == "ready")
-            continue
-        if app.version == backend.app.version:
-            continue
-        over = asyncio.get_running_loop().create_future()
-
-        def done(error: BaseException | None, over: asyncio.Future[None] = over) -> None:
-            if error is None:
-                over.set_result(None)
-            else:
-                over.set_exception(error)
-
-        backend.deploy(app, done)
-        try:
-            await over
-        except CupolaError as error:
+            refused = True
             screen.refused(error, serving=backend.state == "ready")
         else:
+            refused = False
             screen.reloaded(app, (backend.clock.monotonic_ns() - started_ns) / 1e9)
 
 
-async def _saves(functions: Path) -> AsyncIterator[None]:
-    """Yields whenever Python files below `functions` have changed and a save is over."""
+async def _deployed(backend: Backend, app: App) -> None:
+    """Returns once `app` is the running code. Raises: what the push failed with."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(error: BaseException | None) -> None:
+        if error is None:
+            over.set_result(None)
+        else:
+            over.set_exception(error)
+
+    backend.deploy(app, done)
+    await over
+
+
+def _files(functions: Path) -> Files:
+    """What tells one state of the code from another, without reading it."""
+    found = {}
+    for file in functions.rglob("*.py"):
+        with contextlib.suppress(FileNotFoundError):  # an editor replaces it just now
+            status = file.stat()
+            found[file] = (status.st_mtime_ns, status.st_size)
+    return found
+
+
+async def _looks(functions: Path) -> AsyncIterator[None]:
+    """Yields when a save below `functions` is over, and else now and then: the first look finds
+    what was saved before the watch began."""
     from watchfiles import PythonFilter, awatch
 
-    changes = awatch(functions, watch_filter=PythonFilter(), debounce=_SETTLE_MS, step=_STEP_MS)
-    async for _ in changes:
+    async for _ in awatch(
+        functions,
+        watch_filter=PythonFilter(),
+        debounce=_SETTLE_MS,
+        step=_STEP_MS,
+        rust_timeout=_LOOK_MS,
+        yield_on_timeout=True,
+    ):
         yield
 
 
