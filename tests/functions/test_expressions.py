@@ -1,4 +1,4 @@
-"""Filters as expressions: the table of the spec (values, section 5.2), and a naive reading of it."""
+"""Filters as expressions: the table of the spec (values, 5.2), and a naive reading of it."""
 
 import math
 import operator

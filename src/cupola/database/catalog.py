@@ -9,10 +9,11 @@ changes.
 | table      | document                                                                     |
 |------------|------------------------------------------------------------------------------|
 | `_tables`  | `{name, number}`                                                             |
-| `_indexes` | `{table, name, fields, number, state}`; state "backfilling", "ready", "staged" |
+| `_indexes` | `{table, name, fields, number, state}` |
 | `_schemas` | `{state, schema}`; state "active" or "pending", schema as JSON text          |
 
-Every table has two indexes without a document: `by_id` and `by_creation_time`. An index key is the
+An index is "backfilling", then "ready" or "staged", and in the end "dropping" until its rows are
+deleted. Every table has two indexes without a document: `by_id` and `by_creation_time`. An index key is the
 indexed fields in order, then `_creationTime` (user indexes), then the id (spec: values, section
 5.1).
 """
@@ -140,6 +141,8 @@ class Catalog:
         }
         per_table: dict[str, list[Document]] = {}
         for document in documents.get(INDEXES, {}).values():
+            if document["state"] == "dropping":  # it holds its number until its rows are deleted
+                continue
             per_table.setdefault(str(document["table"]), []).append(document)
         for document in documents.get(TABLES, {}).values():
             name, number = str(document["name"]), _integer(document["number"])
@@ -186,7 +189,8 @@ class Catalog:
         return max([FIRST_USER_TABLE - 1, *self.by_number]) + 1
 
     def next_index_number(self) -> int:
-        return max([FIRST_USER_INDEX - 1, *self.index_tables]) + 1
+        taken = [_integer(document["number"]) for document in self.documents(INDEXES).values()]
+        return max([FIRST_USER_INDEX - 1, *taken]) + 1
 
     def check(self, table: TableInfo) -> DocumentCheck | None:
         """The active schema's check of a table's documents; None where anything goes."""

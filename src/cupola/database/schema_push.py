@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from cupola.clock import Clock
 from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Document, Index, TableInfo
@@ -74,11 +75,9 @@ class SchemaPush:
         except BaseException:
             yield from self._clean_up()
             raise
-        dropped = self._dropped()
         self._run("_system:acceptSchema", self._accept)
         yield
-        for index in dropped:
-            yield from self._drop(index)
+        yield from self._finish_dropping()
 
     # ---------------------------------------------------------------- what differs
 
@@ -158,14 +157,14 @@ class SchemaPush:
         self._refuse_violation()
         dropped = {index.number for index in self._dropped()}
         for document_id, document in list(transaction.catalog.documents(INDEXES).items()):
+            if document["state"] == "dropping":
+                continue
             if int(document["number"]) in dropped:  # type: ignore[arg-type]
-                transaction.put_system(INDEXES, document_id, None)
+                _put_state(transaction, document_id, document, "dropping")
             else:
                 state = self._final_state(str(document["table"]), str(document["name"]))
                 if document["state"] != state:
-                    transaction.put_system(
-                        INDEXES, document_id, {**_plain(document), "state": state}
-                    )
+                    _put_state(transaction, document_id, document, state)
         for document_id, document in list(transaction.catalog.documents(SCHEMAS).items()):
             if document["state"] == "active":
                 transaction.put_system(SCHEMAS, document_id, None)
@@ -226,39 +225,46 @@ class SchemaPush:
             self.progress = f"checking `{table.name}`: {done:,} documents"
             yield
 
-    def _drop(self, index: Index) -> Iterator[None]:
-        """Delete the rows of an index that has ceased to exist, slice by slice."""
+    def _finish_dropping(self) -> Iterator[None]:
+        """Delete the rows of indexes that serve no more, slice by slice, then their definitions.
+
+        In this order: an index number is free for another index only when no row has it any more.
+        """
+        for document_id, document in list(self._committer.catalog.documents(INDEXES).items()):
+            if document["state"] == "dropping":
+                yield from self._drop_rows(int(document["number"]))  # type: ignore[arg-type]
+                self._run("_system:forgetIndex", partial(_forget, document_id=document_id))
+                yield
+
+    def _drop_rows(self, index: int) -> Iterator[None]:
         start = b""
         while True:
             rows = self._persistence.reader.scan(
-                index.number, start, None, descending=False, limit=_DROP_BATCH
+                index, start, None, descending=False, limit=_DROP_BATCH
             )
             if not rows:
                 return
             end = rows[-1][0] + b"\0"
-            self._group("_system:dropIndex", dropped=[(index.number, start, end)])
+            self._group("_system:dropIndex", dropped=[(index, start, end)])
             start = end
             yield
 
     def _clean_up(self) -> Iterator[None]:
         """Take back what this or a killed push declared and never accepted."""
         catalog = self._committer.catalog
-        left = [index for _, index in self._building()]
         pending = [d for d in catalog.documents(SCHEMAS).values() if d["state"] == "pending"]
-        if not left and not pending:
-            return
 
         def withdraw(transaction: Transaction) -> None:
             for document_id, document in list(transaction.catalog.documents(INDEXES).items()):
                 if document["state"] == "backfilling":
-                    transaction.put_system(INDEXES, document_id, None)
+                    _put_state(transaction, document_id, document, "dropping")
             for document in pending:
                 transaction.put_system(SCHEMAS, str(document["_id"]), None)
 
-        self._run("_system:withdrawSchema", withdraw)
-        yield
-        for index in left:
-            yield from self._drop(index)
+        if pending or self._building():
+            self._run("_system:withdrawSchema", withdraw)
+            yield
+        yield from self._finish_dropping()
 
     def _refuse_violation(self) -> None:
         if self._committer.pending_violation is not None:
@@ -303,6 +309,14 @@ class SchemaPush:
             self._committer.abandon_group()
             raise
         self._publish(self._committer.append_group())
+
+
+def _put_state(transaction: Transaction, document_id: str, document: Document, state: str) -> None:
+    transaction.put_system(INDEXES, document_id, {**_plain(document), "state": state})
+
+
+def _forget(transaction: Transaction, document_id: str) -> None:
+    transaction.put_system(INDEXES, document_id, None)
 
 
 def _same(index: Index, definition: IndexDefinition) -> bool:
