@@ -16,10 +16,10 @@ from .raw_websocket import RawWebSocket
 
 
 class RunningServer:
-    """A server under test, and ways to reach into its thread."""
+    """A server under test, and ways to reach into its thread. Its backend is made there too."""
 
-    def __init__(self, backend: Any, options: ServerOptions) -> None:
-        self.backend = backend
+    def __init__(self, make_backend: Callable[[], Any], options: ServerOptions) -> None:
+        self._make_backend = make_backend
         self.options = options
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -33,6 +33,7 @@ class RunningServer:
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self.backend = self._make_backend()
         async with Server(self.backend, self.options) as self.server:
             self._started.set()
             await self._stop.wait()
@@ -79,9 +80,15 @@ class RunningServer:
 def running_servers() -> Iterator[Callable[..., RunningServer]]:
     with contextlib.ExitStack() as stack:
 
-        def start(backend: Any = None, **options: Any) -> RunningServer:
+        def start(
+            backend: Any = None,
+            make_backend: Callable[[], Any] = FakeBackend,
+            **options: Any,
+        ) -> RunningServer:
             options = {"port": 0, "site_port": 0, "drain_s": 2.0, **options}
-            running = RunningServer(backend or FakeBackend(), ServerOptions(**options))
+            running = RunningServer(
+                make_backend if backend is None else lambda: backend, ServerOptions(**options)
+            )
             running.start()
             stack.callback(running.join)
             stack.callback(running.stop)

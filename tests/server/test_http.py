@@ -274,12 +274,25 @@ SMALL = Limits(http_body_bytes_max=1_000_000, http_batch_queries_max=2)
 def test_a_body_above_the_bound_is_refused_and_the_connection_lives_on(start_server, chunked):
     with httpx.Client(base_url=start_server(FakeBackend(SMALL)).url) as http:
         body = b'{"path":"m:f","args":{"a":"' + b"x" * 1_200_000 + b'"}}'
-        content = iter([body[:500_000], body[500_000:]]) if chunked else body
+        content = iter([body[:600_000], body[600_000:]]) if chunked else body
         response = http.post("/api/query", headers=JSON, content=content)
         assert response.status_code == 413
         assert response.json()["code"] == "BodyTooLarge"
         assert "http_body_bytes_max" in response.json()["message"]
         assert http.post("/api/query", headers=JSON, content=CALL).status_code == 200
+
+
+def test_a_body_that_never_ends_is_hung_up_on(start_server, monkeypatch):
+    """Reading on has an end too."""
+    monkeypatch.setattr("cupola.server.messages._DISCARDED_BYTES_MAX", 1_000_000)
+    with httpx.Client(base_url=start_server(FakeBackend(SMALL)).url) as http:
+        body = iter(lambda: b"x" * 100_000, None)
+        try:
+            response = http.post("/api/query", headers=JSON, content=body)
+        except httpx.WriteError:
+            return  # hung up on while it was still sending
+        assert response.status_code == 413
+        assert response.headers["connection"] == "close"
 
 
 def test_a_body_of_exactly_the_bound_passes(start_server):

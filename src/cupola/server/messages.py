@@ -63,8 +63,9 @@ class Request:
         """
         declared = self.headers.get(b"content-length", b"")
         if len(declared) > _SURELY_SMALL_DIGITS and int(declared) > size_bytes_max:
-            await self._discard(0 if b"expect" in self.headers else _DISCARDED_BYTES_MAX)
-            raise _too_large(size_bytes_max)
+            if b"expect" in self.headers:
+                raise _too_large(size_bytes_max, unread=True)
+            return await self._long_body(None, size_bytes_max)
         message = await self.receive()
         if not message.get("more_body") and "body" in message:
             body: bytes = message["body"]
@@ -73,15 +74,20 @@ class Request:
             return body
         return await self._long_body(message, size_bytes_max)
 
-    async def _long_body(self, message: dict[str, Any], size_bytes_max: int) -> bytes:
-        parts, size = [], 0
-        async for part in self.parts(message):
-            size += len(part)
-            if size > size_bytes_max:
-                await self._discard(_DISCARDED_BYTES_MAX)
-                raise _too_large(size_bytes_max)
-            parts.append(part)
-        return b"".join(parts)
+    async def _long_body(self, first: dict[str, Any] | None, size_bytes_max: int) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.parts(first):
+            size += len(piece)
+            if size <= size_bytes_max:
+                pieces.append(piece)
+            elif size > size_bytes_max + _DISCARDED_BYTES_MAX:
+                raise _too_large(size_bytes_max, unread=True)
+            else:
+                pieces.clear()
+        if size > size_bytes_max:
+            raise _too_large(size_bytes_max)
+        return b"".join(pieces)
 
     async def parts(self, first: dict[str, Any] | None = None) -> AsyncIterator[bytes]:
         """The body as it arrives, from `first` on if that was received already.
@@ -108,20 +114,6 @@ class Request:
             raise RequestTimeoutError(
                 f"The request body did not arrive within {BODY_TIME_S:.0f} s."
             ) from None
-
-    async def _discard(self, size_bytes_max: int) -> None:
-        """Read and drop what still comes.
-
-        Raises:
-            BodyTooLargeError (unread): More than `size_bytes_max` came.
-        """
-        if size_bytes_max == 0:
-            raise _too_large(size_bytes_max, unread=True)
-        size = 0
-        async for part in self.parts():
-            size += len(part)
-            if size > size_bytes_max:
-                raise _too_large(size_bytes_max, unread=True)
 
 
 def _too_large(size_bytes_max: int, *, unread: bool = False) -> BodyTooLargeError:
