@@ -173,14 +173,14 @@ class _Pass:
         self._pinned: PinnedReader | None = None
         self.entries: collections.deque[CacheEntry] = collections.deque()
         self._queued: set[CacheEntry] = set()
+        self._found: collections.deque[CacheEntry] = collections.deque()  # stale, not yet queued
         self._awaits: dict[SessionHost, set[CacheEntry]] = {}
         self._ready: collections.deque[SessionHost] = collections.deque()
         self._to_show: dict[CacheEntry, QueryOutcome] = {}  # the cache may drop them meanwhile
         for host in waiting:
             self._admit(host)
-        for entry in stale:
-            if entry.stale and entry.listeners:
-                self._enqueue(entry)
+        self._found.extend(entry for entry in stale if entry.stale)
+        self._gather()
         for host, entries in self._awaits.items():
             if not entries:
                 self._ready.append(host)
@@ -207,7 +207,7 @@ class _Pass:
         for entry in host.queries.values():
             if entry.stale:
                 awaits.add(entry)
-                self._enqueue(entry)
+                self._found.append(entry)
 
     def _hold(self, entry: CacheEntry) -> None:
         """Keep a result that a session of this pass has not seen; run it again if it is lost."""
@@ -216,25 +216,24 @@ class _Pass:
         elif entry not in self._to_show:
             entry.stale = True
 
-    def _enqueue(self, entry: CacheEntry) -> None:
-        """Run this entry in this pass, for all its listeners that can hear of it."""
-        if entry in self._queued:
-            return
-        taking_part = False
+    def _gather(self) -> None:
+        """Queue what was found stale. Its listeners take part, and bring along what they show."""
+        while self._found:
+            entry = self._found.popleft()
+            if entry not in self._queued and any(
+                host.is_writable and host.is_open for host, _ in entry.listeners
+            ):
+                self._queued.add(entry)
+                self.entries.append(entry)
+                self._await(entry)
+
+    def _await(self, entry: CacheEntry) -> None:
+        """All listeners that can hear of it wait for this entry."""
         for host, query_id in list(entry.listeners):  # `_admit` changes who listens
+            self._admit(host)
             awaits = self._awaits.get(host)
-            if awaits is None:
-                if not host.is_writable or not host.is_open:
-                    continue
-                self._admit(host)
-                awaits = self._awaits[host]
-                if host.queries.get(query_id) is not entry:
-                    continue
-            awaits.add(entry)
-            taking_part = True
-        if taking_part and entry not in self._queued:
-            self._queued.add(entry)
-            self.entries.append(entry)
+            if awaits is not None and host.queries.get(query_id) is entry:
+                awaits.add(entry)
 
     def _subscribe(self, host: SessionHost, added: AddedQuery) -> None:
         self._unsubscribe(host, added.query_id)
@@ -339,9 +338,10 @@ class _Pass:
                     awaits.discard(entry)
                     if own.stale:
                         awaits.add(own)
-                        self._enqueue(own)
+                        self._found.append(own)
                     elif not awaits:
                         self._ready.append(host)
+        self._gather()
 
     def _complete(self, host: SessionHost) -> None:
         """Send one session its Transition to this pass's timestamp."""
