@@ -20,9 +20,8 @@ import collections
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry
 
 from cupola.auth import ANONYMOUS, AdminKeys, Identity, authenticate
 from cupola.backend.actions import ActionRuntime, InlineActions
@@ -46,6 +45,9 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.reactivity import QueryKey
 from cupola.runtimes.python.in_process import CallTooLong, InProcessRuntime
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 _LOG = logging.getLogger("cupola")
 _PING_SLICES = 5
@@ -73,15 +75,15 @@ class Backend:
         self.admin_keys = AdminKeys(instance_name, secret, self.clock)
         persistence = persistence or MemoryPersistence()
         committer = Committer(persistence, load_catalog(persistence.reader), self.clock)
-        runtime = InProcessRuntime(in_process_time_s or limits.in_process_time_s)
+        runtime = InProcessRuntime(in_process_time_s or limits.user_time_s)
         self.node = Node(persistence, committer, self.clock, limits, secret, runtime)
         self.node.wake = self.wake
         self._queries = QueryRunner(self.node)
         self.mutations = MutationQueue(self.node)
         self.passes = Passes(self.node, self._queries)
         self.actions: ActionRuntime = InlineActions(self)
-        self.registry = CollectorRegistry()
-        self.registry.register(NodeCollector(self))
+        self.collectors: list[Any] = [NodeCollector(self)]
+        """Prometheus collectors, asked when somebody looks at `registry`."""
         self.request_turn: Callable[[Callable[[], None]], object] | None = None
         self.on_failure: Callable[[CupolaError], None] | None = None
         self._worker_data_path: str | None = None
@@ -103,6 +105,16 @@ class Backend:
     @property
     def instance_name(self) -> str:
         return self.admin_keys.instance_name
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Everything that can be measured. The library is loaded when it is first asked for."""
+        from prometheus_client import CollectorRegistry
+
+        registry = CollectorRegistry(auto_describe=False)
+        for collector in self.collectors:
+            registry.register(collector)
+        return registry
 
     @property
     def state(self) -> State:
@@ -147,6 +159,7 @@ class Backend:
         `data_path`: the database file, which transaction workers read.
         """
         self._worker_data_path = data_path
+        self.node.runtime.time_s = self.limits.in_process_time_s
 
     def always_in_workers(self, paths: Sequence[str]) -> None:
         """These functions never run on the loop: they have stopped it before."""
@@ -319,7 +332,13 @@ class Backend:
             self._require_head(request.at_ts)
         key = self._key_of(request)
         entry = self.node.cache.find(key, request.identity.cache_key)
-        if entry is not None and not entry.stale and entry.outcome is not None and not self._pushes:
+        if (
+            entry is not None
+            and not entry.stale
+            and entry.outcome is not None
+            and not self._pushes
+            and (request.at_ts is None or entry.ts <= request.at_ts)
+        ):
             self.node.cache.hits += 1
             self._deliver(self._query_result(entry.outcome, self.node.head_ts), done)
             return

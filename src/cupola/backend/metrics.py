@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 if TYPE_CHECKING:
+    from prometheus_client import Metric
+
     from cupola.backend.backend import Backend
 
 
-class NodeCollector(Collector):
+class NodeCollector:
     """Figures of one node, in Prometheus's terms. Names are documented in
     docs/reference/metrics.md.
     """
@@ -20,10 +19,9 @@ class NodeCollector(Collector):
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def describe(self) -> Iterable[Metric]:
-        return ()  # nothing to know in advance; `collect` needs a started backend
-
     def collect(self) -> Iterable[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         node = self._backend.node
         counts = node.counters
         counters: dict[str, tuple[float, str]] = {

@@ -279,7 +279,7 @@ class _Group:
         had committed before.
         """
         head_ts = self._node.head_ts
-        answered = [(mutation, result) for mutation, result in self._results if result.ts <= head_ts]
+        answered = [(caller, result) for caller, result in self._results if result.ts <= head_ts]
         callers = [mutation for mutation, result in self._results if result.ts > head_ts]
         for mutation, result in answered:
             mutation.done(result)

@@ -26,7 +26,7 @@ from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Write
 from cupola.errors import ConflictError, CupolaError
-from cupola.functions.definitions import Function, Kind
+from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError, error_data, error_message
 from cupola.persistence import CommitRecord, Timestamp
@@ -153,7 +153,7 @@ class Offload:
         self._send_mutation(mutation, function)
 
     def takes_query(self, entry: CacheEntry) -> bool:
-        if not self._belongs_here(entry.key.path):
+        if not self.asks_for(entry.key):
             return False
         self._send_query(entry)
         return True
@@ -349,13 +349,11 @@ class Offload:
         if entry in self._running_queries:
             return
         self._running_queries.add(entry)
-        journal = entry.key.journal
-        if entry.outcome is not None and entry.outcome.journal is not None:
-            journal = entry.outcome.journal
+        journal = entry.journal
 
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             self._running_queries.discard(entry)
-            run = self._query_run(entry.key.path, outcome, since)
+            run = self._query_run(entry.key.path, outcome, since, journal)
             self._backend.passes.worker_result(entry, run)
             release()
 
@@ -377,12 +375,16 @@ class Offload:
         self.ask(request, key, done)
 
     def asks_for(self, key: QueryKey) -> bool:
+        """Whether a worker should run this query. Who may not ask it is refused in process."""
+        function = self._node.app.functions.get(key.path)
+        if function is None or (function.visibility is Visibility.INTERNAL and not key.internal):
+            return False
         return self._belongs_here(key.path)
 
     def ask(self, request: CallRequest, key: QueryKey, done: Done) -> None:
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             release()
-            run = self._query_run(key.path, outcome, since)
+            run = self._query_run(key.path, outcome, since, None)
             shown = run.outcome
             typed = run.error if isinstance(run.error, CupolaError) else None
             result = CallResult(
@@ -402,14 +404,14 @@ class Offload:
         )
         self._node.wake()
 
-    def _query_run(self, path: str, outcome: Outcome, since: int) -> QueryRun:
+    def _query_run(self, path: str, outcome: Outcome, since: int, journal: str | None) -> QueryRun:
         node = self._node
         request_id = node.new_request_id()
         if not isinstance(outcome, CallDone):
             node.counters["worker_kills"] = self._pool.kills
             execution = Execution(None, outcome, [])
             # It was ended, so what it read is unknown: it runs again when anything is asked anew.
-            shown = outcome_of(node, execution, request_id)
+            shown = outcome_of(node, execution, request_id, journal)
             return QueryRun(shown, (), since, False, outcome)
         error: Exception | None = None
         if outcome.failure is not None:
@@ -418,7 +420,7 @@ class Offload:
         execution = Execution(
             outcome.value, error, outcome.log_lines, outcome.identity_observed, outcome.journal
         )
-        shown = outcome_of(node, execution, request_id)
+        shown = outcome_of(node, execution, request_id, journal)
         intervals = tuple(Interval(*interval) for interval in outcome.intervals)
         for watcher in node.watchers:
             watcher(

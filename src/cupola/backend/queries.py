@@ -81,6 +81,8 @@ class QueryRunner:
         """The entry that answers a question, made if nobody asked it yet."""
         cache = self._node.cache
         found = cache.find(key, identity.cache_key)
+        if found is not None and found.journal != key.journal and found.must_run:
+            found = None  # it will run again pinned to the ends that its listeners hold
         if found is None:
             cache.misses += 1
             return CacheEntry(key, identity)
@@ -93,10 +95,7 @@ class QueryRunner:
         Raises:
             CallTooLong: The query belongs in a worker.
         """
-        journal = entry.key.journal
-        if entry.outcome is not None and entry.outcome.journal is not None:
-            journal = entry.outcome.journal
-        run = self.run(entry.key._replace(journal=journal), entry.identity, snapshot)
+        run = self.run(entry.key._replace(journal=entry.journal), entry.identity, snapshot)
         return self.record(entry, run), run
 
     def record(self, entry: CacheEntry, run: QueryRun) -> bool:
@@ -120,7 +119,7 @@ class QueryRunner:
 
         error = time_limit_error(entry.key.path, self._node.runtime.time_s)
         execution = Execution(None, error, [])
-        outcome = outcome_of(self._node, execution, self._node.new_request_id())
+        outcome = outcome_of(self._node, execution, self._node.new_request_id(), entry.journal)
         run = QueryRun(outcome, (), snapshot.ts, False, error)
         return self.record(entry, run), run
 
@@ -143,7 +142,7 @@ class QueryRunner:
             execution = Execution(None, error, [])
         else:
             execution = self._execute(function, key, identity, transaction, request_id)
-        outcome = outcome_of(node, execution, request_id)
+        outcome = outcome_of(node, execution, request_id, key.journal)
         if node.watchers:
             report(node, "query", key.path, request_id, started, execution, outcome.error_message)
         return QueryRun(
@@ -187,8 +186,10 @@ def log_lines_json(lines: list[str]) -> bytes:
     return encode([line.encode("utf-8", "replace").decode() for line in lines]) if lines else b"[]"
 
 
-def outcome_of(node: Node, execution: Execution, request_id: str) -> QueryOutcome:
-    """What sessions show of an execution."""
+def outcome_of(
+    node: Node, execution: Execution, request_id: str, journal: str | None
+) -> QueryOutcome:
+    """What sessions show of an execution that started from `journal`; one that failed keeps it."""
     lines = log_lines_json(execution.log_lines)
     if execution.error is None:
         assert execution.value is not None
@@ -197,7 +198,7 @@ def outcome_of(node: Node, execution: Execution, request_id: str) -> QueryOutcom
         error_message(execution.error, request_id, node.app.folder),
         error_data=error_data(execution.error),
         log_lines=lines,
-        journal=execution.journal,
+        journal=execution.journal or journal,
     )
 
 

@@ -42,6 +42,7 @@ class CacheEntry:
         "identity",
         "identity_observed",
         "intervals",
+        "journal",
         "key",
         "listeners",
         "outcome",
@@ -55,6 +56,8 @@ class CacheEntry:
 
     def __init__(self, key: QueryKey, identity: Any) -> None:
         self.key = key
+        self.journal = key.journal
+        """What the next run starts from. It outlives the outcome's bytes."""
         self.identity = identity
         self.identity_observed = False
         self.outcome: QueryOutcome | None = None
@@ -67,6 +70,11 @@ class CacheEntry:
         self.registered: tuple[QueryKey, bytes | None] | None = None
         self.size = 0
         self.runs = 0
+
+    @property
+    def must_run(self) -> bool:
+        """Whether there is no result at hand that may be given out."""
+        return self.stale or self.outcome is None
 
     def is_valid_at(self, ts: int) -> bool:
         """Whether the outcome held here is the query's result at `ts`."""
@@ -126,6 +134,7 @@ class QueryCache:
         changed = outcome.digest != entry.digest
         if entry.outcome is None or changed or outcome.journal != entry.outcome.journal:
             entry.outcome = outcome
+        entry.journal = outcome.journal
         entry.digest = outcome.digest
         entry.ts = ts
         entry.stale = False
@@ -144,9 +153,8 @@ class QueryCache:
         page.
         """
         key = entry.key
-        if entry.runs > 1 and entry.outcome is not None and entry.outcome.journal is not None:
-            key = key._replace(journal=entry.outcome.journal)
-            entry.key = key
+        if entry.runs > 1 and entry.journal is not None:
+            key = entry.key = key._replace(journal=entry.journal)
         place = (key, entry.identity.cache_key if entry.identity_observed else None)
         if entry.registered == place:
             return
