@@ -1,8 +1,8 @@
 """The law that every commit obeys: replayed alone, in commit order, it reads what it read live.
 
-Random programs run against the real engine in every way it has: queued together in groups, and "elsewhere", on
-pinned snapshots that are older than the head when their result is validated and applied, as a worker's is. The model
-is a dict.
+Random programs run against the real engine in every way it has: queued together in groups, and
+"elsewhere", on pinned snapshots that are older than the head when their result is validated and
+applied, as a worker's is. The model is a dict.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     make simulate SEED=4711
 
-replays one world exactly. A step at a time, chance decides what happens next: a client calls, frames move, the engine
-turns, the disk stalls, the process dies. What is checked all the while: a client sees states that were committed and
-durable, each of one moment, and never an older one. In the end, when all is well again: what was acknowledged is
-there, once, in the order of each client.
+replays one world exactly. A step at a time, chance decides what happens next: a client calls,
+frames move, the engine turns, the disk stalls, the process dies. What is checked all the while: a
+client sees states that were committed and durable, each of one moment, and never an older one. In
+the end, when all is well again: what was acknowledged is there, once, in the order of each client.
 """
 
 from __future__ import annotations
