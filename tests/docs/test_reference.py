@@ -1,4 +1,4 @@
-"""The reference names everything that exists, and nothing else; ARCHITECTURE.md points to real places."""
+"""The reference names everything that exists, and nothing else; ARCHITECTURE.md is true."""
 
 from __future__ import annotations
 
@@ -78,8 +78,9 @@ def codes_in(tree: ast.AST) -> Iterator[str]:
         match node:
             case ast.keyword(arg="code"):
                 yield from string_of(node.value)
-            case ast.Assign(targets=[ast.Name(id="code")]) | ast.AnnAssign(
-                target=ast.Name(id="code")
+            case (
+                ast.Assign(targets=[ast.Name(id="code")])
+                | ast.AnnAssign(target=ast.Name(id="code"))
             ):
                 yield from string_of(node.value)
             case ast.Call(func=ast.Name(id="Refusal" | "_check_name"), args=[*_, last]):
@@ -116,7 +117,7 @@ def test_every_metric_is_listed(tmp_path: Path) -> None:
         assert f"`cupola_log_{name}`" in text_of("metrics.md")
 
 
-# ------------------------------------------------------------------------------------------ commands
+# ---------------------------------------------------------------------------------------- commands
 
 
 def parameters() -> Iterator[tuple[str, Any]]:
@@ -154,7 +155,7 @@ def test_every_command_option_and_exit_code_is_described() -> None:
         assert re.search(rf"^\| `?{code.value}`? \|", text, re.MULTILINE), code
 
 
-# ------------------------------------------------------------------------------------------ functions
+# --------------------------------------------------------------------------------------- functions
 
 
 def public_members(kind: type) -> set[str]:

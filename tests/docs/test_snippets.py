@@ -1,4 +1,4 @@
-"""Every fenced block of the documents is run or checked; CONTRIBUTING.md says how ("Words are tested")."""
+"""Every fenced block of the documents is run or checked; CONTRIBUTING.md says how."""
 
 from __future__ import annotations
 
@@ -132,6 +132,12 @@ def namespace() -> dict[str, Any]:
     return names
 
 
+def run_fragment(deployment: Deployment, snippet: Snippet) -> None:
+    code = compile("\n" * snippet.line + snippet.text, str(snippet.page), "exec")
+    names = namespace()
+    deployment.run(lambda ctx: exec(code, {**names, "ctx": ctx}))
+
+
 @pytest.mark.parametrize("page", PAGES_WITH_APP, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     """Its files make an app that loads, and its fragments run inside a mutation, in order."""
@@ -139,9 +145,7 @@ def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     with Deployment(tmp_path) as deployment:
         for snippet in snippets_of(page):
             if is_fragment(snippet):
-                code = compile("\n" * snippet.line + snippet.text, str(page), "exec")
-                names = namespace()
-                deployment.run(lambda ctx: exec(code, {**names, "ctx": ctx}))
+                run_fragment(deployment, snippet)
 
 
 @select(lambda s: s.file is not None and s.file.startswith("tests/") and is_run(s))
@@ -156,7 +160,7 @@ def test_scripts_run(snippet: Snippet, tmp_path: Path) -> None:
     run([sys.executable, "-c", snippet.text], tmp_path)
 
 
-# ------------------------------------------------------------------------------ beside a real server
+# ----------------------------------------------------------------------------- beside a real server
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +234,7 @@ def test_the_page_of_the_readme_updates_live(
     run([node, str(script), f"http://127.0.0.1:{port_of(folder)}", chromium], folder)
 
 
-# -------------------------------------------------------------------------------------- only checked
+# ------------------------------------------------------------------------------------- only checked
 
 
 @pytest.mark.node
