@@ -29,16 +29,32 @@ import uvloop
 
 from benchmarks.__main__ import PEERS, RESULTS, names, raise_open_files
 from benchmarks.benches import BENCHES
+from benchmarks.measure import process_tree
 from benchmarks.peers import Peer, cupola
 
 PY_SPY = Path(sys.executable).parent / "py-spy"
 FUNCTIONS_SHOWN = 25
 SIZES = {"b2": 1000, "b3": 1000, "b7": 20_000}
+# The server of `cupola serve` without the process that watches over it.
+TRACED = """
+import cProfile, sys
+from cupola.cli import quick
+from cupola.cli.serve import serve
+output, *options = sys.argv[1:]
+settings, log_format, log_functions = quick.read(options)
+profile = cProfile.Profile()
+profile.enable()
+try:
+    serve(settings, log_format=log_format, log_functions=log_functions)
+finally:
+    profile.disable()
+    profile.dump_stats(output)
+"""
 FRAME = re.compile(r"^(?P<function>.+) \((?P<file>[^()]+?)(?::\d+)?\)$")
 
 
 class PySpy:
-    """Samples the peer's first process between `start` and `stop`; adds up over several spans."""
+    """Samples the peer's busiest process from `start` to `stop`; adds up over several spans."""
 
     def __init__(self, peer: Peer, folder: Path, *, rate_hz: int, native: bool) -> None:
         self._peer = peer
@@ -49,7 +65,8 @@ class PySpy:
         self.samples: Counter[tuple[str, ...]] = Counter()
 
     def start(self) -> None:
-        command = [str(PY_SPY), "record", "--pid", str(self._peer.pids[0]), *self._options]
+        busiest = max(process_tree(self._peer.pids), key=lambda one: sum(one.cpu_times()[:2]))
+        command = [str(PY_SPY), "record", "--pid", str(busiest.pid), *self._options]
         command += ["--duration", "unlimited", "--output", str(self._output)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -153,7 +170,7 @@ async def profile_by_tracing(
     """Only Cupola itself can be started under cProfile."""
     python = cupola.COMMAND.parent / "python"
     output = folder / "calls.pstats"
-    peer = cupola.Peer(folder, under=[str(python), "-m", "cProfile", "-o", str(output)])
+    peer = cupola.Peer(folder, serve=[str(python), "-c", TRACED, str(output)])
     try:
         await peer.start()
         result = await _run(bench)(peer)

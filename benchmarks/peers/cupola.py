@@ -24,13 +24,13 @@ class Peer:
     benches = ALL_BENCHES
     clients_max: Mapping[str, int] = {}
 
-    def __init__(self, folder: Path, *, under: Sequence[str] = ()) -> None:
-        """`under`: a command line that runs the server's, such as a profiler's."""
+    def __init__(self, folder: Path, *, serve: Sequence[str] = (str(COMMAND), "serve")) -> None:
+        """`serve`: the program that takes the options of `cupola serve`."""
         if not COMMAND.exists():
             raise PeerUnavailableError("Cupola is not installed here: make install")
         self._data = folder / "cupola"
         self._log = folder / "cupola.log"
-        self._under = under
+        self._serve = serve
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self.pids: list[int] = []
@@ -40,7 +40,7 @@ class Peer:
         if fresh:
             shutil.rmtree(self._data, ignore_errors=True)
         self._port = free_port()
-        command = [*self._under, str(COMMAND), "serve", "benchmarks/app", "--port", str(self._port)]
+        command = [*self._serve, "benchmarks/app", "--port", str(self._port)]
         command += ["--site-port", "0", "--data", str(self._data)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
