@@ -38,7 +38,7 @@ State = dict[str, int]
 
 
 class BusyClock(ManualClock):
-    """Each look at the clock finds it a little later, so groups and passes end by their time limits."""
+    """Each look at the clock finds it a little later: groups and passes end by time limits."""
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__(seed=chance.getrandbits(32))
@@ -108,7 +108,7 @@ class Player:
         self.client.carry_out(effects)
 
     def see(self) -> None:
-        """A Transition: all results are those of one durable moment, no older than the one before."""
+        """A Transition: all results are of one durable moment, no older than the one before."""
         ts = self.client.session.shown_ts
         assert ts >= self.seen_ts
         self.seen_ts = ts
@@ -269,7 +269,7 @@ class World:
         """
         assert all(call.is_done for _, call in player.calls)
         expected = [ticket for ticket, call in player.calls if succeeded(call)]
-        mine = set(ticket for ticket, _ in player.calls)
+        mine = {ticket for ticket, _ in player.calls}
         happened = [ticket for ticket in tickets if ticket in mine]
         if self.has_failed_appends:
             happened.sort(key=expected.index)
