@@ -82,7 +82,7 @@ class FakeBackend:
         self.clock = ManualClock()
         self.admin_keys = AdminKeys("carnitas", bytes(32), self.clock)
         self.instance_name = "carnitas"
-        self.registry = CollectorRegistry()
+        self.collectors: list[Any] = []
         self.state = "ready"
         self.request_turn: Any = None
         self.on_failure: Any = None
@@ -94,6 +94,13 @@ class FakeBackend:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.request_turn = loop.call_soon
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        registry = CollectorRegistry(auto_describe=False)
+        for collector in self.collectors:
+            registry.register(collector)
+        return registry
 
     def tick(self) -> None:
         self.ticks += 1

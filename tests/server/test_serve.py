@@ -138,6 +138,17 @@ def test_a_signal_ends_serve_in_order():
     assert backend.is_closed
 
 
+def test_a_port_that_cannot_be_had_ends_serve_with_its_error():
+    backend = FakeBackend()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for name in ("port", "site_port"):
+            with pytest.raises(ConfigurationError, match="--port"):
+                run(serve(backend, options(**{name: taken.getsockname()[1]})))
+            assert backend.is_closed
+
+
 def test_a_failed_log_ends_serve_with_its_error():
     backend = FakeBackend()
 

@@ -16,8 +16,6 @@ import hashlib
 import hmac
 import re
 
-import nacl.exceptions
-import nacl.secret
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
@@ -59,7 +57,6 @@ class AdminKeys:
         self._clock = clock or SystemClock()
         derived = hmac.digest(instance_secret, b"\x00\x00\x00\x01" + _LABEL, hashlib.sha256)
         self._current = AESGCMSIV(derived[:16])
-        self._older = nacl.secret.SecretBox(instance_secret)
         self._verified: dict[str, Identity] = {}  # keys never expire, so a good one stays good
 
     def issue(self, read_only: bool = False) -> str:
@@ -99,12 +96,15 @@ class AdminKeys:
                 return self._current.decrypt(nonce, sealed, _VERSION)
         except InvalidTag:
             pass
+        if len(data) <= 1 + _OLDER_NONCE_BYTES + _TAG_BYTES:
+            return None
+        import nacl.exceptions  # rarely needed, and slow to load
+        import nacl.secret
+
         try:
-            if len(data) > 1 + _OLDER_NONCE_BYTES + _TAG_BYTES:
-                return self._older.decrypt(data[1:])
+            return nacl.secret.SecretBox(self.secret).decrypt(data[1:])
         except nacl.exceptions.CryptoError:
-            pass
-        return None
+            return None
 
     def _is_read_only(self, message: bytes) -> bool:
         """The rights the message grants, once it is certain that it is meant for us."""

@@ -13,8 +13,6 @@ from typing import Generic, TypeVar
 from urllib.parse import unquote
 
 import orjson
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from cupola.auth import ANONYMOUS, Identity, parse_authorization
 from cupola.backend import Backend, CallRequest, CallResult
@@ -367,6 +365,9 @@ class App:
         )
 
     async def _show_metrics(self, request: Request) -> Response:
+        # Slow to load, and most deployments are asked only long after their start.
+        from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
         text = generate_latest(self._backend.registry)
         return Response(200, text, CONTENT_TYPE_LATEST.encode())
 

@@ -1,13 +1,16 @@
 """What the server counts: plain integers while it runs, Prometheus families when somebody asks."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector, CollectorRegistry
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 
-class ServerMetrics(Collector):
-    """Counted in place by the hot path (an addition, no lock: one thread serves everything)."""
+class ServerMetrics:
+    """A Prometheus collector, counted in place: additions without a lock, on the one thread."""
 
     def __init__(self) -> None:
         self.requests: dict[int, int] = {}
@@ -19,9 +22,6 @@ class ServerMetrics(Collector):
         self.messages_received = 0
         self.closed: dict[str, int] = {}
 
-    def register(self, registry: CollectorRegistry) -> None:
-        registry.register(self)
-
     def count_request(self, status: int) -> None:
         self.requests[status] = self.requests.get(status, 0) + 1
 
@@ -30,6 +30,8 @@ class ServerMetrics(Collector):
         self.closed[reason] = self.closed.get(reason, 0) + 1
 
     def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         requests = CounterMetricFamily(
             "cupola_http_requests", "HTTP requests answered.", labels=["status"]
         )

@@ -85,23 +85,24 @@ class Server:
         """
         options = self._options
         api = _bind(options.host, options.port)
+        listeners = [_Listener(self._app, self._connections.protocol, api)]
         self.port = api.getsockname()[1]
-        self._listeners.append(_Listener(self._app, self._connections.protocol, api))
         if options.site_port is not None:
             try:
                 sock = _bind(options.host, options.site_port)
             except ConfigurationError:
                 api.close()
                 raise
+            listeners.append(_Listener(site, None, sock))
             self.site_port = sock.getsockname()[1]
-            self._listeners.append(_Listener(site, None, sock))
-        self.metrics.register(self._backend.registry)
         loop = asyncio.get_running_loop()
         if self._backend.request_turn is None:
             self._backend.attach(loop)
         self._ticker = loop.call_later(_TICK_S, self._tick)
-        for listener in self._listeners:
+        self._backend.collectors.append(self.metrics)
+        for listener in listeners:
             await listener.start()
+            self._listeners.append(listener)
 
     async def drain(self) -> None:
         """Stop: no new connections, finish the calls that run, tell sync clients to come back."""
@@ -124,7 +125,7 @@ class Server:
         for listener in self._listeners:
             await listener.stop()
         if self._listeners:
-            self._backend.registry.unregister(self.metrics)
+            self._backend.collectors.remove(self.metrics)
         self._listeners.clear()
 
     def _tick(self) -> None:
