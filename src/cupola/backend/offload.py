@@ -47,6 +47,7 @@ class _Finished:
     """A worker's result that waits for its turn."""
 
     mutation: PendingMutation
+    path: str
     outcome: Outcome
     started_ns: int
     release: Callable[[], None]
@@ -216,13 +217,13 @@ class Offload:
 
     def _send_mutation(self, mutation: PendingMutation, function: Function) -> None:  # type: ignore[type-arg]
         started = self._node.clock.monotonic_ns()
+        path = function.path
 
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
-            self._finished.append(_Finished(mutation, outcome, started, release))
+            self._finished.append(_Finished(mutation, path, outcome, started, release))
             self._node.wake()
 
-        path, args = function.path, mutation.args
-        job = self._job(path, args, mutation.identity, None, mutation.request_id, done)
+        job = self._job(path, mutation.args, mutation.identity, None, mutation.request_id, done)
         self._to_send.append(job)
         self._node.wake()
 
@@ -259,7 +260,7 @@ class Offload:
         ts = node.committer.group_ts
         if outcome.writes:
             record = CommitRecord(
-                function=node.app.find(mutation.path).path,
+                function=finished.path,
                 session=mutation.session,
                 request=mutation.request,
                 result=outcome.value,
@@ -302,7 +303,13 @@ class Offload:
             now = self._node.clock.monotonic_ns()
             self._exclusive_until_ns = now + int(limits.exclusive_turn_s * 1e9)
             self._loop.call_later(limits.exclusive_turn_s, self._node.wake)
-        self._send_mutation(mutation, self._node.app.find(mutation.path))
+        try:
+            function = self._node.find(
+                mutation.path, Kind.MUTATION, mutation.identity, mutation.public_only
+            )
+        except CupolaError as gone:  # the code has changed meanwhile
+            return self._answer(finished, gone)
+        self._send_mutation(mutation, function)
         return None
 
     def _failed(self, finished: _Finished) -> CallResult:
@@ -351,8 +358,16 @@ class Offload:
         self._running_queries.add(entry)
         journal = entry.journal
 
+        app = self._node.app
+
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             self._running_queries.discard(entry)
+            if self._node.app is not app:  # a result of the code before
+                release()
+                if entry.stale:
+                    self._backend.passes.mark_stale(entry)
+                    self._node.wake()
+                return
             run = self._query_run(entry.key.path, outcome, since, journal)
             self._backend.passes.worker_result(entry, run)
             release()

@@ -20,7 +20,7 @@ from cupola.errors import ApplicationError, CupolaError
 from cupola.functions.actions import run_action
 from cupola.functions.app import App, load_app
 from cupola.functions.definitions import Kind
-from cupola.functions.execution import decode_result, encode_arguments
+from cupola.functions.execution import Execution, decode_result, encode_arguments
 from cupola.functions.failure import RemoteError
 from cupola.functions.log_lines import LogBuffer
 from cupola.limits import Limits
@@ -41,7 +41,7 @@ from cupola.runtimes.python.messages import (
     limits_of,
     to_worker_decoder,
 )
-from cupola.runtimes.python.transaction_worker import failure_of
+from cupola.runtimes.python.transaction_worker import failure_of, sendable
 from cupola.values import Value, decode
 
 _current: contextvars.ContextVar[LogBuffer | None] = contextvars.ContextVar("log", default=None)
@@ -113,11 +113,16 @@ class ActionWorker:
     async def _run(self, run: RunAction) -> None:
         logs = LogBuffer(self._limits)
         _current.set(logs)
-        function = self._app.find(run.path)
-        caller = _Caller(self, run)
-        execution = await run_action(function, run.args, caller, logs, self._limits)
+        try:
+            function = self._app.find(run.path)
+        except CupolaError as error:  # it was sent before the code changed
+            execution = Execution(None, error, [])
+        else:
+            caller = _Caller(self, run)
+            execution = await run_action(function, run.args, caller, logs, self._limits)
         failure = failure_of(execution.error, run.request_id, self._app)
-        self._send(ActionDone(run.call, execution.value, failure, logs.lines))
+        lines = [sendable(line) for line in logs.lines]
+        self._send(ActionDone(run.call, execution.value, failure, lines))
 
     async def call(self, run: RunAction, kind: Kind, path: str, args: bytes) -> Any:
         """A call of a function by an action: the engine runs it."""

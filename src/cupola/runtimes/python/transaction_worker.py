@@ -91,10 +91,14 @@ class TransactionWorker:
             snapshot.close()
 
     def _run_at(self, run: RunCall, reader: Reader) -> CallDone:
-        function = self._app.find(run.path)
         catalog = load_catalog(reader)
         self._app.table_numbers.update(catalog.numbers)
         ts = reader.newest_ts()
+        try:
+            function = self._app.find(run.path)
+        except CupolaError as error:  # it was sent before the code changed
+            nothing = Transaction(reader, catalog, ts)
+            return self._done(run, ts, nothing, Execution(None, error, []))
         is_mutation = function.kind is Kind.MUTATION
         transaction = Transaction(
             reader,
@@ -129,7 +133,7 @@ class TransactionWorker:
             ts=ts,
             value=execution.value,
             failure=failure_of(execution.error, run.request_id, self._app),
-            log_lines=execution.log_lines,
+            log_lines=[sendable(line) for line in execution.log_lines],
             intervals=list(transaction.intervals()),
             writes=[
                 RemoteWrite(
@@ -154,6 +158,11 @@ def failure_of(error: BaseException | None, request_id: str, app: App) -> Failur
     if isinstance(error, MemoryError):
         code = "OutOfMemory"
     return Failure(error_message(error, request_id, app.folder), code, error_data(error))
+
+
+def sendable(text: str) -> str:
+    """Without lone surrogates, which no encoding has."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _bound_memory(bytes_max: int) -> None:
