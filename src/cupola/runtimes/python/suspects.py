@@ -155,6 +155,7 @@ _SLOW = {
 }
 _SLOW_LIBRARIES = frozenset(
     [
+        "ctypes",  # and may crash the process
         "numpy",
         "pandas",
         "polars",
