@@ -1,0 +1,382 @@
+"""Slow functions run in workers, and nobody else waits for them."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+
+import pytest
+
+from cupola.limits import DEFAULT_LIMITS
+
+BOUND_S = 0.5  # what others may wait at worst on a busy machine; in process the budget is 50 ms
+
+APP = """
+    import ctypes
+    import os
+    import re
+    import time
+
+    class Item(Table, name="items", indexes={"by_rank": ["rank"]}):
+        rank: float
+
+    class Counter(Table, name="counters", indexes={"by_name": ["name"]}):
+        name: str
+        value: int = 0
+
+    def burn(steps: int) -> int:
+        total = 0
+        for number in range(steps):
+            total += number & 3
+        return total
+
+    SLOW = 3_000_000
+
+    @query
+    def canary(ctx: QueryCtx, n: float) -> float:
+        return n + 1
+
+    @mutation
+    def add(ctx: MutationCtx, rank: float) -> Id[Item]:
+        return ctx.db.insert(Item(rank=rank))
+
+    @query
+    def ranks(ctx: QueryCtx) -> list[float]:
+        return [item.rank for item in ctx.db.query(Item)]
+
+    @query
+    def slow_sum(ctx: QueryCtx) -> float:
+        print("summing")
+        burn(SLOW)
+        return float(sum(item.rank for item in ctx.db.query(Item)))
+
+    @query
+    def slow_me(ctx: QueryCtx) -> str:
+        burn(SLOW)
+        identity = ctx.auth.get_user_identity()
+        return "nobody" if identity is None else str(identity["subject"])
+
+    @mutation
+    def slow_add(ctx: MutationCtx, rank: float) -> Id[Item]:
+        burn(SLOW)
+        return ctx.db.insert(Item(rank=rank))
+
+    @mutation
+    def slow_add_and_fail(ctx: MutationCtx, rank: float) -> None:
+        print("about to fail")
+        ctx.db.insert(Item(rank=rank))
+        burn(SLOW)
+        raise ApplicationError({"rank": rank})
+
+    @mutation
+    def slow_first_table(ctx: MutationCtx) -> str:
+        burn(SLOW)
+        return ctx.db.insert("brand_new", {"x": 1.0})
+
+    @query
+    def count_of(ctx: QueryCtx, table: str) -> float:
+        return float(ctx.db.query(table).count())
+
+    def counter(ctx, name):
+        found = ctx.db.query(Counter).with_index("by_name", name=name).unique()
+        return found or ctx.db.get(ctx.db.insert(Counter(name=name)))
+
+    @mutation
+    def bump(ctx: MutationCtx, name: str) -> int:
+        found = counter(ctx, name)
+        ctx.db.patch(found._id, value=found.value + 1)
+        return found.value + 1
+
+    @mutation
+    def slow_bump(ctx: MutationCtx, name: str) -> int:
+        found = counter(ctx, name)
+        burn(1_000_000)
+        ctx.db.patch(found._id, value=found.value + 1)
+        return found.value + 1
+
+    @query
+    def value_of(ctx: QueryCtx, name: str) -> int:
+        found = ctx.db.query(Counter).with_index("by_name", name=name).unique()
+        return found.value if found else 0
+
+    @query
+    def slow_value_of(ctx: QueryCtx, name: str) -> int:
+        burn(SLOW)
+        found = ctx.db.query(Counter).with_index("by_name", name=name).unique()
+        return found.value if found else 0
+"""
+
+
+async def canaries(server, until):
+    """Quick calls of somebody else, one after the other, until a call is done."""
+    calls = 0
+    while not until.done():
+        calls += 1
+        assert await server.value("query", "main:canary", n=float(calls)) == calls + 1
+        await asyncio.sleep(0.005)
+    return calls
+
+
+def test_slow_queries_and_mutations_succeed_and_nobody_waits_for_them(serve):
+    async def story(server):
+        adding = asyncio.ensure_future(server.call("mutation", "main:slow_add", rank=5.0))
+        assert await canaries(server, adding) > 3
+        assert adding.result().ok
+        summing = asyncio.ensure_future(server.call("query", "main:slow_sum"))
+        assert await canaries(server, summing) > 3
+        assert summing.result().value == b"5.0"
+        assert summing.result().log_lines == b"[\"[LOG] 'summing'\"]"
+        assert await server.value("query", "main:ranks") == [5.0]
+        assert server.worst_stall_s < BOUND_S, server.worst_stall_s
+
+    serve(story, main=APP)
+
+
+def test_a_slow_mutation_that_fails_writes_nothing_and_brings_its_data_and_logs(serve):
+    async def story(server):
+        result = await server.failure("mutation", "main:slow_add_and_fail", rank=3.0)
+        assert result.error_data == b'{"rank":3.0}'
+        assert result.log_lines == b"[\"[LOG] 'about to fail'\"]"
+        assert "slow_add_and_fail (functions/main.py" in result.error_message
+        assert await server.value("query", "main:ranks") == []
+
+    serve(story, main=APP)
+
+
+def test_a_table_can_come_into_being_in_a_worker(serve):
+    async def story(server):
+        assert await server.value("mutation", "main:slow_first_table")
+        assert await server.value("query", "main:count_of", table="brand_new") == 1.0
+        assert await server.value("mutation", "main:slow_first_table")
+        assert await server.value("query", "main:count_of", table="brand_new") == 2.0
+
+    serve(story, main=APP)
+
+
+def test_a_mutation_that_always_loses_gets_its_turn(serve):
+    """Quick writers of the same document would win for ever; no increment is lost."""
+    limits = dataclasses.replace(DEFAULT_LIMITS, exclusive_turn_s=2.0, user_time_s=5.0)
+
+    async def story(server):
+        await server.value("mutation", "main:bump", name="a")
+        slow = asyncio.ensure_future(server.call("mutation", "main:slow_bump", name="a"))
+        bumps = 1
+        while not slow.done():
+            await server.value("mutation", "main:bump", name="a")
+            bumps += 1
+        assert slow.result().ok, slow.result().error_message
+        assert await server.value("query", "main:value_of", name="a") == bumps + 1
+        assert server.backend.status()["conflicts"] >= 3
+
+    serve(story, limits, main=APP)
+
+
+def test_slow_mutations_of_the_same_document_all_take_effect(serve):
+    limits = dataclasses.replace(DEFAULT_LIMITS, exclusive_turn_s=2.0, user_time_s=5.0)
+
+    async def story(server):
+        calls = [server.value("mutation", "main:slow_bump", name="a") for _ in range(4)]
+        assert sorted(await asyncio.gather(*calls)) == [1, 2, 3, 4]
+        assert await server.value("query", "main:value_of", name="a") == 4
+
+    serve(story, limits, main=APP)
+
+
+def test_a_mutation_sent_again_while_it_runs_takes_effect_once(serve):
+    """The client lost its connection and cannot know; both answers are the same."""
+
+    async def story(server):
+        client = server.connect()
+        answer = client.mutation("main:slow_bump", name="a")
+        for _ in range(3):
+            await asyncio.sleep(0.03)
+            client.lose_connection()
+            client.connect()
+        result = await asyncio.wait_for(answer, 30)
+        assert result.value == b"1.0"
+        assert await server.value("query", "main:value_of", name="a") == 1
+        assert (await asyncio.wait_for(client.mutation("main:bump", name="a"), 30)).value == b"2.0"
+
+    serve(story, main=APP)
+
+
+def test_mutations_of_one_client_keep_their_order_over_a_worker(serve):
+    async def story(server):
+        client = server.connect()
+        answers = [
+            client.mutation("main:slow_add", rank=1.0),
+            client.mutation("main:add", rank=2.0),
+            client.mutation("main:slow_add", rank=3.0),
+        ]
+        await asyncio.wait_for(asyncio.gather(*answers), 30)
+        assert await server.value("query", "main:ranks") == [1.0, 2.0, 3.0]
+
+    serve(story, main=APP)
+
+
+# ---------------------------------------------------------------- live queries
+
+
+def test_a_live_slow_query_follows_the_data(serve):
+    async def story(server):
+        client = server.connect()
+        total = client.subscribe("main:slow_sum")
+        ranks = client.subscribe("main:ranks")
+        await client.until(lambda: client.newest(total) == 0.0)
+        await server.value("mutation", "main:add", rank=4.0)
+        await client.until(lambda: client.newest(total) == 4.0)
+        assert client.newest(ranks) == [4.0]
+        await server.value("mutation", "main:slow_add", rank=2.0)
+        await client.until(lambda: client.newest(total) == 6.0)
+
+    serve(story, main=APP)
+
+
+def test_a_live_slow_query_is_not_starved_by_constant_writes(serve):
+    """Its subscribers see results of moments that have passed, each newer than the one before."""
+
+    async def story(server):
+        client = server.connect()
+        value = client.subscribe("main:slow_value_of", name="a")
+        await client.until(lambda: client.newest(value) == 0)
+        stop = asyncio.Event()
+
+        async def write():
+            while not stop.is_set():
+                await server.value("mutation", "main:bump", name="a")
+                await asyncio.sleep(0.002)
+
+        writing = asyncio.create_task(write())
+        await client.until(lambda: len(client.results[value]) >= 4)
+        stop.set()
+        await writing
+        final = await server.value("query", "main:value_of", name="a")
+        await client.until(lambda: client.newest(value) == final)
+        seen = [float(result.value) for result in client.results[value]]
+        assert seen == sorted(set(seen))
+        assert server.worst_stall_s < BOUND_S, server.worst_stall_s
+
+    serve(story, main=APP)
+
+
+def test_a_slow_query_that_looks_at_its_caller_is_answered_for_each(serve):
+    async def story(server):
+        clients = [server.connect() for _ in range(3)]
+        queries = [client.subscribe("main:slow_me") for client in clients]
+        clients[2]._carry_out(clients[2].session.authenticate(admin_token(server)))
+        for client, query in zip(clients, queries, strict=True):
+            await client.until(lambda client=client, query=query: bool(client.newest(query)))
+            assert client.newest(query) == "nobody"
+
+    serve(story, main=APP)
+
+
+def admin_token(server):
+    from cupola.sync.client_session import Token
+
+    return Token("Admin", server.backend.admin_keys.issue())
+
+
+# ---------------------------------------------------------------- workers that end
+
+
+def test_a_call_whose_worker_was_killed_is_tried_once_more(serve):
+    """From outside: the out-of-memory killer, an operator."""
+
+    async def story(server):
+        await server.value("query", "main:slow_sum")  # the function is known to be slow now
+        call = asyncio.ensure_future(server.call("mutation", "main:slow_add", rank=1.0))
+        while not any(w.job for w in server.backend.mutations.offload._pool._workers):
+            await asyncio.sleep(0.002)
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+        result = await call
+        assert result.ok, result.error_message
+        assert await server.value("query", "main:ranks") == [1.0]
+
+    serve(story, main=APP)
+
+
+def test_idle_workers_that_die_are_not_missed(serve):
+    async def story(server):
+        await server.value("query", "main:slow_sum")
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+        assert await server.value("query", "main:slow_sum") == 0.0
+
+    serve(story, main=APP)
+
+
+# ---------------------------------------------------------------- code that changes meanwhile
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_code_change_while_a_slow_mutation_runs(serve, write_app, kept):
+    """It commits or fails as a whole; the deployment goes on in either case."""
+    changed = APP.replace("return n + 1", "return n + 2")
+    if not kept:
+        changed = changed.replace("def slow_add(", "def other_add(")
+
+    async def story(server):
+        await server.call("mutation", "main:slow_add", rank=0.0)
+        call = asyncio.ensure_future(server.call("mutation", "main:slow_add", rank=1.0))
+        await asyncio.sleep(0.03)
+        write_app(folder=server.folder, main=changed)
+        await server.deploy(server.folder)
+        result = await call
+        expected = [0.0, 1.0] if result.ok else [0.0]
+        assert await server.value("query", "main:ranks") == expected
+        assert await server.value("query", "main:canary", n=1.0) == 3.0
+        assert server.backend.state == "ready"
+        if kept:
+            assert await server.value("mutation", "main:slow_add", rank=2.0)
+
+    serve(story, main=APP)
+
+
+def test_a_schema_change_while_a_slow_mutation_runs(serve, write_app):
+    """It read the old schema, so it conflicts, and runs again under the new one."""
+    changed = APP.replace(
+        "rank: float\n", "rank: float\n        note: str | UnsetType = UNSET\n", 1
+    )
+
+    async def story(server):
+        await server.call("mutation", "main:slow_add", rank=0.0)
+        call = asyncio.ensure_future(server.call("mutation", "main:slow_add", rank=1.0))
+        await asyncio.sleep(0.03)
+        write_app(folder=server.folder, main=changed)
+        await server.deploy(server.folder)
+        assert (await call).ok
+        assert await server.value("query", "main:ranks") == [0.0, 1.0]
+
+    serve(story, main=APP)
+
+
+def test_a_live_slow_query_shows_the_new_code_in_the_end(serve, write_app):
+    """A result of the old code that comes back late is not taken for one of the new."""
+    changed = APP.replace("return float(sum(", "return 100 + float(sum(")
+
+    async def story(server):
+        client = server.connect()
+        total = client.subscribe("main:slow_sum")
+        await client.until(lambda: client.newest(total) == 0.0)
+        await server.value("mutation", "main:add", rank=1.0)
+        await asyncio.sleep(0.03)
+        write_app(folder=server.folder, main=changed)
+        await server.deploy(server.folder)
+        await client.until(lambda: client.newest(total) == 101.0)
+        await asyncio.sleep(0.3)
+        assert client.newest(total) == 101.0
+
+    serve(story, main=APP)
+
+
+def test_a_file_that_was_broken_after_the_push_does_not_break_slow_calls(serve, write_app):
+    """What runs is the code that was accepted, in workers too."""
+
+    async def story(server):
+        write_app(folder=server.folder, main="this is no Python")
+        assert await server.value("query", "main:canary", n=1.0) == 2.0
+        assert await server.value("query", "main:slow_sum") == 0.0
+
+    serve(story, main=APP)
