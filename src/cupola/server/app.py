@@ -7,7 +7,6 @@ than a cached query. The sync protocol does not come through here; see `websocke
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import unquote
@@ -71,7 +70,6 @@ Methods = dict[str, Handler]
 Result = TypeVar("Result")
 
 MiB = 2**20
-_VERSION = version("cupola").encode()
 _ECHO_BYTES_MAX = 128 * MiB
 _ECHO_UNDECLARED_BYTES_MAX = 1 * MiB
 _SMALL_BODY_DIGITS = 5
@@ -347,7 +345,9 @@ class App:
         return Response(200, b"This Cupola deployment is running.\n", TEXT)
 
     async def _version(self, request: Request) -> Response:
-        return Response(200, _VERSION, TEXT)
+        from importlib.metadata import version  # slow to load, too
+
+        return Response(200, version("cupola").encode(), TEXT)
 
     async def _instance_name(self, request: Request) -> Response:
         return Response(200, self._backend.instance_name.encode(), TEXT)
