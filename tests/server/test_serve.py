@@ -11,6 +11,7 @@ import pytest
 
 from cupola.backend import Backend
 from cupola.errors import ConfigurationError, PersistenceError
+from cupola.limits import Limits
 from cupola.server import Server, ServerOptions, run, serve
 
 from .fake_backend import FakeBackend
@@ -55,6 +56,17 @@ def test_an_ipv6_host_works(start_server):
     server = start_server(host="::1")
     assert server.url.startswith("http://[::1]:")
     assert httpx.get(f"{server.url}/version").status_code == 200
+
+
+def test_more_connections_than_allowed_are_answered_with_503(start_server):
+    running = start_server(FakeBackend(Limits(queued_calls_max=2)))
+    held = [socket.create_connection(("127.0.0.1", running.server.port)) for _ in range(3)]
+    assert httpx.get(f"{running.url}/version").status_code == 503
+    for peer in held:
+        peer.close()
+    with httpx.Client(base_url=running.url) as http:
+        while http.get("/version").status_code != 200:
+            running.eventually(lambda: True)
 
 
 def test_a_running_call_is_finished_before_the_server_stops(start_server):

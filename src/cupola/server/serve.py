@@ -84,8 +84,9 @@ class Server:
             ConfigurationError: A port is taken, or the host is none of this machine's.
         """
         options = self._options
+        connections_max = self._backend.limits.queued_calls_max
         api = _bind(options.host, options.port)
-        listeners = [_Listener(self._app, self._connections.protocol, api)]
+        listeners = [_Listener(self._app, self._connections.protocol, api, connections_max)]
         self.port = api.getsockname()[1]
         if options.site_port is not None:
             try:
@@ -93,7 +94,7 @@ class Server:
             except ConfigurationError:
                 api.close()
                 raise
-            listeners.append(_Listener(site, None, sock))
+            listeners.append(_Listener(site, None, sock, connections_max))
             self.site_port = sock.getsockname()[1]
         loop = asyncio.get_running_loop()
         if self._backend.request_turn is None:
@@ -143,7 +144,13 @@ class Server:
 class _Listener:
     """One uvicorn server on one socket, without its signal handlers and its way of stopping."""
 
-    def __init__(self, app: Any, ws: Callable[..., Any] | None, sock: socket.socket) -> None:
+    def __init__(
+        self,
+        app: Any,
+        ws: Callable[..., Any] | None,
+        sock: socket.socket,
+        connections_max: int,
+    ) -> None:
         self._socket = sock
         self._config = uvicorn.Config(
             app,
@@ -157,6 +164,7 @@ class _Listener:
             proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
+            limit_concurrency=connections_max,  # of HTTP; above it 503 is the answer
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
         self._server = uvicorn.Server(self._config)

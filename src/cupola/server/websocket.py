@@ -37,7 +37,6 @@ KiB, MiB = 2**10, 2**20
 PING_INTERVAL_S = 5.0
 CLOSE_TIME_S = 2.0
 
-NORMAL = 1000
 PROTOCOL_BROKEN = 1002
 TOO_BIG = 1009
 INTERNAL = 1011
@@ -267,7 +266,6 @@ class Connection(WSListener):
             self.close(OVERLOADED, error.code)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self._heard = True
         self._unread_bytes = frame.tail_size
         if self._held_bytes:
             self._count_held()
@@ -346,7 +344,8 @@ class Connection(WSListener):
         self._count_held()
 
     def count_unread(self, nbytes: int) -> None:
-        """Bytes were read of a frame that may not be complete."""
+        """Bytes were read, of a frame that may not be complete: a sign of life all the same."""
+        self._heard = True
         self._unread_bytes += nbytes
         if self._unread_bytes > _LARGE_BYTES:
             self._count_held()
