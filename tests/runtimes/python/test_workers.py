@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from cupola.limits import DEFAULT_LIMITS
+from cupola.sync.client_session import Token
 
 BOUND_S = 0.5  # what others may wait at worst on a busy machine; in process the budget is 50 ms
 
@@ -272,8 +273,6 @@ def test_a_slow_query_that_looks_at_its_caller_is_answered_for_each(serve):
 
 
 def admin_token(server):
-    from cupola.sync.client_session import Token
-
     return Token("Admin", server.backend.admin_keys.issue())
 
 
