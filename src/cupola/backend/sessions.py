@@ -45,6 +45,7 @@ class SessionHost:
         self._channel = channel
         self._mutations: collections.deque[PendingMutation] = collections.deque()
         self._mutation_runs = False
+        self._answered_ts = 0  # the newest commit that an answer shows, kept back by the session too
         self._frames: collections.deque[tuple[int, bytes | Close]] = collections.deque()
 
     # ---------------------------------------------------------------- what the transport says
@@ -103,6 +104,7 @@ class SessionHost:
     def send(self, ts: int, *frames: bytes) -> None:
         """Send frames once `ts` is durable, after everything before them."""
         if self.is_open:
+            ts = max(ts, self._answered_ts)  # answers may be among the frames of a Transition
             for frame in frames:
                 self._frames.append((ts, frame))
             self._backend.node.outbox.put(ts, self._deliver)
@@ -157,6 +159,7 @@ class SessionHost:
                 request_id, result=result.value, ts=result.ts, log_lines=result.log_lines
             )
         else:
+        self._answered_ts = max(self._answered_ts, result.ts)
             frames = self.session.mutation_failure(
                 request_id,
                 error_message=result.error_message or "",
