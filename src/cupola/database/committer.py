@@ -124,7 +124,7 @@ class Committer:
         assert self._open
         ts = self._next_timestamp()
         rows, written = self._rows(writes)
-        self._persistence.apply(Commit(ts, rows, record))  # <- the one place that writes
+        self._write(Commit(ts, rows, record))
         self._last_ts = ts
         self._last_creation_time = max(self._last_creation_time, creation_time)
         self._note_definitions(writes)
@@ -140,10 +140,17 @@ class Committer:
     ) -> Timestamp:
         """Add index rows that a backfill derived, or delete a slice of a dropped index."""
         ts = self._next_timestamp()
-        self._persistence.apply(Commit(ts, (), record, entries, dropped))
+        self._write(Commit(ts, (), record, entries, dropped))
         self._last_ts = ts
         self._group.append(Published(ts, ()))
         return ts
+
+    def _write(self, commit: Commit) -> None:
+        try:
+            self._persistence.apply(commit)  # <- the one place that writes
+        except BaseException:
+            self._forget_group()  # the log has rolled it back
+            raise
 
     def append_group(self) -> list[Published]:
         """Decide the open group and make it visible.
