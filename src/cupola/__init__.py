@@ -1,30 +1,52 @@
 """Cupola: a transactional document database, the functions that run against it, and live sync.
 
 What functions need is here; `cupola.Backend` is a whole deployment in process, without a network.
+Each name is imported when somebody asks for it: the command starts servers anew with a fixed hash
+seed, and must not pay for the engine before that.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from cupola.database.ranges import Range
-from cupola.errors import ApplicationError, CupolaError
-from cupola.functions.context import ActionCtx, MutationCtx, QueryCtx
-from cupola.functions.definitions import (
-    action,
-    internal_action,
-    internal_mutation,
-    internal_query,
-    mutation,
-    query,
-)
-from cupola.functions.expressions import field
-from cupola.functions.pages import Page, PaginationOptions
-from cupola.schema import Id, Table
-from cupola.values import UNSET, Int64, UnsetType
 
 if TYPE_CHECKING:
     from cupola.backend import Backend
+    from cupola.database.ranges import Range
+    from cupola.errors import ApplicationError, CupolaError
+    from cupola.functions.context import ActionCtx, MutationCtx, QueryCtx
+    from cupola.functions.definitions import (
+        action,
+        internal_action,
+        internal_mutation,
+        internal_query,
+        mutation,
+        query,
+    )
+    from cupola.functions.expressions import field
+    from cupola.functions.pages import Page, PaginationOptions
+    from cupola.schema import Id, Table
+    from cupola.values import UNSET, Int64, UnsetType
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "cupola.backend": ("Backend",),
+    "cupola.database.ranges": ("Range",),
+    "cupola.errors": ("ApplicationError", "CupolaError"),
+    "cupola.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
+    "cupola.functions.definitions": (
+        "action",
+        "internal_action",
+        "internal_mutation",
+        "internal_query",
+        "mutation",
+        "query",
+    ),
+    "cupola.functions.expressions": ("field",),
+    "cupola.functions.pages": ("Page", "PaginationOptions"),
+    "cupola.schema": ("Id", "Table"),
+    "cupola.values": ("UNSET", "Int64", "UnsetType"),
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
     "UNSET",
@@ -53,9 +75,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`cupola.Backend` loads the engine when somebody asks for it: functions do not need it."""
-    if name == "Backend":
-        from cupola.backend import Backend
-
-        return Backend
-    raise AttributeError(f"module 'cupola' has no attribute {name!r}")
+    """The public name, from the module that defines it."""
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'cupola' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(module), name)
+    return value

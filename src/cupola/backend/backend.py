@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from cupola.auth import ANONYMOUS, AdminKeys, Identity, authenticate
 from cupola.backend.actions import ActionRuntime, InlineActions
 from cupola.backend.calls import CallRequest, CallResult, Channel, Done

@@ -49,8 +49,8 @@ Done = Callable[[CallResult], None]
 class Channel(Protocol):
     """The transport of one sync connection, as the backend sees it."""
 
-    def send(self, frame: bytes) -> None:
-        """Send one whole text message; never blocks."""
+    def send(self, *frames: bytes) -> None:
+        """Send whole text messages, one each; never blocks."""
         ...
 
     def close(self, code: int | None, reason: str) -> None:

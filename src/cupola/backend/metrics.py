@@ -41,7 +41,6 @@ class NodeCollector:
             "query_cache_evictions": (node.cache.evicted, "Results dropped for memory"),
             "actions": (counts["actions"], "Actions started"),
             "transitions": (counts["transitions"], "Transitions sent to clients"),
-            "bytes_sent": (counts["bytes_sent"], "Payload bytes sent over WebSockets"),
             "passes_over_turns": (
                 counts["passes_over_turns"],
                 "Passes that did not end in one turn",

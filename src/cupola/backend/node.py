@@ -13,7 +13,7 @@ from cupola.backend.outbox import Outbox
 from cupola.clock import Clock
 from cupola.database.committer import Committer, Published
 from cupola.database.cursors import CursorSealer
-from cupola.errors import CupolaError, FunctionNotFoundError, InvalidValueError
+from cupola.errors import CupolaError, ForbiddenError, FunctionNotFoundError, InvalidValueError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.limits import Limits
@@ -101,6 +101,12 @@ class Node:
         if internal and public_only and not identity.may_call_internal:
             raise FunctionNotFoundError(
                 f"Could not find public function for '{path}'. Did you forget to save or deploy it?"
+            )
+        if identity.read_only and function.kind is not Kind.QUERY:
+            raise ForbiddenError(
+                "A read-only admin key can only run queries; "
+                f"`{function.path}` is of kind {function.kind.value}.",
+                code="OperationNotPermitted",
             )
         if kind is not None and function.kind is not kind:
             raise CupolaError(

@@ -116,14 +116,19 @@ class SessionHost:
     def _deliver(self) -> None:
         durable_ts = self._backend.node.persistence.durable_ts
         frames = self._frames
-        while frames and frames[0][0] <= durable_ts:
+        due: list[bytes] = []
+        close: Close | None = None
+        while frames and frames[0][0] <= durable_ts and close is None:
             _, frame = frames.popleft()
             if isinstance(frame, Close):
-                self._channel.close(frame.code, frame.reason)
-                return
-            self._backend.node.counters["bytes_sent"] += len(frame)
-            self._channel.send(frame)
-        self.sent_at_ns = self._backend.clock.monotonic_ns()
+                close = frame
+            else:
+                due.append(frame)
+        if due:
+            self._channel.send(*due)  # together: they leave in one system call
+            self.sent_at_ns = self._backend.clock.monotonic_ns()
+        if close is not None:
+            self._channel.close(close.code, close.reason)
 
     def _queue_mutation(self, effect: RunMutation) -> None:
         node = self._backend.node
@@ -154,12 +159,12 @@ class SessionHost:
         self._mutation_runs = False
         if not self.is_open:
             return
+        self._answered_ts = max(self._answered_ts, result.ts)
         if result.value is not None:
             frames = self.session.mutation_response(
                 request_id, result=result.value, ts=result.ts, log_lines=result.log_lines
             )
         else:
-        self._answered_ts = max(self._answered_ts, result.ts)
             frames = self.session.mutation_failure(
                 request_id,
                 error_message=result.error_message or "",

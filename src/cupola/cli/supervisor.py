@@ -104,6 +104,8 @@ def _fork(run: Callable[[], int], beacon: Beacon) -> int:
         code = run()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

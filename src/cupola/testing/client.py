@@ -46,8 +46,8 @@ class Connection:
         """Why the server has closed; None while it has not."""
         self.host = backend.open_session(self)
 
-    def send(self, frame: bytes) -> None:
-        self.to_client.append(bytes(frame))
+    def send(self, *frames: bytes) -> None:
+        self.to_client.extend(map(bytes, frames))
 
     def close(self, code: int | None, reason: str) -> None:
         self.close_reason = reason

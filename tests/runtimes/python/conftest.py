@@ -106,8 +106,9 @@ class LiveClient:
 
     # the Channel that the backend sees
 
-    def send(self, frame: bytes) -> None:
-        asyncio.get_running_loop().call_soon(self._receive, self._host, bytes(frame))
+    def send(self, *frames: bytes) -> None:
+        for frame in frames:
+            asyncio.get_running_loop().call_soon(self._receive, self._host, bytes(frame))
 
     def close(self, code: int | None, reason: str) -> None:
         self.close_reason = reason
