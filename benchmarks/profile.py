@@ -54,19 +54,26 @@ FRAME = re.compile(r"^(?P<function>.+) \((?P<file>[^()]+?)(?::\d+)?\)$")
 
 
 class PySpy:
-    """Samples the peer's busiest process from `start` to `stop`; adds up over several spans."""
+    """Samples the peer's busiest process from `start` to `stop`; adds up over several spans.
+
+    Samples are of the main thread, the one with the event loop: those of other threads would show
+    their waiting. What each thread used of the CPU, the kernel says.
+    """
 
     def __init__(self, peer: Peer, folder: Path, *, rate_hz: int, native: bool) -> None:
         self._peer = peer
         self._output = folder / "samples.txt"
-        self._options = ["--rate", str(rate_hz), "--format", "raw", "--function"]
+        self._options = ["--rate", str(rate_hz), "--format", "raw", "--function", "--threads"]
         self._options += ["--native"] if native else []
         self._process: subprocess.Popen[bytes] | None = None
+        self._threads: dict[int, float] = {}
         self.samples: Counter[tuple[str, ...]] = Counter()
+        self.threads_s: Counter[str] = Counter()
 
     def start(self) -> None:
-        busiest = max(process_tree(self._peer.pids), key=lambda one: sum(one.cpu_times()[:2]))
-        command = [str(PY_SPY), "record", "--pid", str(busiest.pid), *self._options]
+        processes = process_tree(self._peer.pids)
+        self._profiled = max(processes, key=lambda one: sum(one.cpu_times()[:2]))
+        command = [str(PY_SPY), "record", "--pid", str(self._profiled.pid), *self._options]
         command += ["--duration", "unlimited", "--output", str(self._output)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -76,14 +83,26 @@ class PySpy:
         if b"Sampling" not in first:
             rest = self._process.stdout.read()
             raise RuntimeError(f"py-spy cannot sample: {(first + rest).decode().strip()}")
+        self._threads = self._thread_seconds()
 
     def stop(self) -> None:
         assert self._process
+        used = self._thread_seconds()
         self._process.send_signal(signal.SIGINT)
         self._process.communicate(timeout=60)
+        names = {self._profiled.pid: "main"}
         for line in self._output.read_text().splitlines():
             stack, _, count = line.rpartition(" ")
-            self.samples[tuple(stack.split(";"))] += int(count)
+            thread, *frames = stack.split(";")
+            number, name = re.findall(r"thread \((\d+)\)(?:: (.*))?", thread)[0]
+            names.setdefault(int(number), name)
+            if int(number) == self._profiled.pid:
+                self.samples[tuple(frames)] += int(count)
+        for number, seconds in used.items():
+            self.threads_s[names.get(number, "others")] += seconds - self._threads.get(number, 0.0)
+
+    def _thread_seconds(self) -> dict[int, float]:
+        return {one.id: one.user_time + one.system_time for one in self._profiled.threads()}
 
 
 def _name(frame: str) -> str:
@@ -120,7 +139,8 @@ def describe_samples(samples: Counter[tuple[str, ...]]) -> Iterator[str]:
         own[_name(stack[-1])] += count
         for name in {_name(frame) for frame in stack}:
             inclusive[name] += count
-    yield f"{total} samples. C code counts for the Python function that called it."
+    yield f"{total} samples of the main thread. C code counts for the Python function that calls it;"
+    yield "`Runner.run` is the event loop itself, its waiting included."
     for title, counter in (("package", packages), ("function, own time", own)):
         yield from _table(title, counter, total, FUNCTIONS_SHOWN)
     yield from _table("function, with what it calls", inclusive, total, FUNCTIONS_SHOWN)
@@ -161,6 +181,10 @@ async def profile_by_sampling(
     finally:
         await peer.stop()
     lines = [f"## {bench.upper()}", "", *describe_cpu(result), ""]
+    threads = [
+        f"{name} {seconds:.2f}" for name, seconds in profiler.threads_s.most_common() if seconds
+    ]
+    lines += [f"CPU seconds by thread: {', '.join(threads)}.", ""]
     return "\n".join([*lines, *describe_samples(profiler.samples), ""])
 
 
