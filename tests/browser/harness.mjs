@@ -18,7 +18,7 @@ const CHROMIUM_OPTIONS = [
 ];
 const require = createRequire(new URL("../conformance/node/package.json", import.meta.url));
 
-const inRepository = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+export const inRepository = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 export const exampleApp = (name) => inRepository(`examples/${name}`);
 
 /** Runs a program of Python's to its end. Returns: what it printed. */
