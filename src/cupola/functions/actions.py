@@ -35,7 +35,8 @@ async def run_action(
                 code="FunctionTimeout",
             ) from None
         return Execution(encode_result(function, result, limits), None, logs.lines)
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        raise
     except BaseException as error:  # whatever user code raises is its result, not our failure
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise  # this action itself was cancelled, and not something that it awaited
         return Execution(None, error, logs.lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,11 +47,18 @@ def execute(
         kwargs = bind_arguments(function, args, call.limits)
         ctx = context(call)
         value = call.invoke(call, lambda: _run(function, ctx, kwargs, call.limits))
-    except (Interrupted, KeyboardInterrupt):
+    except Interrupted:
         raise
     except BaseException as raised:  # whatever user code raises, SystemExit too, is its result
+        if isinstance(raised, KeyboardInterrupt) and _comes_from_the_keyboard():
+            raise
         error = raised
     return Execution(value, error, call.logs.lines, call.identity_observed, call.next_journal)
+
+
+def _comes_from_the_keyboard() -> bool:
+    """Whether Ctrl-C raises KeyboardInterrupt in this process: servers handle it otherwise."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _run(function: Function[Any, Any], ctx: Any, kwargs: dict[str, Any], limits: Limits) -> bytes:
