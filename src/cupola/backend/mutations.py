@@ -172,8 +172,10 @@ class _Group:
             PersistenceError: The group is rolled back.
         """
         mutation = finished.mutation
-        result = self._recorded(mutation) or offload.commit(finished)
-        finished.release()
+        try:
+            result = self._recorded(mutation) or offload.commit(finished)
+        finally:
+            finished.release()
         if result is not None:
             self._results.append((mutation, result))
 

@@ -105,10 +105,10 @@ class QueryRunner:
             entry, run.outcome, run.intervals, run.ts, run.identity_observed
         )
         if run.ts < node.committer.head_ts:
-            conflict = node.committer.write_log.first_conflict(run.intervals, run.ts)
-            if conflict is not None:
+            touched_ts = node.committer.write_log.first_touch(run.intervals, run.ts)
+            if touched_ts is not None:
                 entry.stale = True
-                entry.touched_ts = conflict.ts
+                entry.touched_ts = touched_ts
         return changed
 
     def record_timeout(self, entry: CacheEntry, snapshot: Snapshot) -> tuple[bool, QueryRun]:

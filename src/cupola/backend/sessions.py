@@ -45,7 +45,7 @@ class SessionHost:
         self._channel = channel
         self._mutations: collections.deque[PendingMutation] = collections.deque()
         self._mutation_runs = False
-        self._answered_ts = 0  # the newest commit that an answer shows, kept back by the session too
+        self._answered_ts = 0  # the newest commit that any answer so far shows
         self._frames: collections.deque[tuple[int, bytes | Close]] = collections.deque()
 
     # ---------------------------------------------------------------- what the transport says

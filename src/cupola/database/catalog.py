@@ -13,9 +13,9 @@ changes.
 | `_schemas` | `{state, schema}`; state "active" or "pending", schema as JSON text          |
 
 An index is "backfilling", then "ready" or "staged", and in the end "dropping" until its rows are
-deleted. Every table has two indexes without a document: `by_id` and `by_creation_time`. An index key is the
-indexed fields in order, then `_creationTime` (user indexes), then the id (spec: values, section
-5.1).
+deleted. Every table has two indexes without a document: `by_id` and `by_creation_time`. An index
+key is the indexed fields in order, then `_creationTime` (user indexes), then the id (spec: values,
+section 5.1).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ snapshot.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from cupola.database.read_set import Interval
@@ -36,12 +36,16 @@ class Conflict(NamedTuple):
     ts: int
 
 
+_Place = tuple[int, int, bytes]  # index, number of fields, their encoded prefix
+
+
 class WriteLog:
     """Last writes per index prefix, back to the oldest snapshot that runs elsewhere."""
 
     def __init__(self) -> None:
-        self._snapshots: collections.Counter[int] = collections.Counter()
-        self._writes: dict[tuple[int, int, bytes], list[tuple[int, bytes]]] = {}
+        self._snapshots: dict[int, int] = {}  # timestamp -> how many
+        self._writes: dict[_Place, list[tuple[int, bytes]]] = {}  # in ascending order of ts
+        self._commits: collections.deque[tuple[int, list[_Place]]] = collections.deque()
         self._covered_since: int | None = None
 
     @property
@@ -51,17 +55,34 @@ class WriteLog:
 
     def open_snapshot(self, ts: int) -> None:
         """From now on keep what is committed after `ts`, the present head."""
-        self._snapshots[ts] += 1
+        self._snapshots[ts] = self._snapshots.get(ts, 0) + 1
         if self._covered_since is None:
             self._covered_since = ts
 
     def close_snapshot(self, ts: int) -> None:
         self._snapshots[ts] -= 1
-        if self._snapshots[ts] <= 0:
-            del self._snapshots[ts]
+        if self._snapshots[ts] > 0:
+            return
+        del self._snapshots[ts]
         if not self._snapshots:
             self._writes.clear()
+            self._commits.clear()
             self._covered_since = None
+        elif ts == self._covered_since:
+            self._drop_through(min(self._snapshots))
+
+    def _drop_through(self, ts: int) -> None:
+        """Forget commits up to `ts`: no snapshot is older, however many follow each other."""
+        dropped: collections.Counter[_Place] = collections.Counter()
+        while self._commits and self._commits[0][0] <= ts:
+            dropped.update(self._commits.popleft()[1])
+        for place, count in dropped.items():
+            writes = self._writes[place]
+            if count == len(writes):
+                del self._writes[place]
+            else:
+                del writes[:count]
+        self._covered_since = ts
 
     def covers(self, ts: int) -> bool:
         """Whether everything committed after `ts` is known here."""
@@ -71,23 +92,29 @@ class WriteLog:
         """File a commit. Pending ones too: `drop_after` takes them back when their group fails."""
         if self._covered_since is None:
             return
+        places: list[_Place] = []
         for index, parts in written:
             key = b"".join(parts)
             prefix = b""
-            self._file(index, 0, prefix, ts, key)
+            places.append(self._file(index, 0, prefix, ts, key))
             for position, part in enumerate(parts, 1):
                 prefix += part
-                self._file(index, position, prefix, ts, key)
+                places.append(self._file(index, position, prefix, ts, key))
+        self._commits.append((ts, places))
 
-    def _file(self, index: int, fields: int, prefix: bytes, ts: int, key: bytes) -> None:
-        writes = self._writes.get((index, fields, prefix))
+    def _file(self, index: int, fields: int, prefix: bytes, ts: int, key: bytes) -> _Place:
+        place = index, fields, prefix
+        writes = self._writes.get(place)
         if writes is None:
-            self._writes[index, fields, prefix] = [(ts, key)]
+            self._writes[place] = [(ts, key)]
         else:
             writes.append((ts, key))
+        return place
 
     def drop_after(self, ts: int) -> None:
         """Forget commits newer than `ts`: their group was rolled back."""
+        while self._commits and self._commits[-1][0] > ts:
+            self._commits.pop()
         for place, writes in list(self._writes.items()):
             kept = [write for write in writes if write[0] <= ts]
             if kept:
@@ -97,13 +124,30 @@ class WriteLog:
 
     def first_conflict(self, read_set: Sequence[Interval], since: int) -> Conflict | None:
         """The first interval of `read_set` that a commit after `since` wrote inside, or None."""
-        for interval in read_set:
-            writes = self._writes.get((interval.index, interval.fields, interval.prefix))
-            if writes is None:
-                continue
+        for interval, writes in self._under(read_set):
             for ts, key in reversed(writes):
                 if ts <= since:
                     break
                 if interval.contains(key):
                     return Conflict(interval, ts)
         return None
+
+    def first_touch(self, read_set: Sequence[Interval], since: int) -> int | None:
+        """The timestamp of the first commit after `since` that wrote inside `read_set`, or None."""
+        first: int | None = None
+        for interval, writes in self._under(read_set):
+            for ts, key in reversed(writes):
+                if ts <= since:
+                    break
+                if (first is None or ts < first) and interval.contains(key):
+                    first = ts
+        return first
+
+    def _under(
+        self, read_set: Sequence[Interval]
+    ) -> Iterator[tuple[Interval, list[tuple[int, bytes]]]]:
+        """The intervals under whose prefix anything was written, with what."""
+        for interval in read_set:
+            writes = self._writes.get((interval.index, interval.fields, interval.prefix))
+            if writes is not None:
+                yield interval, writes
