@@ -139,8 +139,8 @@ def describe_samples(samples: Counter[tuple[str, ...]]) -> Iterator[str]:
         own[_name(stack[-1])] += count
         for name in {_name(frame) for frame in stack}:
             inclusive[name] += count
-    yield f"{total} samples of the main thread. C code counts for the Python function that calls it;"
-    yield "`Runner.run` is the event loop itself, its waiting included."
+    yield f"{total} samples of the main thread. C code counts for the Python function that calls"
+    yield "it; `Runner.run` is the event loop itself, its waiting included."
     for title, counter in (("package", packages), ("function, own time", own)):
         yield from _table(title, counter, total, FUNCTIONS_SHOWN)
     yield from _table("function, with what it calls", inclusive, total, FUNCTIONS_SHOWN)
