@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { exampleApp, openPage, see, serve } from "./harness.mjs";
 
-const MEASURED_TIMES = 40;
+const MEASURED_TIMES = 20;
 
 let server;
 before(async () => (server = await serve(exampleApp("chat"))));
