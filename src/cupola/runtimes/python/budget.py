@@ -15,6 +15,11 @@ turn of the loop lasts (arming it per call would cost two system calls each); th
 - **Swallowing does not help.** `except BaseException` catches one exception; the next comes 10 ms
   later, and `leave` tells the runner that the result of such a call is worthless.
 
+A call's time is that of its thread, running or blocked, without what the thread has spent waiting
+for a processor: on a busy machine a quick function would otherwise be taken for a slow one. Linux
+counts that waiting in `/proc/thread-self/schedstat`, which is read only when a call has passed its
+deadline by the clock.
+
 What a signal cannot interrupt is one long call into C; `suspects` finds functions that may make
 one.
 
@@ -30,6 +35,7 @@ after it:
 """
 
 import importlib
+import os
 import signal
 import threading
 import time
@@ -64,6 +70,7 @@ class Budget:
     __slots__ = (
         "_armed_ns",
         "_deadline_ns",
+        "_delay_at_tick",
         "_foreign_handler",
         "_foreign_timer",
         "_handler",
@@ -71,6 +78,7 @@ class Budget:
         "_paused",
         "_pending",
         "_raised",
+        "_schedule",
         "_thread",
         "is_live",
     )
@@ -80,6 +88,8 @@ class Budget:
             threading.current_thread() is threading.main_thread()
         )
         self._thread = _get_ident()
+        self._schedule = _open_schedule() if self.is_live else None
+        self._delay_at_tick = -1  # ns waited for a processor, at the first tick of this call
         self._handler = self._tick
         self._armed_ns = 0  # 0: no turn is under way
         self._foreign_handler: Any = None
@@ -135,6 +145,7 @@ class Budget:
             deadline_ns = min(deadline_ns, self._deadline_ns)
         else:
             self._raised = self._pending = False
+            self._delay_at_tick = -1
         outer.append((self._deadline_ns, self._paused))
         self._deadline_ns = deadline_ns
         self._paused = 0
@@ -166,13 +177,32 @@ class Budget:
             raise CallTooLong
 
     def _tick(self, signum: int, frame: FrameType | None) -> None:
-        if not self._outer or _monotonic_ns() < self._deadline_ns:
+        if not self._outer:
+            return
+        if self._delay_at_tick < 0:
+            self._delay_at_tick = self._delay_ns()
+        late_ns = _monotonic_ns() - self._deadline_ns
+        if late_ns < 0 or late_ns < self._delay_ns() - self._delay_at_tick:
             return
         if self._paused:
             self._pending = True
         elif frame is None or frame.f_code not in _BOOKKEEPING:
             self._raised = True
             raise CallTooLong
+
+    def _delay_ns(self) -> int:
+        """How long this thread has waited for a processor, in all; 0 where nobody counts it."""
+        if self._schedule is None:
+            return 0
+        return int(os.pread(self._schedule, 64, 0).split()[1])
+
+
+def _open_schedule() -> int | None:
+    """The calling thread's scheduling figures, to be read again and again."""
+    try:
+        return os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 _BOOKKEEPING = frozenset(
