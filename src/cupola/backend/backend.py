@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,38 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("cupola")
 _PING_SLICES = 5
+
+
+@dataclasses.dataclass(slots=True)
+class _Asked:
+    """A query over HTTP that waits for its turn; `is_followed`: by another of its batch."""
+
+    request: CallRequest
+    done: Done
+    is_followed: bool = False
+
+
+class _Deploy:
+    """A schema push, and who is told once: when its schema is accepted, or that it is not."""
+
+    def __init__(self, push: SchemaPush, finished: Callable[[BaseException | None], None]) -> None:
+        self.steps = push.steps()
+        self._push = push
+        self._finished = finished
+        self._is_told = False
+
+    def tell_if_accepted(self) -> None:
+        """To be called after each step: old code must not meet the new schema."""
+        if self._push.is_accepted and not self._is_told:
+            self._is_told = True
+            self._finished(None)
+
+    def fail(self, error: CupolaError) -> None:
+        if self._is_told:
+            _LOG.warning("Dropped indexes take room until the next push: %s", error.message)
+        else:
+            self._is_told = True
+            self._finished(error)
 
 
 class Backend:
@@ -88,14 +122,11 @@ class Backend:
         self._worker_data_path: str | None = None
         self._stalled: list[str] = []
         self._turn_requested = False
-        self._asked: collections.deque[tuple[CallRequest, Done]] = collections.deque()
+        self._asked: collections.deque[_Asked] = collections.deque()
         self._sessions: dict[int, SessionHost] = {}
         self._session_number = 0
         self._running_actions = 0
-        self._pushes: collections.deque[
-            tuple[Iterator[None], Callable[[BaseException | None], None]]
-        ]
-        self._pushes = collections.deque()
+        self._pushes: collections.deque[_Deploy] = collections.deque()
         self._tick = 0
         self._maintained_ns = 0
 
@@ -230,7 +261,8 @@ class Backend:
         if persistence.head_ts > persistence.durable_ts:
             persistence.sync()
         node.outbox.release(persistence.durable_ts)
-        if more or self._pushes or (len(self.mutations) and not persistence.holding_commits()):
+        more = more or bool(self._pushes) or bool(self._asked)
+        if more or (len(self.mutations) and not persistence.holding_commits()):
             self.wake()
 
     def run_until_idle(self) -> None:
@@ -305,6 +337,7 @@ class Backend:
         left = len(requests)
         if not requests:
             done([])
+            return
 
         def receive(place: int, result: CallResult) -> None:
             nonlocal left
@@ -313,10 +346,13 @@ class Backend:
             if left == 0:
                 done([r for r in results if r is not None])
 
+        if len(self._asked) + len(requests) > self.limits.queued_calls_max:
+            error = self._too_many_queries()
+            done([self._failed(error, request) for request in requests])
+            return
         for place, request in enumerate(requests):
-            # All are queued before any runs, and `_answer_queries` takes them in one
-            # turn, at one head.
-            self._asked.append((request, lambda result, place=place: receive(place, result)))  # type: ignore[misc]
+            followed = place + 1 < len(requests)
+            self._asked.append(_Asked(request, partial(receive, place), followed))
         self.wake()
 
     def _kind_of(self, request: CallRequest) -> Kind:
@@ -342,12 +378,15 @@ class Backend:
             self._deliver(self._query_result(entry.outcome, self.node.head_ts), done)
             return
         if len(self._asked) >= self.limits.queued_calls_max:
-            raise OverloadedError(
-                f"{len(self._asked)} queries are waiting already; try again later.",
-                code="TooManyConcurrentRequests",
-            )
-        self._asked.append((request, done))
+            raise self._too_many_queries()
+        self._asked.append(_Asked(request, done))
         self.wake()
+
+    def _too_many_queries(self) -> OverloadedError:
+        return OverloadedError(
+            f"{len(self._asked)} queries are waiting already; try again later.",
+            code="TooManyConcurrentRequests",
+        )
 
     def _key_of(self, request: CallRequest) -> QueryKey:
         return self._queries.key_of(
@@ -368,17 +407,18 @@ class Backend:
             )
 
     def _answer_queries(self) -> None:
-        """Queries asked over HTTP, at the head. Those of one batch are next to each other and share
-        the turn.
-        """
+        """Queries asked over HTTP, at the head, for a turn's budget; a batch is one turn's."""
+        deadline = self.clock.monotonic_ns() + int(self.limits.rerun_time_s * 1e9)
         while self._asked:
-            request, done = self._asked.popleft()
+            asked = self._asked.popleft()
             try:
-                result = self._query_now(request, done)
+                result = self._query_now(asked.request, asked.done)
             except CupolaError as error:
-                result = self._failed(error, request)
+                result = self._failed(error, asked.request)
             if result is not None:
-                self._deliver(result, done)
+                self._deliver(result, asked.done)
+            if not asked.is_followed and self.clock.monotonic_ns() >= deadline:
+                return
 
     def _query_now(self, request: CallRequest, done: Done) -> CallResult | None:
         snapshot = self._queries.head()
@@ -393,7 +433,7 @@ class Backend:
             offload.ask(request, key, done)
             return None
         try:
-            if entry.listeners:
+            if entry.listeners or entry.identity.cache_key != request.identity.cache_key:
                 # Its sessions' pass will run it, and one that spans turns stands at another time.
                 run = self._queries.run(key, request.identity, snapshot)
             else:
@@ -402,7 +442,7 @@ class Backend:
             if offload is not None:
                 offload.answer_query(request, key, done)
                 return None
-            _, run = self._queries.record_timeout(entry, snapshot)
+            run = self._queries.timed_out(entry, snapshot)
         return self._query_result(run.outcome, snapshot.ts, run.error)
 
     def _query_at(self, request: CallRequest, ts: int, head: Snapshot) -> CallResult:
@@ -544,7 +584,7 @@ class Backend:
                 node.state = "ready" if node.state == "starting" else node.state
             done(error)
 
-        self._pushes.append((push.steps(), finished))
+        self._pushes.append(_Deploy(push, finished))
         self.wake()
 
     def mutations_code_changed(self) -> None:
@@ -567,17 +607,18 @@ class Backend:
         """Some milliseconds of a schema push. Steps commit groups of their own."""
         if not self._pushes or self.node.persistence.holding_commits():
             return
-        steps, finished = self._pushes[0]
+        deploy = self._pushes[0]
         deadline = self.clock.monotonic_ns() + int(self.limits.backfill_time_s * 1e9)
         try:
             while self.clock.monotonic_ns() < deadline or self.node.state == "starting":
-                next(steps)
+                next(deploy.steps)
+                deploy.tell_if_accepted()
         except StopIteration:
             self._pushes.popleft()
-            finished(None)
+            deploy.tell_if_accepted()
         except CupolaError as error:
             self._pushes.popleft()
-            finished(error)
+            deploy.fail(error)
 
     def load(self, folder: Path | str) -> None:
         """Import an app from its folder and make it the running code, now."""

@@ -427,7 +427,7 @@ class Offload:
             execution = Execution(None, outcome, [])
             # It was ended, so what it read is unknown: it runs again when anything is asked anew.
             shown = outcome_of(node, execution, request_id, journal)
-            return QueryRun(shown, (), since, False, outcome)
+            return QueryRun(shown, (), since, False, outcome, reads_known=False)
         error: Exception | None = None
         if outcome.failure is not None:
             failure = outcome.failure

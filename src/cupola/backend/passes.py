@@ -54,7 +54,13 @@ class Passes:
                 self._stale[entry] = None
 
     def everything_stale(self) -> None:
-        """The code has changed."""
+        """The code has changed. A pass under way began with the old one, and stands at a snapshot
+        whose definitions the new one may not fit: its sessions wait for the next.
+        """
+        if self._pass is not None:
+            for host in self._pass.sessions:
+                self._waiting[host] = None
+            self.abandon()
         for entry in self._node.cache.everything_stale():
             self._stale[entry] = None
         self._node.wake()
@@ -96,6 +102,10 @@ class Passes:
         """A worker has run a live query. Its sessions move in the next pass; or, if a commit has
         touched the query meanwhile, to the worker's own timestamp, where all they show holds there.
         """
+        if not entry.must_run:  # a pass was quicker
+            for host, _ in entry.listeners:
+                self.schedule(host)
+            return
         if not entry.listeners:
             return
         before = entry.identity_observed
@@ -177,13 +187,20 @@ class _Pass:
         self._awaits: dict[SessionHost, set[CacheEntry]] = {}
         self._ready: collections.deque[SessionHost] = collections.deque()
         self._to_show: dict[CacheEntry, QueryOutcome] = {}  # the cache may drop them meanwhile
+        self._is_forming = True
         for host in waiting:
             self._admit(host)
         self._found.extend(entry for entry in stale if entry.stale)
         self._gather()
+        self._is_forming = False
         for host, entries in self._awaits.items():
             if not entries:
                 self._ready.append(host)
+
+    @property
+    def sessions(self) -> Iterable[SessionHost]:
+        """Those whose Transition is still to come."""
+        return self._awaits
 
     # ---------------------------------------------------------------- who takes part
 
@@ -230,7 +247,8 @@ class _Pass:
     def _await(self, entry: CacheEntry) -> None:
         """All listeners that can hear of it wait for this entry."""
         for host, query_id in list(entry.listeners):  # `_admit` changes who listens
-            self._admit(host)
+            if self._is_forming:  # later on, a session may have seen what this pass does not show
+                self._admit(host)
             awaits = self._awaits.get(host)
             if awaits is not None and host.queries.get(query_id) is entry:
                 awaits.add(entry)
@@ -297,7 +315,8 @@ class _Pass:
                 offload.take_query(entry)
                 self._leave_out(entry)
                 return
-            changed, run = self._runner.record_timeout(entry, self.snapshot)
+            run = self._runner.timed_out(entry, self.snapshot)
+            changed = self._runner.record(entry, run)
         if run.identity_observed and not before:
             self._split_by_identity(entry)
         if entry.stale:  # a commit touched it after this pass's snapshot

@@ -10,7 +10,7 @@ from cupola.backend.node import ExecutionLog, Node
 from cupola.database.catalog import Catalog
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Transaction
-from cupola.errors import CupolaError
+from cupola.errors import CupolaError, OperatorError
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
@@ -32,13 +32,18 @@ class Snapshot:
 
 @dataclasses.dataclass(slots=True)
 class QueryRun:
-    """One execution of a query and what it depends on."""
+    """One execution of a query and what it depends on.
+
+    `reads_known`: False when it was cut off before it could tell; then nobody else may be given
+    its outcome, since no commit would make that stale.
+    """
 
     outcome: QueryOutcome
     intervals: tuple[Interval, ...]
     ts: int
     identity_observed: bool
     error: BaseException | None = None
+    reads_known: bool = True
 
 
 class QueryRunner:
@@ -101,27 +106,27 @@ class QueryRunner:
     def record(self, entry: CacheEntry, run: QueryRun) -> bool:
         """Note a run in its entry. If a commit has touched it since, the entry stays stale."""
         node = self._node
-        changed = node.cache.record(
-            entry, run.outcome, run.intervals, run.ts, run.identity_observed
-        )
+        intervals = run.intervals if run.reads_known else entry.intervals
+        changed = node.cache.record(entry, run.outcome, intervals, run.ts, run.identity_observed)
+        if not run.reads_known:
+            node.cache.hide(entry)
         if run.ts < node.committer.head_ts:
-            touched_ts = node.committer.write_log.first_touch(run.intervals, run.ts)
+            touched_ts = node.committer.write_log.first_touch(intervals, run.ts)
             if touched_ts is not None:
                 entry.stale = True
                 entry.touched_ts = touched_ts
         return changed
 
-    def record_timeout(self, entry: CacheEntry, snapshot: Snapshot) -> tuple[bool, QueryRun]:
-        """Without workers a query that keeps the loop fails; it is tried again when the code
-        changes.
+    def timed_out(self, entry: CacheEntry, snapshot: Snapshot) -> QueryRun:
+        """Without workers a query that keeps the loop fails. It is tried again for whoever asks
+        anew, and for its listeners when what it read before changes, or the code.
         """
         from cupola.runtimes.python.worker_pool import time_limit_error
 
         error = time_limit_error(entry.key.path, self._node.runtime.time_s)
         execution = Execution(None, error, [])
         outcome = outcome_of(self._node, execution, self._node.new_request_id(), entry.journal)
-        run = QueryRun(outcome, (), snapshot.ts, False, error)
-        return self.record(entry, run), run
+        return QueryRun(outcome, (), snapshot.ts, False, error, reads_known=False)
 
     def run(self, key: QueryKey, identity: Identity, snapshot: Snapshot) -> QueryRun:
         """Execute a query.
@@ -151,6 +156,7 @@ class QueryRunner:
             snapshot.ts,
             execution.identity_observed,
             execution.error,
+            reads_known=not isinstance(execution.error, OperatorError),  # a failing disk, say
         )
 
     def _execute(

@@ -51,6 +51,8 @@ class SchemaPush:
         self._clock = clock
         self._publish = publish
         self.progress = ""
+        self.is_accepted = False
+        """The schema is in force; what steps are left delete what nobody reads any more."""
 
     def steps(self) -> Iterator[None]:
         """Run the push; each step is one small group.
@@ -60,6 +62,7 @@ class SchemaPush:
         """
         yield from self._clean_up()
         if self._nothing_to_do():
+            self.is_accepted = True
             return
         self._committer.pending_violation = None
         self._run("_system:declareSchema", self._declare)
@@ -76,6 +79,7 @@ class SchemaPush:
             yield from self._clean_up()
             raise
         self._run("_system:acceptSchema", self._accept)
+        self.is_accepted = True
         yield
         yield from self._finish_dropping()
 

@@ -90,6 +90,7 @@ class QueryCache:
         self._bytes_max = bytes_max
         self._entries: dict[tuple[QueryKey, bytes | None], CacheEntry] = {}
         self._idle: dict[CacheEntry, None] = {}  # in order of last use
+        self._live: set[CacheEntry] = set()
         self._subscriptions: Subscriptions[CacheEntry] = Subscriptions()
         self._live_full: dict[
             CacheEntry, None
@@ -163,6 +164,11 @@ class QueryCache:
             self._entries[place] = entry
             entry.registered = place
 
+    def hide(self, entry: CacheEntry) -> None:
+        """Whoever asks from now on gets a run of their own; the listeners keep what they have."""
+        self._unregister(entry)
+        self._note_use(entry)
+
     def _unregister(self, entry: CacheEntry) -> None:
         if entry.registered is not None:
             del self._entries[entry.registered]
@@ -172,10 +178,13 @@ class QueryCache:
 
     def listen(self, entry: CacheEntry, listener: Any) -> None:
         entry.listeners[listener] = None
+        self._live.add(entry)
         self._note_use(entry)
 
     def unlisten(self, entry: CacheEntry, listener: Any) -> None:
         entry.listeners.pop(listener, None)
+        if not entry.listeners:
+            self._live.discard(entry)
         if not entry.listeners and entry.stale:
             self.drop(entry)
         else:
@@ -208,12 +217,11 @@ class QueryCache:
 
     def everything_stale(self) -> list[CacheEntry]:
         """New code: nothing that was computed by the old one may be given out as fresh."""
-        live = {e for e in self._entries.values() if e.listeners} | set(self._live_full)
         for entry in list(self._idle):
             self.drop(entry)
-        for entry in live:
+        for entry in self._live:
             entry.stale = True
-        return list(live)
+        return list(self._live)
 
     def drop(self, entry: CacheEntry) -> None:
         """Forget an entry altogether."""
