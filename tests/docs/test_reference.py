@@ -15,6 +15,7 @@ import typer.main
 
 import cupola
 from cupola.backend import Backend
+from cupola.backend.metrics import NodeCollector
 from cupola.cli.commands import app as cupola_command
 from cupola.cli.exit_codes import Exit
 from cupola.functions.context import ActionCtx, MutationCtx
@@ -107,8 +108,7 @@ def test_every_error_code_is_listed() -> None:
 def test_every_metric_is_listed(tmp_path: Path) -> None:
     persistence = SqlitePersistence(str(tmp_path / "data.sqlite3"))
     backend = Backend(persistence)
-    ServerMetrics().register(backend.registry)
-    families = list(backend.registry.collect())
+    families = [*NodeCollector(backend).collect(), *ServerMetrics().collect()]
     persistence.close()
 
     names = {f"{f.name}_total" if f.type == "counter" else f.name for f in families}

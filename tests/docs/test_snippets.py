@@ -148,7 +148,7 @@ def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
                 run_fragment(deployment, snippet)
 
 
-@select(lambda s: s.file is not None and s.file.startswith("tests/") and is_run(s))
+@select(lambda s: s.file is not None and s.file.startswith("tests/test_") and is_run(s))
 def test_tests_that_are_shown_pass(snippet: Snippet, tmp_path: Path) -> None:
     write_app(snippet.page, tmp_path)
     run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", snippet.file], tmp_path)
