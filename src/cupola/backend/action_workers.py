@@ -92,7 +92,8 @@ class _ActionWorker:
         node = backend.node
         self.version = node.app.version
         limits = messages.limit_fields(backend.limits)
-        setup = Setup(str(node.app.folder), "", b"", limits, node.runtime.environment)
+        app = node.app
+        setup = Setup(str(app.folder), app.sources, "", b"", limits, node.runtime.environment)
         self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
         self._timer = loop.call_later(_PROBE_S, self._look)
         self._idle_since = loop.time()

@@ -97,6 +97,7 @@ class Offload:
     def _setup(self) -> Setup:
         return Setup(
             str(self._node.app.folder),
+            self._node.app.sources,
             self._data_path,
             self._secret,
             limit_fields(self._node.limits),
@@ -425,7 +426,6 @@ class Offload:
         if not isinstance(outcome, CallDone):
             node.counters["worker_kills"] = self._pool.kills
             execution = Execution(None, outcome, [])
-            # It was ended, so what it read is unknown: it runs again when anything is asked anew.
             shown = outcome_of(node, execution, request_id, journal)
             return QueryRun(shown, (), since, False, outcome, reads_known=False)
         error: Exception | None = None

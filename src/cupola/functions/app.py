@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,11 +39,14 @@ class App:
         tables: Mapping[str, type[Table]],
         folder: Path | None = None,
         version: str = "",
+        sources: Mapping[str, bytes] | None = None,
     ) -> None:
         self.functions = dict(functions)
         self.tables = dict(tables)
         self.folder = folder
         self.version = version
+        self.sources = dict(sources or {})
+        """The code, by path below `functions/`: what workers load, whatever is on disk then."""
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
         self.table_numbers: dict[str, int] = {}
         """Numbers of the deployment's tables, kept up to date by whoever runs this app."""
@@ -125,8 +131,8 @@ class App:
         return constraint if constraint is UNSET else value_of(constraint)
 
 
-def load_app(folder: Path | str) -> App:
-    """Import an app's functions.
+def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> App:
+    """Import an app's functions. `sources`: as in `App.sources`; by default those on disk.
 
     Raises:
         SchemaError: A module cannot be imported, or defines something that makes no sense; the
@@ -135,22 +141,26 @@ def load_app(folder: Path | str) -> App:
     """
     folder = Path(folder).resolve()
     root = folder / PACKAGE
-    if not root.is_dir():
+    if sources is None and not root.is_dir():
         raise SchemaError(
             f"{folder} is no app: it has no folder `{PACKAGE}/`. `cupola new NAME` makes one.",
             code="NoFunctionsFolder",
         )
+    if sources is None:
+        files = sorted(root.rglob("*.py"))
+        sources = {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
     saved = _forget_modules()
-    writes_bytecode = not sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # it goes by second and size, and two saves may share both
+    finder = _Finder(root, sources)
+    sys.meta_path.insert(0, finder)
     try:
-        return App(*_import_all(folder, root), folder=folder, version=_digest(root))
+        found = _import_all(folder, root, sources)
+        return App(*found, folder=folder, version=_digest(sources), sources=sources)
     except BaseException:
         _forget_modules()
         sys.modules.update(saved)
         raise
     finally:
-        sys.dont_write_bytecode = not writes_bytecode
+        sys.meta_path.remove(finder)
 
 
 def _forget_modules() -> dict[str, ModuleType]:
@@ -158,15 +168,55 @@ def _forget_modules() -> dict[str, ModuleType]:
     return {name: sys.modules.pop(name) for name in names}
 
 
+class _Finder(importlib.abc.MetaPathFinder):
+    """Imports the package from sources in memory: one consistent state, no stale bytecode."""
+
+    def __init__(self, root: Path, sources: Mapping[str, bytes]) -> None:
+        self._root = root
+        self._sources = sources
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, *parts = name.split(".")
+        if package != PACKAGE:
+            return None
+        folder = self._root.joinpath(*parts)
+        for file in ("/".join((*parts, "__init__.py")), "/".join(parts) + ".py"):
+            if file in self._sources:
+                loader = _Loader(name, str(self._root / file), self._sources[file])
+                return importlib.util.spec_from_file_location(name, loader.path, loader=loader)
+        if parts and not any(file.startswith("/".join(parts) + "/") for file in self._sources):
+            return None
+        spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """One module from its source in memory."""
+
+    def __init__(self, name: str, path: str, source: bytes) -> None:
+        super().__init__(name, path)
+        self._source = source
+
+    def get_data(self, path: str) -> bytes:
+        return self._source if path == self.path else super().get_data(path)
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self._source, self.path)
+
+
 def _import_all(
-    folder: Path, root: Path
+    folder: Path, root: Path, sources: Mapping[str, bytes]
 ) -> tuple[dict[str, Function[Any, Any]], dict[str, type[Table]]]:
     if sys.path[:1] != [str(folder)]:
         sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     functions: dict[str, Function[Any, Any]] = {}
     tables: dict[str, type[Table]] = {}
-    for file in sorted(root.rglob("*.py")):
+    for name_below in sorted(sources):
+        file = root / name_below
         parts = file.relative_to(root).with_suffix("").parts
         if parts[-1] == "__init__" or any(part.startswith(".") for part in parts):
             continue
@@ -215,9 +265,9 @@ def _add_table(tables: dict[str, type[Table]], table: type[Table]) -> None:
         )
 
 
-def _digest(root: Path) -> str:
+def _digest(sources: Mapping[str, bytes]) -> str:
     """The version of the code: a digest of all its files."""
     digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
+    for name in sorted(sources):
+        digest.update(name.encode() + b"\0" + sources[name])
     return digest.hexdigest()[:16]

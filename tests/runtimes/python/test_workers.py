@@ -91,7 +91,7 @@ APP = """
     @mutation
     def slow_bump(ctx: MutationCtx, name: str) -> int:
         found = counter(ctx, name)
-        burn(1_000_000)
+        burn(SLOW)
         ctx.db.patch(found._id, value=found.value + 1)
         return found.value + 1
 

@@ -105,7 +105,7 @@ class ActionWorker:
     def _set_up(self, setup: Setup) -> Ready:
         self._limits = limits_of(setup.limits)
         try:
-            self._app = load_app(setup.app_folder)
+            self._app = load_app(setup.app_folder, setup.sources)
         except CupolaError as error:
             return Ready(error.message)
         return Ready(None)

@@ -28,9 +28,10 @@ class Message(msgspec.Struct, tag=True, frozen=True, array_like=True):
 
 
 class Setup(Message, frozen=True):
-    """What to serve. `data_path`: the database file, empty for action workers."""
+    """What to serve. `data_path`: the database, empty for action workers. `sources`: see `App`."""
 
     app_folder: str
+    sources: dict[str, bytes]
     data_path: str
     secret: bytes
     limits: dict[str, Any]

@@ -77,7 +77,7 @@ class TransactionWorker:
         self._runtime.environment = setup.environment
         self._snapshots = SqliteSnapshots(setup.data_path)
         try:
-            self._app = load_app(setup.app_folder)
+            self._app = load_app(setup.app_folder, setup.sources)
         except CupolaError as error:
             return Ready(error.message)
         _bound_memory(self._limits.worker_memory_bytes_max)
