@@ -359,11 +359,14 @@ trees = st.recursive(
     max_leaves=8,
 )
 fields = st.sampled_from(
-    "type requestId udfPath args queryId modifications baseVersion newVersion journal tokenType "
-    "value sessionId connectionCount lastCloseReason maxObservedTimestamp event".split()
+    [
+        *("type", "requestId", "udfPath", "args", "queryId", "modifications", "baseVersion"),
+        *("newVersion", "journal", "tokenType", "value", "sessionId", "connectionCount"),
+        *("lastCloseReason", "maxObservedTimestamp", "event"),
+    ]
 )
 types = st.sampled_from(
-    "Connect ModifyQuerySet Mutation Action Authenticate Event Add Remove Nothing".split()
+    ["Connect", "ModifyQuerySet", "Mutation", "Action", "Authenticate", "Event", "Add", "Nothing"]
 )
 messages = st.one_of(
     st.dictionaries(fields, trees, max_size=6),
