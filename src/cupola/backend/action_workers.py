@@ -147,7 +147,7 @@ class _ActionWorker:
                 error = error_of(result)
                 data = result.error_data if isinstance(error, ApplicationError) else None
                 text = error.message if isinstance(error, CupolaError) else str(error)
-                failure = messages.Failure(text, error.code, data)
+                failure = messages.Failure(text, str(error.code), data)
             self.process.send(NestedResult(message.call, message.nested, result.value, failure))
 
         kind: Any = message.kind

@@ -29,18 +29,23 @@ def error_message(error: BaseException, request_id: str, folder: Path | None) ->
     """
     if isinstance(error, RemoteError):
         return error.message
-    if isinstance(error, CupolaError) and not isinstance(error, ApplicationError):
-        what = error.message
-        if not what.startswith((type(error).__name__, error.code)):
-            what = f"Uncaught {type(error).__name__}: {what}"
-    else:
-        what = "Uncaught " + "".join(traceback.format_exception_only(error)).strip()
-        what = what.replace("Uncaught cupola.errors.", "Uncaught ")
+    try:
+        what = _what_happened(error)
+    except BaseException as another:  # the error's own code, which may raise anything
+        what = f"Uncaught {type(error).__name__} (its text failed: {type(another).__name__})"
     if len(what) > _LENGTH_MAX:
         what = what[:_LENGTH_MAX] + " (truncated due to length)"
     what = what.encode("utf-8", "replace").decode()  # lone surrogates cannot be sent
     frames = _frames(error, folder)
     return "\n".join([f"[Request ID: {request_id}] Server Error", what, *frames])
+
+
+def _what_happened(error: BaseException) -> str:
+    if not isinstance(error, CupolaError) or isinstance(error, ApplicationError):
+        what = "Uncaught " + "".join(traceback.format_exception_only(error)).strip()
+        return what.replace("Uncaught cupola.errors.", "Uncaught ")
+    what, name = str(error.message), type(error).__name__
+    return what if what.startswith((name, str(error.code))) else f"Uncaught {name}: {what}"
 
 
 def error_data(error: BaseException) -> bytes | None:
@@ -56,6 +61,8 @@ def error_data(error: BaseException) -> bytes | None:
         return data
     except InvalidValueError as invalid:
         return encode(f"The error's data cannot be sent: {invalid.message}")
+    except BaseException as another:  # code of the app's own types, which may raise anything
+        return encode(f"The error's data cannot be sent: {type(another).__name__}")
 
 
 def _frames(error: BaseException, folder: Path | None) -> list[str]:
@@ -63,8 +70,8 @@ def _frames(error: BaseException, folder: Path | None) -> list[str]:
         return []
     root = str(folder)
     found = [
-        f"    at {frame.name} ({frame.filename[len(root) :].lstrip('/')}:{frame.lineno})"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename.startswith(root)
+        f"    at {frame.f_code.co_name} ({file[len(root) :].lstrip('/')}:{line})"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if (file := frame.f_code.co_filename).startswith(root)
     ]
     return found[-_FRAMES_MAX:][::-1]

@@ -154,7 +154,7 @@ def failure_of(error: BaseException | None, request_id: str, app: App) -> Failur
     """A failure in words, since exceptions of apps do not travel."""
     if error is None:
         return None
-    code = error.code if isinstance(error, CupolaError) else "FunctionFailed"
+    code = str(error.code) if isinstance(error, CupolaError) else "FunctionFailed"
     if isinstance(error, MemoryError):
         code = "OutOfMemory"
     return Failure(error_message(error, request_id, app.folder), code, error_data(error))
