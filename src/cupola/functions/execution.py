@@ -44,9 +44,7 @@ def execute(
     value: bytes | None = None
     error: BaseException | None = None
     try:
-        kwargs = bind_arguments(function, args, call.limits)
-        ctx = context(call)
-        value = call.invoke(call, lambda: _run(function, ctx, kwargs, call.limits))
+        value = call.invoke(call, lambda: _run(function, context(call), args, call.limits))
     except Interrupted:
         raise
     except BaseException as raised:  # whatever user code raises, SystemExit too, is its result
@@ -61,7 +59,8 @@ def _comes_from_the_keyboard() -> bool:
     return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def _run(function: Function[Any, Any], ctx: Any, kwargs: dict[str, Any], limits: Limits) -> bytes:
+def _run(function: Function[Any, Any], ctx: Any, args: bytes, limits: Limits) -> bytes:
+    kwargs = bind_arguments(function, args, limits)  # may run validators of the app's own types
     return encode_result(function, function.handler(ctx, **kwargs), limits)
 
 
@@ -72,8 +71,8 @@ def run_nested(
     inner = call.nested(function.path, function.kind)
     mark = call.transaction.mark()
     try:
-        kwargs = bind_arguments(function, encode_arguments(args), call.limits)
-        value = inner.invoke(inner, lambda: _run(function, context(inner), kwargs, call.limits))
+        data = encode_arguments(args)
+        value = inner.invoke(inner, lambda: _run(function, context(inner), data, call.limits))
     except BaseException:
         call.interruption.pause()
         try:

@@ -59,8 +59,8 @@ class InProcessRuntime:
             budget.enter(budget.deadline_after(self.time_s))
             value = code()
         finally:
+            guard.leave()  # first: after `budget.leave` a tick may end the call around this one
             too_long = budget.leave()
-            guard.leave()
         if too_long:
             raise CallTooLong
         return value
