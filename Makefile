@@ -91,7 +91,7 @@ benchmarks/.venv/.installed: benchmarks/requirements.txt | $(VENV)/.installed
 bench: install bench-install  ## Cupola and its peers, measured together (BENCH="--quick", see benchmarks/)
 	benchmarks/.venv/bin/python -m benchmarks $(BENCH)
 
-demo: install  ## the chat, in two browser windows
+demo: install  ## the chat; open its page in two windows
 	$(BIN)/cupola dev examples/chat --open
 
 clean:  ## remove what these targets made

@@ -9,6 +9,7 @@ Both directions follow the sync protocol, sections 2 to 4. Unknown fields are ig
 types and everything malformed is a ProtocolError, and never another exception.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, TypeAlias
 from uuid import UUID
@@ -20,6 +21,8 @@ from cupola.errors import ProtocolError
 from cupola.sync.version import StateVersion, decode_timestamp, encode_timestamp
 
 U32: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 NO_RAW: Final = Raw(b"")
 """What a raw field holds when the message does not have it."""
@@ -233,6 +236,8 @@ def _decode(decoder: msgspec.json.Decoder[Any], frame: bytes) -> Any:
     except msgspec.ValidationError as error:
         raise ProtocolError(f"not a message of the sync protocol: {error}") from None
     except msgspec.DecodeError as error:
+        if _SURROGATE.search(frame):
+            error = msgspec.DecodeError("a string has half of a surrogate pair, which is no text")
         raise ProtocolError(f"a message must be JSON: {error}") from None
 
 
