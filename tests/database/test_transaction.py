@@ -1,4 +1,4 @@
-"""One transaction against a plain dict: what it reads must be the snapshot with its own writes done."""
+"""One transaction against a plain dict: it reads the snapshot with its own writes done."""
 
 import itertools
 
