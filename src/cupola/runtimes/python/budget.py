@@ -10,8 +10,8 @@ turn of the loop lasts (arming it per call would cost two system calls each); th
   and `resume`; a tick there is remembered and raised by the outermost `resume`, when the engine's
   work is done.
 - **The bookkeeping is never interrupted.** CPython runs signal handlers on entry to a function, at
-  backward jumps and after calls; a tick that lands in a function of this module is left to the next
-  one.
+  backward jumps and after calls; a tick that lands in a function of this module, or in one that
+  the runtime names, is left to the next one.
 - **Swallowing does not help.** `except BaseException` catches one exception; the next comes 10 ms
   later, and `leave` tells the runner that the result of such a call is worthless.
 
@@ -39,7 +39,7 @@ import os
 import signal
 import threading
 import time
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from cupola.functions.call import Interrupted
@@ -205,6 +205,12 @@ def _open_schedule() -> int | None:
         return None
 
 
-_BOOKKEEPING = frozenset(
-    method.__code__ for method in (Budget.enter, Budget.leave, Budget.pause, Budget.resume)
-)
+_BOOKKEEPING: set[CodeType] = set()
+
+
+def never_interrupt(*functions: Any) -> None:
+    """A tick that lands in one of these functions is left to the next."""
+    _BOOKKEEPING.update(function.__code__ for function in functions)
+
+
+never_interrupt(Budget.enter, Budget.leave, Budget.pause, Budget.resume)

@@ -15,7 +15,7 @@ from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, execute
 from cupola.runtimes.python import guard
-from cupola.runtimes.python.budget import Budget, CallTooLong
+from cupola.runtimes.python.budget import Budget, CallTooLong, never_interrupt
 from cupola.runtimes.python.guarded_call import GuardedCall
 
 __all__ = ["CallTooLong", "InProcessRuntime"]
@@ -59,8 +59,12 @@ class InProcessRuntime:
             budget.enter(budget.deadline_after(self.time_s))
             value = code()
         finally:
-            guard.leave()  # first: after `budget.leave` a tick may end the call around this one
             too_long = budget.leave()
+            guard.leave()
         if too_long:
             raise CallTooLong
         return value
+
+
+# A tick that lands here, with a call around this one, would leave one of the two behind.
+never_interrupt(InProcessRuntime._invoke, guard.enter, guard.leave)
