@@ -14,10 +14,10 @@ class Call:
 
     now_ns, seed = 0, b"seed"
 
-    class kind:  # noqa: N801 -- stands for the enumeration
+    class kind:
         value = "query"
 
-    class logs:  # noqa: N801
+    class logs:
         add = staticmethod(lambda level, text: None)
 
 

@@ -20,7 +20,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 STALL_S = float(os.environ.get("CUPOLA_LIMIT_LOOP_STALL_S", "10"))
 """How long the loop may stand still; `Limits.loop_stall_s`, read before anything is imported."""
@@ -32,6 +32,7 @@ _HEAD = struct.Struct(
     "<QBH"
 )  # beats, whether the server has started, length of the function's path
 _PR_SET_PDEATHSIG = 1
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Beacon:
@@ -78,11 +79,16 @@ def supervise(run: Callable[[], int]) -> int:
     restarts: list[float] = []
     while True:
         beacon.clear()
-        child = _fork(run, beacon)
-        code = _Watch(child, beacon).wait()
+        with _signals_held():
+            if _Watch.told_to_stop:  # between two children
+                return 0
+            watch = _Watch(_fork(run, beacon), beacon)
+        code = watch.wait()
         _, started, _ = beacon.read()
-        if code == 0 or not started or _Watch.told_to_stop:
+        if code == 0 or _Watch.told_to_stop:
             return max(code, 0)
+        if not started:
+            return code if code > 0 else 128 - code  # as shells tell of a signal
         now = time.monotonic()
         restarts = [at for at in restarts if now - at < _RESTARTS_WITHIN_S] + [now]
         if len(restarts) > _RESTARTS_MAX:
@@ -92,11 +98,25 @@ def supervise(run: Callable[[], int]) -> int:
         time.sleep(0.2 * len(restarts))
 
 
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """None is lost while a child comes into being: it is handed on, or met by the child."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+
+
 def _fork(run: Callable[[], int], beacon: Beacon) -> int:
+    parent = os.getpid()
     child = os.fork()
     if child:
         return child
-    _die_with_parent()
+    _die_with_parent(parent)
+    for number in _STOP_SIGNALS:  # until the server has handlers of its own
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     global current
     current = beacon
     code = 70
@@ -112,9 +132,8 @@ def _fork(run: Callable[[], int], beacon: Beacon) -> int:
         os._exit(code)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Linux ends this process with its parent; elsewhere a lost parent goes unnoticed."""
-    parent = os.getppid()
     with contextlib.suppress(OSError, AttributeError):
         import ctypes
 
@@ -131,7 +150,7 @@ class _Watch:
     def __init__(self, child: int, beacon: Beacon) -> None:
         self._child = child
         self._beacon = beacon
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP_SIGNALS:
             signal.signal(number, self._hand_on)
 
     def _hand_on(self, number: int, frame: object) -> None:
