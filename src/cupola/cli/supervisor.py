@@ -22,6 +22,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from cupola.runtimes.python.lifeline import die_with_parent
+
 STALL_S = float(os.environ.get("CUPOLA_LIMIT_LOOP_STALL_S", "10"))
 """How long the loop may stand still; `Limits.loop_stall_s`, read before anything is imported."""
 _LOOK_S = 0.25
@@ -31,7 +33,6 @@ _SIZE = 4096
 _HEAD = struct.Struct(
     "<QBH"
 )  # beats, whether the server has started, length of the function's path
-_PR_SET_PDEATHSIG = 1
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -113,7 +114,7 @@ def _fork(run: Callable[[], int], beacon: Beacon) -> int:
     child = os.fork()
     if child:
         return child
-    _die_with_parent(parent)
+    die_with_parent(parent)
     for number in _STOP_SIGNALS:  # until the server has handlers of its own
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
@@ -130,16 +131,6 @@ def _fork(run: Callable[[], int], beacon: Beacon) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def _die_with_parent(parent: int) -> None:
-    """Linux ends this process with its parent; elsewhere a lost parent goes unnoticed."""
-    with contextlib.suppress(OSError, AttributeError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(70)
 
 
 class _Watch:

@@ -2,7 +2,7 @@
 own.
 
 Actions may do whatever Python may; their calls of functions go back to the engine over the socket.
-Started as `python -m cupola.runtimes.python.action_worker FD`.
+Started as `python -m cupola.runtimes.python.action_worker FD PARENT`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cupola.functions.failure import RemoteError
 from cupola.functions.log_lines import LogBuffer
 from cupola.limits import Limits
 from cupola.runtimes.python.answers import shown
+from cupola.runtimes.python.lifeline import die_with_parent
 from cupola.runtimes.python.messages import (
     ActionDone,
     Alive,
@@ -183,6 +184,7 @@ def _capture_logs() -> None:
 
 
 def main(arguments: list[str]) -> None:
+    die_with_parent(int(arguments[2]))
     _capture_logs()
     connection = socket.socket(fileno=int(arguments[1]))
     with contextlib.suppress(ConnectionResetError):

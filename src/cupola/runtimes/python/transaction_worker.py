@@ -3,7 +3,7 @@
 It reads through a read-only connection of its own, at a snapshot whose timestamp it reports with
 the result; it writes nothing. Whatever a call does to this process (loops, memory, C code that
 never returns) ends with SIGKILL from the engine. Started as `python -m
-cupola.runtimes.python.transaction_worker FD`.
+cupola.runtimes.python.transaction_worker FD PARENT`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from cupola.limits import Limits
 from cupola.persistence import Reader
 from cupola.persistence.sqlite import SqliteSnapshots
 from cupola.runtimes.python.in_process import InProcessRuntime
+from cupola.runtimes.python.lifeline import die_with_parent
 from cupola.runtimes.python.messages import (
     CallDone,
     Failure,
@@ -178,6 +179,7 @@ def _data_bytes() -> int:
 
 
 def main(arguments: list[str]) -> Any:
+    die_with_parent(int(arguments[2]))
     connection = socket.socket(fileno=int(arguments[1]))
     # When the engine has gone there is nobody to tell.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

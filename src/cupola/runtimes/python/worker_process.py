@@ -48,10 +48,11 @@ class WorkerProcess:
         self._socket = ours
         environment = {**os.environ, "PYTHONHASHSEED": "0", "TZ": "UTC"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, str(theirs.fileno())],
+            [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             env=environment,
             stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the engine, which ends its calls in order
         )
         theirs.close()
         self.is_open = True

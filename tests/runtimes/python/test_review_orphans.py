@@ -1,0 +1,50 @@
+"""No worker outlives its engine, whatever it is doing."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+ENGINE = textwrap.dedent("""
+    import asyncio, os, sys
+    from cupola.limits import DEFAULT_LIMITS
+    from cupola.runtimes.python.messages import Setup, limit_fields
+    from cupola.runtimes.python.worker_process import WorkerProcess
+
+    async def main():
+        worker = WorkerProcess("spinning", SETUP, asyncio.get_running_loop(), print, lambda: None)
+        print(worker.pid, flush=True)
+        await asyncio.sleep(60)
+
+    class Nothing: pass
+    import cupola.runtimes.python.worker_process as module
+    module.frame = lambda message: b"x"
+    SETUP = Nothing()
+    asyncio.run(main())
+""")
+
+SPINNING = textwrap.dedent("""
+    import sys
+    from cupola.runtimes.python.lifeline import die_with_parent
+    die_with_parent(int(sys.argv[2]))
+    print("spinning", flush=True)
+    while True:
+        pass
+""")
+
+
+def test_a_worker_that_never_looks_up_ends_with_its_engine(tmp_path):
+    """The engine was killed; nobody is left to end a call that runs for ever."""
+    (tmp_path / "spinning.py").write_text(SPINNING)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    engine = subprocess.Popen(
+        [sys.executable, "-c", ENGINE], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert engine.stdout is not None
+    pid = int(engine.stdout.readline())
+    assert engine.stdout.readline() == "spinning\n"
+    assert os.getpgid(pid) != os.getpgid(engine.pid)  # Ctrl-C does not reach it
+    engine.send_signal(signal.SIGKILL)
+    engine.wait()
+    assert engine.stdout.read() == ""  # the pipe is closed by its last holder: the worker
