@@ -112,3 +112,38 @@ def test_a_write_that_fails_mid_group_leaves_nothing_behind(
     app.settle()
     assert app.backend.node.committer.commits == commits + 1
     assert app.query("m:count", table="a") == 2
+
+
+def test_watchers_hear_of_a_mutation_when_it_is_durable(world: World) -> None:
+    """Log streams leave the process too; and a group that failed did not succeed."""
+    app, log = world.app, world.log
+    app.mutation("m:add", table="a")
+    heard: list[str | None] = []
+    app.backend.node.watchers.append(lambda execution: heard.append(execution.error_message))
+
+    log.delay_durability()
+    app.backend.submit(add("a"), lambda _: None)
+    app.backend.turn()
+    assert heard == []
+    log.release_durability()
+    app.settle()
+    assert heard == [None]
+
+    log.fail_next_append(PersistenceError("the disk is full"))
+    app.backend.submit(add("a"), lambda _: None)
+    app.settle()
+    assert heard == [None, "the disk is full"]
+
+
+def test_a_receiver_that_fails_keeps_nobody_waiting(world: World) -> None:
+    """Results come out of one queue; the others in it are not to blame."""
+
+    def fail(result: CallResult) -> None:
+        raise ValueError("gone")
+
+    answers: list[CallResult] = []
+    world.app.backend.submit(add("a"), fail)
+    world.app.backend.submit(add("a"), answers.append)
+    world.app.settle()
+    assert [answer.ok for answer in answers] == [True]
+    assert world.app.backend.state == "ready"

@@ -511,6 +511,7 @@ class Backend:
                     started,
                     execution,
                     result.error_message,
+                    result.ts,
                 )
             self._deliver(result, done)
 

@@ -163,6 +163,7 @@ class _Group:
                 started,
                 execution,
                 result.error_message,
+                None,
             )
 
     def take(self, finished: Any, offload: Any) -> None:
@@ -268,6 +269,7 @@ class _Group:
         published = node.committer.append_group()
         node.counters["mutations"] += len(self._results)
         node.publish(published)
+        node.group_decided()
         for mutation, result in self._results:
             mutation.done(result)
 
@@ -281,6 +283,7 @@ class _Group:
         had committed before.
         """
         head_ts = self._node.head_ts
+        self._node.group_decided(error.message)
         answered = [(caller, result) for caller, result in self._results if result.ts <= head_ts]
         callers = [mutation for mutation, result in self._results if result.ts > head_ts]
         for mutation, result in answered:

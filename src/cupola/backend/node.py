@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from cupola.auth import Identity
@@ -65,6 +66,7 @@ class Node:
         self.wake: Callable[[], None] = lambda: None
         self.followers: list[Callable[[list[Published]], None]] = []
         self.watchers: list[Callable[[ExecutionLog], None]] = []
+        self._undecided: list[ExecutionLog] = []
         self.counters: collections.Counter[str] = collections.Counter()
         self.arguments = CanonicalArguments()
 
@@ -80,6 +82,25 @@ class Node:
         self.app.table_numbers.update(self.committer.catalog.numbers)
         for follower in self.followers:
             follower(published)
+
+    def report(self, log: ExecutionLog, ts: int | None) -> None:
+        """Tell watchers of an execution that shows the commit at `ts`, once that is durable.
+
+        `ts` None: it is part of the open group, which must be decided first.
+        """
+        if ts is None:
+            self._undecided.append(log)
+            return
+        for watcher in self.watchers:
+            self.outbox.put(ts, partial(watcher, log))
+
+    def group_decided(self, failure: str | None = None) -> None:
+        """The open group is appended, or has failed whole: now watchers may hear of it."""
+        logs, self._undecided = self._undecided, []
+        for log in logs:
+            if failure is not None:
+                log = dataclasses.replace(log, error_message=failure)
+            self.report(log, self.head_ts)
 
     def find(self, path: str, kind: Kind | None, identity: Identity, public_only: bool) -> Function:  # type: ignore[type-arg]
         """The function that a caller names.

@@ -346,10 +346,9 @@ class Offload:
         if log_lines is None:
             log_lines = outcome.log_lines if isinstance(outcome, CallDone) else []
         seconds = (self._node.clock.monotonic_ns() - finished.started_ns) / 1e9
-        for watcher in self._node.watchers:
-            watcher(
-                ExecutionLog(kind, mutation.path, mutation.request_id, seconds, log_lines, message)
-            )
+        log = ExecutionLog(kind, mutation.path, mutation.request_id, seconds, log_lines, message)
+        if self._node.watchers:
+            self._node.report(log, None)
 
     # ---------------------------------------------------------------- queries
 
@@ -437,8 +436,8 @@ class Offload:
         )
         shown = outcome_of(node, execution, request_id, journal)
         intervals = tuple(Interval(*interval) for interval in outcome.intervals)
-        for watcher in node.watchers:
-            watcher(
-                ExecutionLog("query", path, request_id, 0.0, outcome.log_lines, shown.error_message)
-            )
+        if node.watchers:
+            text = shown.error_message
+            log = ExecutionLog("query", path, request_id, 0.0, outcome.log_lines, text)
+            node.report(log, outcome.ts)
         return QueryRun(shown, intervals, outcome.ts, outcome.identity_observed, error)

@@ -7,9 +7,12 @@ commit timestamp it shows. No other place reasons about durability.
 from __future__ import annotations
 
 import collections
+import logging
 from collections.abc import Callable
 
 Delivery = Callable[[], None]
+
+_LOG = logging.getLogger("cupola")
 
 
 class Outbox:
@@ -31,7 +34,7 @@ class Outbox:
         if self.stopped:
             return
         if not self._waiting and ts <= self._durable_ts:
-            delivery()
+            _deliver(delivery)
         else:
             self._waiting.append((ts, delivery))
 
@@ -40,9 +43,16 @@ class Outbox:
         self._durable_ts = durable_ts
         waiting = self._waiting
         while waiting and waiting[0][0] <= durable_ts and not self.stopped:
-            waiting.popleft()[1]()
+            _deliver(waiting.popleft()[1])
 
     def stop(self) -> None:
         """Durability is lost: deliver nothing any more, ever."""
         self.stopped = True
         self._waiting.clear()
+
+
+def _deliver(delivery: Delivery) -> None:
+    try:
+        delivery()
+    except Exception:  # one receiver's failure is no reason to keep the others waiting
+        _LOG.exception("A result could not be delivered")

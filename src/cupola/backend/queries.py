@@ -149,7 +149,8 @@ class QueryRunner:
             execution = self._execute(function, key, identity, transaction, request_id)
         outcome = outcome_of(node, execution, request_id, key.journal)
         if node.watchers:
-            report(node, "query", key.path, request_id, started, execution, outcome.error_message)
+            text = outcome.error_message
+            report(node, "query", key.path, request_id, started, execution, text, snapshot.ts)
         return QueryRun(
             outcome,
             transaction.intervals(),
@@ -216,9 +217,9 @@ def report(
     started_ns: int,
     execution: Execution,
     message: str | None,
+    ts: int | None,
 ) -> None:
-    """Tell watchers about an execution."""
+    """Tell watchers about an execution; `ts` as in `Node.report`."""
     seconds = (node.clock.monotonic_ns() - started_ns) / 1e9
     log = ExecutionLog(kind, path, request_id, seconds, execution.log_lines, message)
-    for watcher in node.watchers:
-        watcher(log)
+    node.report(log, ts)
