@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cupola.auth import Identity
 from cupola.backend.actions import ActionDone, error_of
 from cupola.backend.calls import CallRequest, CallResult
-from cupola.errors import ApplicationError, CupolaError, DeveloperError
+from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError
@@ -24,6 +24,7 @@ MODULE = "cupola.runtimes.python.action_worker"
 _PROBE_S = 5.0
 _BLOCKED_PROBES_MAX = 6
 _IDLE_S = 60.0
+_START_S = 30.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,7 +61,13 @@ class ActionWorkers:
         if worker is None or worker.is_ended or worker.version != app.version:
             if worker is not None:
                 worker.retire()
-            worker = self._current = _ActionWorker(self, self._backend, self._loop)
+            try:
+                worker = _ActionWorker(self, self._backend, self._loop)
+            except OSError as error:
+                reason = f"No worker process can be started: {error}"
+                done(Execution(None, OperatorError(reason, code="NoWorker"), []))
+                return
+            self._current = worker
             self._all.add(worker)
         worker.run(_Running(function.path, identity, done), args, request_id)
 
@@ -96,7 +103,7 @@ class _ActionWorker:
         setup = Setup(str(app.folder), app.sources, "", b"", limits, node.runtime.environment)
         self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
         self._timer = loop.call_later(_PROBE_S, self._look)
-        self._idle_since = loop.time()
+        self._started = self._idle_since = loop.time()
 
     def run(self, running: _Running, args: bytes, request_id: str) -> None:
         self._call += 1
@@ -156,6 +163,11 @@ class _ActionWorker:
 
     def _look(self) -> None:
         """Every few seconds: is its loop turning, and is it still needed?"""
+        if not self.process.is_ready and self._loop.time() - self._started > _START_S:
+            text = f"The actions' worker has not imported the app within {_START_S:g} s."
+            self._fail(DeveloperError(text, code="WorkerStartTimeout"))
+            self.process.kill()
+            return
         if self._probe - self._answered >= _BLOCKED_PROBES_MAX:
             blocked = DeveloperError(
                 "An action blocked its worker for half a minute, and was ended with all actions "

@@ -48,3 +48,48 @@ def test_a_worker_that_never_looks_up_ends_with_its_engine(tmp_path):
     engine.send_signal(signal.SIGKILL)
     engine.wait()
     assert engine.stdout.read() == ""  # the pipe is closed by its last holder: the worker
+
+
+def test_without_room_for_a_process_calls_are_told_so(monkeypatch):
+    """And neither turns nor counters are upset."""
+    import asyncio
+    import errno
+
+    from cupola.errors import OperatorError
+    from cupola.limits import DEFAULT_LIMITS
+    from cupola.runtimes.python import worker_process
+    from cupola.runtimes.python.worker_pool import Job, WorkerPool
+
+    def no_room(*arguments, **options):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    async def main():
+        monkeypatch.setattr(worker_process.subprocess, "Popen", no_room)
+        loop = asyncio.get_running_loop()
+        pool = WorkerPool(lambda: None, DEFAULT_LIMITS, loop, lambda: True)
+        pool.submit(Job("m:f", lambda: None, outcomes.append))
+
+    outcomes = []
+    asyncio.run(main())
+    assert isinstance(outcomes[0], OperatorError)
+
+
+def test_an_app_that_ends_its_workers_at_import_fails_its_calls(monkeypatch):
+    """Rather than start another, for ever."""
+    import asyncio
+
+    from cupola.limits import DEFAULT_LIMITS
+    from cupola.runtimes.python import worker_pool
+    from cupola.runtimes.python.messages import Setup, limit_fields
+    from cupola.runtimes.python.worker_pool import Job, WorkerPool
+
+    async def main():
+        monkeypatch.setattr(worker_pool, "MODULE", "no_such_module")
+        setup = Setup("", {}, "", b"", limit_fields(DEFAULT_LIMITS), {})
+        loop = asyncio.get_running_loop()
+        outcome = loop.create_future()
+        pool = WorkerPool(lambda: setup, DEFAULT_LIMITS, loop, lambda: True)
+        pool.submit(Job("m:f", lambda: None, outcome.set_result))
+        assert (await asyncio.wait_for(outcome, 20)).code == "WorkerCrashed"
+
+    asyncio.run(main())

@@ -13,7 +13,7 @@ import collections
 import dataclasses
 from collections.abc import Callable
 
-from cupola.errors import DeveloperError, LimitError
+from cupola.errors import DeveloperError, LimitError, OperatorError
 from cupola.limits import Limits
 from cupola.runtimes.python.messages import CallDone, Message, Ready, RunCall, Setup
 from cupola.runtimes.python.worker_process import WorkerProcess
@@ -22,6 +22,7 @@ MODULE = "cupola.runtimes.python.transaction_worker"
 _MEMORY_LOOK_S = 0.02
 _IDLE_S = 60.0
 _START_S = 30.0
+_LOST_STARTS_MAX = 3
 
 Outcome = CallDone | Exception
 
@@ -71,6 +72,7 @@ class WorkerPool:
         self._waiting: collections.deque[Job] = collections.deque()
         self._workers: list[_Worker] = []
         self.kills = 0
+        self._lost_starts = 0  # in a row
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(worker.job is not None for worker in self._workers)
@@ -91,13 +93,28 @@ class WorkerPool:
             len(self._waiting) > starting
             and len(self._workers) < self._limits.transaction_workers_max
         ):
-            self._workers.append(_Worker(self, self._setup(), self._loop, self._limits))
+            try:
+                worker = _Worker(self, self._setup(), self._loop, self._limits)
+            except OSError as error:
+                reason = f"No worker process can be started: {error}"
+                self.fail_waiting(OperatorError(reason, code="NoWorker"))
+                return
+            self._workers.append(worker)
             starting += 1
 
     def forget(self, worker: _Worker) -> None:
         """A worker has ended, for whatever reason."""
         if worker in self._workers:
             self._workers.remove(worker)
+        self._lost_starts = 0 if worker.has_started else self._lost_starts + 1
+        if self._lost_starts >= _LOST_STARTS_MAX:
+            self._lost_starts = 0
+            self.fail_waiting(
+                DeveloperError(
+                    "Worker processes end while they import this app; look at the server's log.",
+                    code="WorkerCrashed",
+                )
+            )
         job = worker.take_job()
         if job is not None:
             job.attempts += 1
@@ -145,11 +162,16 @@ class _Worker:
         self._loop = loop
         self._limits = limits
         self._retired = False
+        self.has_started = False
         self._base_memory = 0
         self.job: Job | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._timeout: asyncio.TimerHandle = loop.call_later(_START_S, self._too_slow_to_start)
-        self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
+        try:
+            self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
+        except OSError:
+            self._timeout.cancel()
+            raise
 
     @property
     def is_idle(self) -> bool:
@@ -171,12 +193,13 @@ class _Worker:
         return job
 
     def retire(self) -> None:
-        self._retired = True
+        self._retired = self.has_started = True
         if self.job is None:
             self.process.kill()
 
     def _received(self, message: Message) -> None:
         if isinstance(message, Ready):
+            self.has_started = True
             self._timeout.cancel()
             if message.problem is not None:
                 self._pool.fail_waiting(DeveloperError(message.problem, code="ImportFailed"))

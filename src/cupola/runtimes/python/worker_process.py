@@ -24,6 +24,7 @@ from cupola.runtimes.python.messages import (
 class WorkerProcess:
     """Starts a worker, sends it messages, hands over what it says, and ends it.
 
+    Starting raises OSError where the machine has no room for another process.
     `received(message)` and `ended()` are called on the loop's thread. Writing never blocks: what
     the socket does not take at once waits here.
     """
@@ -47,14 +48,19 @@ class WorkerProcess:
         ours.setblocking(False)
         self._socket = ours
         environment = {**os.environ, "PYTHONHASHSEED": "0", "TZ": "UTC"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
-            pass_fds=[theirs.fileno()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the engine, which ends its calls in order
-        )
-        theirs.close()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the engine, which ends its calls in order
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self.is_open = True
         loop.add_reader(ours, self._read)
         self.send(setup)
