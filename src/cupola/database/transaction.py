@@ -146,6 +146,7 @@ class Transaction:
         number = table_number_of(document_id)
         table = self.catalog.by_number.get(number)
         if table is None:
+            self._read_all_of(TABLES)
             raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')
         return table
 
