@@ -262,7 +262,7 @@ class Backend:
             persistence.sync()
         node.outbox.release(persistence.durable_ts)
         more = more or bool(self._pushes) or bool(self._asked)
-        if more or (len(self.mutations) and not persistence.holding_commits()):
+        if more or self.mutations.may_run:
             self.wake()
 
     def run_until_idle(self) -> None:
@@ -346,7 +346,7 @@ class Backend:
             if left == 0:
                 done([r for r in results if r is not None])
 
-        if len(self._asked) + len(requests) > self.limits.queued_calls_max:
+        if self._waiting_queries + len(requests) > self.limits.queued_calls_max:
             error = self._too_many_queries()
             done([self._failed(error, request) for request in requests])
             return
@@ -377,16 +377,22 @@ class Backend:
             self.node.cache.hits += 1
             self._deliver(self._query_result(entry.outcome, self.node.head_ts), done)
             return
-        if len(self._asked) >= self.limits.queued_calls_max:
+        if self._waiting_queries >= self.limits.queued_calls_max:
             raise self._too_many_queries()
         self._asked.append(_Asked(request, done))
         self.wake()
 
     def _too_many_queries(self) -> OverloadedError:
         return OverloadedError(
-            f"{len(self._asked)} queries are waiting already; try again later.",
+            f"{self._waiting_queries} queries are waiting already; try again later.",
             code="TooManyConcurrentRequests",
         )
+
+    @property
+    def _waiting_queries(self) -> int:
+        """Those of HTTP, and all calls in workers."""
+        offload = self.mutations.offload
+        return len(self._asked) + (len(offload) if offload is not None else 0)
 
     def _key_of(self, request: CallRequest) -> QueryKey:
         return self._queries.key_of(

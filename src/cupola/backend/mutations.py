@@ -60,26 +60,40 @@ class MutationQueue:
         Raises:
             OverloadedError: The queue is full.
         """
-        if len(self._queue) >= self._node.limits.queued_calls_max:
+        waiting = len(self._queue) + (len(self.offload) if self.offload is not None else 0)
+        if waiting >= self._node.limits.queued_calls_max:
             raise OverloadedError(
-                f"{len(self._queue)} mutations are waiting already; try again later.",
+                f"{waiting} calls are waiting already; try again later.",
                 code="CommitterFullError",
             )
         self._queue.append(mutation)
         self._node.wake()
 
+    @property
+    def may_run(self) -> bool:
+        """Whether a group could be run now: something waits, and nothing holds it back."""
+        return not self._node.persistence.holding_commits() and (
+            self._may_execute or self._has_results
+        )
+
+    @property
+    def _may_execute(self) -> bool:
+        return bool(self._queue) and not (self.offload is not None and self.offload.holds_mutations)
+
+    @property
+    def _has_results(self) -> bool:
+        return self.offload is not None and self.offload.has_finished
+
     def run_group(self) -> None:
         """Execute and commit one group, if anything is to be done and the log takes commits."""
-        node, offload = self._node, self.offload
-        may_execute = bool(self._queue) and not (offload is not None and offload.holds_mutations)
-        has_results = offload is not None and offload.has_finished
-        if node.persistence.holding_commits() or not (may_execute or has_results):
+        if not self.may_run:
             return
-        group = _Group(node)
+        may_execute, offload = self._may_execute, self.offload
+        group = _Group(self._node)
         self._current = None
         try:
             group.begin()
-            while has_results and offload.has_finished and not group.is_full:
+            while self._has_results and not group.is_full:
                 finished = offload.next_finished()
                 self._current = finished.mutation
                 group.take(finished, offload)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _SLOW_FOR_NS = 60_000_000_000
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class _Finished:
     """A worker's result that waits for its turn."""
 
@@ -181,13 +181,15 @@ class Offload:
         journal: str | None,
         request_id: str,
         done: Callable[[Outcome, int, Callable[[], None]], None],
+        starts: Callable[[], None] = lambda: None,
     ) -> Job:
         """A call for the pool. `done(outcome, since, release)`: the write log keeps what was
-        committed after `since` until `release` is called."""
+        committed after `since` until `release` is called. `starts()`: a worker takes it now."""
         node = self._node
         opened: list[int] = []
 
         def prepare() -> RunCall:
+            starts()
             node.counters["worker_calls"] += 1
             ts = node.committer.head_ts  # the worker's snapshot is this one or a later one
             node.committer.write_log.open_snapshot(ts)
@@ -224,18 +226,42 @@ class Offload:
             self._finished.append(_Finished(mutation, path, outcome, started, release))
             self._node.wake()
 
-        job = self._job(path, mutation.args, mutation.identity, None, mutation.request_id, done)
+        def starts() -> None:
+            if mutation.conflicts >= self._node.limits.conflicts_before_exclusive:
+                self._begin_exclusive_turn(mutation)
+
+        job = self._job(
+            path, mutation.args, mutation.identity, None, mutation.request_id, done, starts
+        )
         self._to_send.append(job)
         self._node.wake()
+
+    def _begin_exclusive_turn(self, mutation: PendingMutation) -> None:
+        """Nothing else is committed until it has ended, within bounds."""
+        if self._exclusive is None:
+            self._exclusive = mutation
+            turn_s = self._node.limits.exclusive_turn_s
+            self._exclusive_until_ns = self._node.clock.monotonic_ns() + int(turn_s * 1e9)
+            self._loop.call_later(turn_s, self._node.wake)
 
     # ---------------------------------------------------------------- mutations coming back
 
     @property
     def has_finished(self) -> bool:
-        return bool(self._finished)
+        """Whether a result may be committed now."""
+        return self._next() is not None
 
     def next_finished(self) -> _Finished:
-        return self._finished.popleft()
+        finished = self._next()
+        assert finished is not None
+        self._finished.remove(finished)
+        return finished
+
+    def _next(self) -> _Finished | None:
+        may_come = self._finished
+        if self.holds_mutations:
+            return next((each for each in may_come if each.mutation is self._exclusive), None)
+        return may_come[0] if may_come else None
 
     def commit(self, finished: _Finished) -> CallResult | None:
         """Validate a worker's transaction and apply it to the open group.
@@ -299,11 +325,8 @@ class Offload:
         limits = self._node.limits
         if mutation.conflicts > limits.conflict_retries_max + limits.conflicts_before_exclusive:
             return self._answer(finished, error)
-        if mutation.conflicts >= limits.conflicts_before_exclusive and self._exclusive is None:
-            self._exclusive = mutation
-            now = self._node.clock.monotonic_ns()
-            self._exclusive_until_ns = now + int(limits.exclusive_turn_s * 1e9)
-            self._loop.call_later(limits.exclusive_turn_s, self._node.wake)
+        if self._exclusive is mutation:  # its turn was over before it came back
+            self._exclusive = None
         try:
             function = self._node.find(
                 mutation.path, Kind.MUTATION, mutation.identity, mutation.public_only
