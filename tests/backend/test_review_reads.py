@@ -1,8 +1,9 @@
 """Queries that met what is not there yet, and bounds on what waits."""
 
 import dataclasses
+from typing import Any
 
-from cupola import MutationCtx, QueryCtx, mutation, query
+from cupola import MutationCtx, Page, PaginationOptions, QueryCtx, mutation, query
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.errors import OverloadedError
 from cupola.functions.app import App
@@ -46,3 +47,47 @@ def test_batches_are_bounded_like_single_queries() -> None:
         app.settle()
         assert len(answers) == 2
         assert len({result.ts for result in answers[1]}) == 1
+
+
+def test_a_path_that_is_none_gets_the_same_answer_each_time() -> None:
+    """Its failure is about the request, and is not kept as a query's outcome."""
+    with Deployment(code()) as app:
+        answers: list[CallResult] = []
+        for _ in range(2):
+            app.backend.submit(CallRequest("query", "no path: at all:", b"{}"), answers.append)
+            app.settle()
+        first, second = answers
+        assert first.error is not None
+        assert type(first.error) is type(second.error)
+
+
+def test_a_page_keeps_its_end_when_its_reader_signs_in_as_it_changes() -> None:
+    """Else it would be counted anew, and overlap or leave a gap before the next page."""
+
+    def page(ctx: QueryCtx, paginationOpts: PaginationOptions) -> Page[Any]:
+        ctx.auth.get_user_identity()
+        return ctx.db.query("things").paginate(paginationOpts)
+
+    def clear(ctx: MutationCtx) -> None:
+        found = ctx.db.query("things").first()
+        ctx.db.delete(found["_id"])
+
+    functions: dict[str, Any] = {
+        "m:page": query(page),
+        "m:add": mutation(add),
+        "m:clear": mutation(clear),
+    }
+    with Deployment(App(functions, {})) as app:
+        for _ in range(4):
+            app.mutation("m:add")
+        client = app.connect()
+        live = client.subscribe("m:page", paginationOpts={"numItems": 2.0, "cursor": None})
+        assert len(live.value.page) == 2
+        admin = app.as_admin()
+        token = app._token_of(admin._identity)
+        app.backend.submit(CallRequest("mutation", "m:clear", b"{}"), lambda _: None)
+        client.carry_out(client.session.authenticate(token))
+        while client.carry_to_server():
+            pass
+        app.settle()
+        assert len(live.value.page) == 1

@@ -46,6 +46,7 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.reactivity import QueryKey
 from cupola.runtimes.python.in_process import CallTooLong, InProcessRuntime
+from cupola.values import parse_function_path
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -395,6 +396,8 @@ class Backend:
         return len(self._asked) + (len(offload) if offload is not None else 0)
 
     def _key_of(self, request: CallRequest) -> QueryKey:
+        if request.path not in self.app.functions:
+            parse_function_path(request.path)  # else the second asker would hear of it differently
         return self._queries.key_of(
             request.path,
             request.args,

@@ -34,6 +34,7 @@ class Passes:
         self._node = node
         self._runner = runner
         self._stale: dict[CacheEntry, None] = {}
+        self._first: dict[SessionHost, None] = {}
         self._waiting: dict[SessionHost, None] = {}
         self._pass: _Pass | None = None
         self.offload: Any = None  # backend.offload.Offload, where workers exist
@@ -41,7 +42,11 @@ class Passes:
 
     @property
     def is_idle(self) -> bool:
-        return self._pass is None and not self._stale and not self._waiting
+        return self._pass is None and not self._is_asked
+
+    @property
+    def _is_asked(self) -> bool:
+        return bool(self._stale) or bool(self._waiting) or bool(self._first)
 
     def __len__(self) -> int:
         return len(self._stale) + (len(self._pass.entries) if self._pass is not None else 0)
@@ -70,8 +75,8 @@ class Passes:
 
     def schedule(self, host: SessionHost, *, first: bool = False) -> None:
         """A session waits for a Transition; `first`: before others, as its mutation is done."""
-        if first and host not in self._waiting:
-            self._waiting = {host: None, **self._waiting}
+        if first:
+            self._first[host] = None
         else:
             self._waiting[host] = None
         self._node.wake()
@@ -86,7 +91,7 @@ class Passes:
     def run(self) -> bool:
         """Work for one turn's budget. Returns whether more is left to do."""
         if self._pass is None:
-            if not self._stale and not self._waiting:
+            if not self._is_asked:
                 return False
             self._pass = self._begin()
         deadline = self._node.clock.monotonic_ns() + int(self._node.limits.rerun_time_s * 1e9)
@@ -96,7 +101,7 @@ class Passes:
         else:
             self._pass.keep_snapshot()
             self._node.counters["passes_over_turns"] += 1
-        return self._pass is not None or bool(self._stale) or bool(self._waiting)
+        return self._pass is not None or self._is_asked
 
     def worker_result(self, entry: CacheEntry, run: QueryRun) -> None:
         """A worker has run a live query. Its sessions move in the next pass; or, if a commit has
@@ -161,7 +166,7 @@ class Passes:
 
     def _begin(self) -> _Pass:
         stale, self._stale = self._stale, {}
-        waiting, self._waiting = self._waiting, {}
+        waiting, self._first, self._waiting = {**self._first, **self._waiting}, {}, {}
         return _Pass(self._node, self._runner, self, stale, waiting)
 
 
@@ -280,7 +285,10 @@ class _Pass:
     def _change_identity(self, host: SessionHost) -> None:
         for query_id, entry in list(host.queries.items()):
             self._node.cache.unlisten(entry, (host, query_id))
-            key = self._runner.key_for(entry.key, host.identity)
+            pinned = entry.key._replace(
+                journal=entry.journal
+            )  # the client's pages stay as they are
+            key = self._runner.key_for(pinned, host.identity)
             self._listen(host, query_id, self._runner.entry(key, host.identity))
             host.changed[query_id] = None
 
