@@ -285,10 +285,8 @@ class _Pass:
     def _change_identity(self, host: SessionHost) -> None:
         for query_id, entry in list(host.queries.items()):
             self._node.cache.unlisten(entry, (host, query_id))
-            pinned = entry.key._replace(
-                journal=entry.journal
-            )  # the client's pages stay as they are
-            key = self._runner.key_for(pinned, host.identity)
+            key = entry.key._replace(journal=entry.journal)  # its pages keep their ends
+            key = self._runner.key_for(key, host.identity)
             self._listen(host, query_id, self._runner.entry(key, host.identity))
             host.changed[query_id] = None
 
