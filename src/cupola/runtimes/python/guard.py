@@ -85,7 +85,8 @@ def restore(call: GuardedCall | None) -> None:
 
 
 def install(budget: Budget | None = None) -> list[str]:
-    """Guard this process, for calls made in this thread. Once; later calls return the same list.
+    """Guard this process, for calls made in this thread: the one that asked last. The rest is done
+    once; later calls return the same list.
 
     `budget` is paused while a log line is delivered or a module imported inside a call.
 
@@ -95,9 +96,9 @@ def install(budget: Budget | None = None) -> list[str]:
     global _owner, _unguarded
     if budget is not None:
         GuardedCall.budget = budget
+    _owner = get_ident()
     if _unguarded is not None:
         return list(_unguarded)
-    _owner = get_ident()
     os.register_at_fork(after_in_child=_own_this_thread)
     copyreg.pickle(staticmethod, lambda function: function.__name__)
     failures: list[str] = []
