@@ -27,6 +27,9 @@ class Clock(Protocol):
         ...
 
 
+_ENTROPY_BYTES = 4096
+
+
 class SystemClock:
     """The machine's clocks and its entropy pool."""
 
@@ -42,8 +45,18 @@ class SystemClock:
     def monotonic_ns(self) -> int:
         return self._monotonic_ns()
 
+    def __init__(self) -> None:
+        self._entropy = b""
+        self._used = 0
+
     def random_bytes(self, count: int) -> bytes:
-        return self._urandom(count)
+        """From a pool that is filled by one system call for many; no byte is given out twice."""
+        start, end = self._used, self._used + count
+        if end > len(self._entropy):
+            self._entropy = self._urandom(max(count, _ENTROPY_BYTES))
+            start, end = 0, count
+        self._used = end
+        return self._entropy[start:end]
 
 
 class ManualClock:

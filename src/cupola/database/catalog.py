@@ -24,6 +24,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from cupola.database.documents import StoredDocument
 from cupola.errors import DatabaseUseError
 from cupola.schema import SchemaDefinition
 from cupola.values import UNSET, Value, encode_key
@@ -66,6 +67,17 @@ class Index:
             encoded.append(encode_key(value))
         encoded.append(encode_key(document["_id"]))
         return tuple(encoded)
+
+    def parts_of(self, document: StoredDocument) -> tuple[bytes, ...]:
+        """The same, computed once per document."""
+        parts = document.parts.get(self.number)
+        if parts is None:
+            parts = document.parts[self.number] = self.parts(document.value)
+        return parts
+
+    def is_same_key(self, old: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
+        """Whether a patch has left all fields of this index alone. False may mean: look closer."""
+        return all(old.get(path[0]) is new.get(path[0]) for path in self.paths)
 
     @property
     def field_names(self) -> list[str]:

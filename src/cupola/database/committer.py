@@ -193,19 +193,21 @@ class Committer:
             info = self._group_catalog.by_number.get(table.number, table)
             changes = []
             for index in info.indexes.values():
-                old_parts = index.parts(old.value) if old is not None else None
-                new_parts = index.parts(new.value) if new is not None else None
+                old_parts = index.parts_of(old) if old is not None else None
+                if old is not None and new is not None and index.is_same_key(old.value, new.value):
+                    new_parts = old_parts
+                else:
+                    new_parts = index.parts_of(new) if new is not None else None
                 if old_parts is not None:
                     written.append(WrittenKey(index.number, old_parts))
                 if new_parts is not None and new_parts != old_parts:
                     written.append(WrittenKey(index.number, new_parts))
-                changes.append(
-                    IndexChange(
-                        index.number,
-                        b"".join(old_parts) if old_parts is not None else None,
-                        b"".join(new_parts) if new_parts is not None else None,
-                    )
-                )
+                old_key = b"".join(old_parts) if old_parts is not None else None
+                if new_parts is old_parts:
+                    new_key = old_key
+                else:
+                    new_key = b"".join(new_parts) if new_parts is not None else None
+                changes.append(IndexChange(index.number, old_key, new_key))
             old_version = _version_of(old)
             body = new.body if new is not None else None
             rows.append(DocumentWrite(table.number, document_id, old_version, body, changes))

@@ -12,7 +12,7 @@ class StoredDocument:
     `version` is None while the document exists only in an uncommitted transaction.
     """
 
-    __slots__ = ("_value", "body", "version")
+    __slots__ = ("_value", "body", "parts", "version")
 
     def __init__(
         self, version: int | None, body: bytes, value: dict[str, Value] | None = None
@@ -20,6 +20,8 @@ class StoredDocument:
         self.version = version
         self.body = body
         self._value = value
+        self.parts: dict[int, tuple[bytes, ...]] = {}
+        """Keys computed so far, by index number; see `Index.parts_of`."""
 
     @property
     def value(self) -> dict[str, Value]:

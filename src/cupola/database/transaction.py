@@ -47,6 +47,8 @@ from cupola.values import (
 )
 
 _PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
+_SEEN_MAX = 64
+_STRING_TAG = b"\x10"  # of encoded strings (spec: values, section 5); no id contains it
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
 
 
@@ -121,6 +123,8 @@ class Transaction:
         self._undo: list[tuple[str, Write | None, Catalog]] = []
         self._overlays: dict[int, IndexOverlay] = {}
         self._tables_used: set[int] = set()
+        self._tables_written: set[int] = set()
+        self._seen: dict[str, StoredDocument] = {}  # of the snapshot, which never changes
 
     # ---------------------------------------------------------------- reading
 
@@ -159,8 +163,10 @@ class Transaction:
         if write is not None:
             found = write.new
         else:
-            row = self._reader.get(primary, key)
-            found = StoredDocument(row[1], row[2]) if row is not None else None
+            found = self._seen.get(document_id)
+            if found is None:
+                row = self._reader.get(primary, key)
+                found = StoredDocument(row[1], row[2]) if row is not None else None
         self.usage.read(len(found.body) if found is not None else 0)
         return found
 
@@ -198,15 +204,17 @@ class Transaction:
                     return
             size = min(size * 2, 1024)
 
-    @property
-    def is_read_only(self) -> bool:
-        return self._ids is None
+    def sees_plainly(self, table: int) -> bool:
+        """Whether a table reads as in the snapshot: nothing in it was written here."""
+        return table not in self._tables_written
 
     def bodies(
         self, index: Index, keys: KeyRange, *, descending: bool, limit: int | None
     ) -> list[bytes]:
-        """The first documents of a range, encoded, in one go: `scan` for read-only transactions."""
-        assert self.is_read_only
+        """The first documents of a range, encoded, in one go: `scan` where nothing is to be merged
+        and nobody runs in between.
+        """
+        assert self.sees_plainly(index.table)
         self.usage.range()
         read = RangeRead(index.number, *keys, descending)
         self.read_set.add_range(read)
@@ -221,6 +229,9 @@ class Transaction:
             read.saw(rows[-1][0])
         found = [row[2] for row in rows]
         self.usage.read_many(len(found), sum(map(len, found)))
+        if self._ids is not None and len(rows) <= _SEEN_MAX:  # often written next
+            for key, version, body in rows:
+                self._seen[_id_in(key)] = StoredDocument(version, body)
         return found
 
     def count(self, index: Index, keys: KeyRange) -> int:
@@ -405,6 +416,7 @@ class Transaction:
     def _put(self, write: Write) -> None:
         previous = self._writes.get(write.id)
         self._undo.append((write.id, previous, self.catalog))
+        self._tables_written.add(write.table.number)
         if previous is not None:  # keep what the snapshot has as the old side
             self._writes[write.id] = Write(write.table, write.id, previous.old, write.new)
         else:
@@ -461,6 +473,11 @@ def _row_key(row: tuple[bytes, StoredDocument]) -> bytes:
     return row[0]
 
 
+def _id_in(key: bytes) -> str:
+    """The document id that ends every index key, as an encoded string without escapes."""
+    return key[key.rindex(_STRING_TAG) + 1 : -1].decode()
+
+
 def _after(
     key: bytes, start: bytes, end: bytes | None, descending: bool
 ) -> tuple[bytes, bytes | None]:
@@ -476,9 +493,9 @@ def _overlay_write(
     overlay: IndexOverlay, index: Index, old: StoredDocument | None, new: StoredDocument | None
 ) -> None:
     if old is not None:
-        overlay.put(b"".join(index.parts(old.value)), None)
+        overlay.put(b"".join(index.parts_of(old)), None)
     if new is not None:
-        overlay.put(b"".join(index.parts(new.value)), new)
+        overlay.put(b"".join(index.parts_of(new)), new)
 
 
 def _refuse_system_fields(fields: Mapping[str, Value]) -> None:

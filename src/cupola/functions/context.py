@@ -121,9 +121,8 @@ def _nested(
         )
     definition = call.app.find(path_of(function))
     if definition.kind is not kind:
-        raise DeveloperError(
-            f"`{definition.path}` is a {definition.kind.value}, not a {kind.value}.",
-            code="FunctionPathWrongType",
+        raise FunctionKindError(
+            f"`{definition.path}` is a {definition.kind.value}, not a {kind.value}."
         )
     context = MutationCtx if kind is Kind.MUTATION else QueryCtx
     return run_nested(call, definition, args, context)

@@ -6,7 +6,6 @@ paused, so that a time limit never strikes inside the engine.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -159,6 +158,11 @@ class Query(Generic[T]):
         self._descending = False
         self._filters: tuple[Callable[[Any], Any] | Expression, ...] = ()
 
+    def _copy(self) -> Query[T]:
+        copy: Query[T] = object.__new__(Query)
+        copy.__dict__.update(self.__dict__)
+        return copy
+
     # ---------------------------------------------------------------- narrowing
 
     def with_index(
@@ -168,7 +172,7 @@ class Query(Generic[T]):
 
         with_index("by_channel", channel="general", _creationTime=Range(gt=since))
         """
-        changed = copy.copy(self)
+        changed = self._copy()
         changed._index = index
         changed._constraints = {**(constraints or {}), **fields}
         return changed
@@ -177,13 +181,13 @@ class Query(Generic[T]):
         """Index order, ascending unless told otherwise."""
         if order not in ("asc", "desc"):
             raise DatabaseUseError(f'order is "asc" or "desc", not {order!r}.', code="BadOrder")
-        changed = copy.copy(self)
+        changed = self._copy()
         changed._descending = order == "desc"
         return changed
 
     def filter(self, keep: Callable[[T], bool] | Expression) -> Query[T]:
         """Leave out documents. They count as read all the same, so prefer an index."""
-        changed = copy.copy(self)
+        changed = self._copy()
         changed._filters = (*self._filters, keep)
         return changed
 
@@ -339,18 +343,18 @@ class Query(Generic[T]):
             return list(itertools.islice(self, count))
         self._call.interruption.pause()
         try:
-            if self._call.transaction.is_read_only:
-                return self._fetch_at_once(count)
+            place = self._place()
+            if place is None:
+                return []
+            if self._call.transaction.sees_plainly(place[0].table):
+                return self._fetch_at_once(place, count)
             rows = self._rows(count if count is not None and count <= 1024 else 64)
             to_python = self._call.app.converter(self._table)
             return [to_python(row) for row in itertools.islice(rows, count)]
         finally:
             self._call.interruption.resume()
 
-    def _fetch_at_once(self, count: int | None) -> list[T]:
-        place = self._place()
-        if place is None:
-            return []
+    def _fetch_at_once(self, place: tuple[Index, KeyRange], count: int | None) -> list[T]:
         bodies = self._call.transaction.bodies(*place, descending=self._descending, limit=count)
         return list(map(self._call.app.body_converter(self._table), bodies))
 

@@ -236,9 +236,9 @@ def _decode(decoder: msgspec.json.Decoder[Any], frame: bytes) -> Any:
     except msgspec.ValidationError as error:
         raise ProtocolError(f"not a message of the sync protocol: {error}") from None
     except msgspec.DecodeError as error:
-        if _SURROGATE.search(frame):
-            error = msgspec.DecodeError("a string has half of a surrogate pair, which is no text")
-        raise ProtocolError(f"a message must be JSON: {error}") from None
+        half = "a string has half of a surrogate pair, which is no text"
+        reason = half if _SURROGATE.search(frame) else str(error)
+        raise ProtocolError(f"a message must be JSON: {reason}") from None
 
 
 def arguments_text(args: list[Raw]) -> bytes:

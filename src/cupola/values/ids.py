@@ -7,7 +7,6 @@ is an ordinary string. Most are 32 characters long: those of tables 128 to 16383
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from itertools import accumulate
 
 from cupola.errors import InvalidIdError
@@ -15,6 +14,7 @@ from cupola.errors import InvalidIdError
 INTERNAL_ID_BYTES = 16
 _FOOTER_BYTES = 2
 _TABLE_NUMBER_MAX = 2**32 - 1
+_REMEMBERED_MAX = 8192
 _DAY_NS = 86_400_000_000_000
 
 # Crockford's alphabet, in lower case. Python's int() reads base 32 with the digits 0-9a-v.
@@ -36,7 +36,9 @@ def encode_id(table_number: int, internal: bytes) -> str:
     bits = len(data) * 8
     number = int.from_bytes(data, "big") << (-bits % 10)
     pairs = [_PAIRS[(number >> shift) & 1023] for shift in range(bits - 10 + -bits % 10, -1, -10)]
-    return "".join(pairs)[: -(-bits // 5)]
+    text = "".join(pairs)[: -(-bits // 5)]
+    _remember(text, table_number)
+    return text
 
 
 def decode_id(text: str) -> tuple[int, bytes]:
@@ -63,10 +65,23 @@ def decode_id(text: str) -> tuple[int, bytes]:
     return table_number, body[prefix:]
 
 
-@lru_cache(maxsize=4096)
 def table_number_of(text: str) -> int:
     """The table number of an id. Raises InvalidIdError."""
-    return decode_id(text)[0]
+    number = _table_numbers.get(text)
+    if number is None:
+        number = decode_id(text)[0]
+        _remember(text, number)
+    return number
+
+
+_table_numbers: dict[str, int] = {}
+"""Table numbers of the ids seen lately, those just made included."""
+
+
+def _remember(text: str, table_number: int) -> None:
+    if len(_table_numbers) >= _REMEMBERED_MAX:
+        _table_numbers.clear()
+    _table_numbers[text] = table_number
 
 
 def new_internal_id(random14: bytes, now_ns: int) -> bytes:

@@ -17,6 +17,9 @@ from cupola.persistence.protocol import Timestamp
 from cupola.persistence.sqlite.failures import explain
 from cupola.persistence.sqlite.file import sync_data
 
+_ROOM_BYTES = 2 * 2**20
+_ROOM_UP_TO_BYTES = 64 * 2**20  # from there on checkpoints let the log start again
+
 
 class LogSync:
     """Advances `durable_ts`. `fail` is called at most once; after that nothing is ever synced."""
@@ -38,10 +41,28 @@ class LogSync:
         # file is harmless.)
         self._descriptor = os.open(wal_path, os.O_RDWR | os.O_CLOEXEC)
         self._inode = os.fstat(self._descriptor).st_ino
+        self._used = 0
+        self._size = os.fstat(self._descriptor).st_size
         self._asked: SimpleQueue[Timestamp | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._stopped = False  # by `close` or a failure
         self._thread: threading.Thread | None = None
+
+    def make_room(self, used_bytes: int) -> None:
+        """Write zeros behind the log's used part, if that nears the end of the file: an fdatasync
+        of pages that exist costs half of one that makes the file grow. Recovery stops where valid
+        frames do.
+
+        For the owner thread, while it alone writes.
+        """
+        if used_bytes < self._used:  # the log has started again, and may have been cut short
+            self._size = os.fstat(self._descriptor).st_size
+        self._used = used_bytes
+        if used_bytes + _ROOM_BYTES // 2 > self._size and self._size < _ROOM_UP_TO_BYTES:
+            size = max(used_bytes, os.fstat(self._descriptor).st_size)
+            with contextlib.suppress(OSError):  # no room is slower, and nothing worse
+                os.pwrite(self._descriptor, bytes(_ROOM_BYTES), size)
+            self._size = size + _ROOM_BYTES
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="cupola-sync", daemon=True)

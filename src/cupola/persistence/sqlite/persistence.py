@@ -31,6 +31,7 @@ from cupola.persistence.sqlite.requests import RequestIndex
 from cupola.persistence.sqlite.writer import CommitWriter
 
 CACHE_KIB = 32 * 1024
+FRAME_HEADER_BYTES = 24  # of the write-ahead log
 
 
 class HeadReader(SqliteReader):
@@ -88,6 +89,7 @@ class SqlitePersistence:
         self._data_version = self._read_data_version()
         self._truncations_seen = 0
         self._log_sync = LogSync(self._file.wal_path, self._head_ts, self._notify, self._fail)
+        self._log_sync.make_room(0)
 
     @property
     def reader(self) -> HeadReader:
@@ -197,6 +199,7 @@ class SqlitePersistence:
 
     def _committed(self, _connection: apsw.Connection, _database: str, log_frames: int) -> int:
         self.checkpointer.committed(log_frames)
+        self._log_sync.make_room(log_frames * (self._file.page_size_bytes + FRAME_HEADER_BYTES))
         return apsw.SQLITE_OK
 
     # ------------------------------------------------------------------------------ background
@@ -252,9 +255,9 @@ class SqlitePersistence:
         checkpointer = self.checkpointer
         return {
             "file_bytes": self._file.size_bytes(),
-            "log_bytes": checkpointer.log_frames * checkpointer.frame_bytes,
-            "log_file_bytes": self._file.wal_size_bytes(),
-            "log_bytes_written": checkpointer.frames_written * checkpointer.frame_bytes,
+            "wal_bytes": checkpointer.log_frames * checkpointer.frame_bytes,
+            "wal_file_bytes": self._file.wal_size_bytes(),
+            "wal_written_bytes": checkpointer.frames_written * checkpointer.frame_bytes,
             "syncs": self._log_sync.syncs,
             "checkpoints": checkpointer.rounds,
             "checkpoints_blocked": checkpointer.blocked_rounds,
