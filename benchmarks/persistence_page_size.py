@@ -81,11 +81,11 @@ class Load:
         for mutation in ("insert", "patch"):
             for per_group in (1, 10, 50):
                 count = mutations if per_group > 1 else mutations // 4
-                written = self.persistence.statistics()["log_bytes_written"]
+                written = self.persistence.statistics()["wal_written_bytes"]
                 wall, cpu = time.perf_counter(), time.process_time()
                 self.run(mutation, count // per_group, per_group)
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-                written = self.persistence.statistics()["log_bytes_written"] - written
+                written = self.persistence.statistics()["wal_written_bytes"] - written
                 name = f"{mutation}, groups of {per_group}"
                 figures[f"{name}: wall µs"].append(wall / count * 1e6)
                 figures[f"{name}: CPU µs"].append(cpu / count * 1e6)

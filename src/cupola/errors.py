@@ -3,7 +3,8 @@
     CupolaError                   code: stable CamelCase, crosses the wire; http_status; message
     ├── DeveloperError            the app's code or schema: the same call fails the same way
     │   ├── ApplicationError      raised by the app itself, with data for its client
-    │   ├── FunctionNotFoundError, ArgumentValidationError, ReturnsValidationError
+    │   ├── FunctionNotFoundError, FunctionKindError
+    │   ├── ArgumentValidationError, ReturnsValidationError
     │   ├── SchemaError           a definition that makes no sense, or data that does not match it
     │   ├── InvalidValueError, InvalidIdError, InvalidCursorError
     │   ├── DatabaseUseError      a table, index or document used in a way that cannot work
@@ -78,6 +79,12 @@ class ApplicationError(DeveloperError):
 class FunctionNotFoundError(DeveloperError):
     code = "FunctionNotFound"
     http_status = 404
+
+
+class FunctionKindError(DeveloperError):
+    """A function was called as another kind than it is."""
+
+    code = "FunctionPathWrongType"
 
 
 class ArgumentValidationError(DeveloperError):

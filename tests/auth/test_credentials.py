@@ -5,6 +5,7 @@ import stat
 import pytest
 
 from cupola.auth import load_or_create_credentials
+from cupola.backend import Backend
 from cupola.errors import ConfigurationError
 
 
@@ -45,3 +46,8 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="file"):
         load_or_create_credentials(tmp_path / "file")
+
+
+def test_a_deployment_has_the_same_name_wherever_nobody_gives_one(tmp_path):
+    """A key made for the one must not be refused by the other."""
+    assert Backend().instance_name == load_or_create_credentials(tmp_path).instance_name

@@ -102,6 +102,17 @@ def test_every_error_code_is_listed() -> None:
     assert set(listed) == found
 
 
+def test_every_error_says_who_must_act() -> None:
+    """Nothing is raised as a plain CupolaError: each code belongs to one family."""
+    plain = [
+        f"{file.name}:{node.lineno}"
+        for file in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "CupolaError"
+    ]
+    assert plain == []
+
+
 # ------------------------------------------------------------------------------------------ metrics
 
 
@@ -113,6 +124,13 @@ def test_every_metric_is_listed(tmp_path: Path) -> None:
 
     names = {f"{f.name}_total" if f.type == "counter" else f.name for f in families}
     assert set(first_cells("metrics.md")) == names
+    assert {f.name for f in families if "_log_" in f.name and f.type == "counter"} == {
+        "cupola_log_wal_written_bytes",
+        "cupola_log_syncs",
+        "cupola_log_checkpoints",
+        "cupola_log_checkpoints_blocked",
+        "cupola_log_checkpoint_errors",
+    }
     for name in MemoryPersistence().statistics():
         assert f"`cupola_log_{name}`" in text_of("metrics.md")
 

@@ -12,6 +12,7 @@ from cupola.clock import ManualClock
 from cupola.errors import (
     ConflictError,
     CupolaError,
+    FunctionKindError,
     FunctionNotFoundError,
     InvalidPathError,
     InvalidValueError,
@@ -26,7 +27,7 @@ ERRORS = {
     "missing": FunctionNotFoundError("Could not find public function for 'test:missing'."),
     "badjson": InvalidValueError("malformed.", code="BadJson"),
     "internal": CupolaError("a secret"),
-    "wrongtype": CupolaError("is a query", code="FunctionPathWrongType"),
+    "wrongtype": FunctionKindError("is a query"),
 }
 
 

@@ -177,6 +177,12 @@ def test_several_queries_agree_about_the_moment(http):
     assert ask(http, "query_at_ts", "notes:count", ts=ts).json()["value"] == 1.0
 
 
+def test_a_moment_that_is_still_to_come_is_a_bad_request(http):
+    ts = base64.b64encode((2**62).to_bytes(8, "little")).decode()
+    answer = ask(http, "query_at_ts", "notes:count", ts=ts)
+    assert (answer.status_code, answer.json()["code"]) == (400, "TimestampInFuture")
+
+
 def test_many_callers_at_once_are_all_answered(server):
     def add() -> None:
         with httpx.Client(base_url=server.url, timeout=20) as http:

@@ -2,11 +2,16 @@
 
 from cupola.auth.admin_keys import AdminKeys
 from cupola.auth.authorization import authenticate, parse_authorization
-from cupola.auth.credentials import Credentials, load_or_create_credentials
+from cupola.auth.credentials import (
+    DEFAULT_INSTANCE_NAME,
+    Credentials,
+    load_or_create_credentials,
+)
 from cupola.auth.identity import ANONYMOUS, Identity, acting_as
 
 __all__ = [
     "ANONYMOUS",
+    "DEFAULT_INSTANCE_NAME",
     "AdminKeys",
     "Credentials",
     "Identity",

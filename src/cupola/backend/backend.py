@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cupola.auth import ANONYMOUS, AdminKeys, Identity, authenticate
+from cupola.auth import ANONYMOUS, DEFAULT_INSTANCE_NAME, AdminKeys, Identity, authenticate
 from cupola.backend.actions import ActionRuntime, InlineActions
 from cupola.backend.calls import CallRequest, CallResult, Channel, Done
 from cupola.backend.metrics import NodeCollector
@@ -37,7 +37,13 @@ from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.schema_push import SchemaPush
-from cupola.errors import CupolaError, OperatorError, OutOfRetentionError, OverloadedError
+from cupola.errors import (
+    BadRequestError,
+    CupolaError,
+    OperatorError,
+    OutOfRetentionError,
+    OverloadedError,
+)
 from cupola.functions.app import App
 from cupola.functions.definitions import Kind
 from cupola.functions.execution import Execution
@@ -96,7 +102,7 @@ class Backend:
         *,
         clock: Clock | None = None,
         limits: Limits = DEFAULT_LIMITS,
-        instance_name: str = "cupola",
+        instance_name: str = DEFAULT_INSTANCE_NAME,
         instance_secret: bytes | None = None,
         in_process_time_s: float | None = None,
     ) -> None:
@@ -410,7 +416,7 @@ class Backend:
         """The present state stands for every moment since the newest commit."""
         head = self.node.head_ts
         if ts > head:
-            raise CupolaError(
+            raise BadRequestError(
                 f"The timestamp {ts} is newer than anything committed here ({head}).",
                 code="TimestampInFuture",
             )

@@ -11,6 +11,22 @@ if TYPE_CHECKING:
     from cupola.backend.backend import Backend
 
 
+_LOG = {
+    "file_bytes": ("gauge", "Size of the SQLite file"),
+    "wal_bytes": ("gauge", "Bytes of the write-ahead log in use"),
+    "wal_file_bytes": ("gauge", "Size of the write-ahead log's file"),
+    "wal_written_bytes": ("counter", "Bytes written to the write-ahead log"),
+    "syncs": ("counter", "fdatasync calls"),
+    "checkpoints": ("counter", "Checkpoints"),
+    "checkpoints_blocked": ("counter", "Checkpoints that a reader kept from ending"),
+    "checkpoint_errors": ("counter", "Checkpoints that failed and will be tried again"),
+    "requests_not_indexed": ("gauge", "Answered mutations not yet in the index of requests"),
+    "versions": ("gauge", "Versions of documents in memory"),
+    "commits": ("gauge", "Commits in memory"),
+}
+"""The figures of `Persistence.statistics`: kind and help."""
+
+
 class NodeCollector:
     """Figures of one node, in Prometheus's terms. Names are documented in
     docs/reference/metrics.md.
@@ -48,8 +64,6 @@ class NodeCollector:
             "worker_calls": (counts["worker_calls"], "Calls that ran in a transaction worker"),
             "worker_kills": (counts["worker_kills"], "Workers ended for passing a limit"),
         }
-        for name, (value, text) in counters.items():
-            yield CounterMetricFamily(f"cupola_{name}", text, value=value)
         gauges: dict[str, tuple[float, str]] = {
             "sessions": (self._backend.session_count, "Connected clients"),
             "queued_mutations": (len(self._backend.mutations), "Mutations waiting for a turn"),
@@ -61,6 +75,9 @@ class NodeCollector:
             "ready": (float(node.state == "ready"), "1 while the deployment serves"),
         }
         for name, value in node.persistence.statistics().items():
-            gauges[f"log_{name}"] = (value, "Of the log of document versions")
+            kind, text = _LOG[name]
+            (counters if kind == "counter" else gauges)[f"log_{name}"] = (value, text)
+        for name, (value, text) in counters.items():
+            yield CounterMetricFamily(f"cupola_{name}", text, value=value)
         for name, (gauge, text) in gauges.items():
             yield GaugeMetricFamily(f"cupola_{name}", text, value=gauge)

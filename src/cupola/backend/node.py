@@ -14,7 +14,12 @@ from cupola.backend.outbox import Outbox
 from cupola.clock import Clock
 from cupola.database.committer import Committer, Published
 from cupola.database.cursors import CursorSealer
-from cupola.errors import CupolaError, ForbiddenError, FunctionNotFoundError, InvalidValueError
+from cupola.errors import (
+    ForbiddenError,
+    FunctionKindError,
+    FunctionNotFoundError,
+    InvalidValueError,
+)
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.limits import Limits
@@ -107,7 +112,8 @@ class Node:
 
         Raises:
             FunctionNotFoundError: It does not exist, or may not be seen by this caller.
-            CupolaError: It is of another kind.
+            ForbiddenError: This caller may only run queries.
+            FunctionKindError: It is of another kind.
         """
         try:
             function = self.app.find(path)
@@ -130,10 +136,9 @@ class Node:
                 code="OperationNotPermitted",
             )
         if kind is not None and function.kind is not kind:
-            raise CupolaError(
+            raise FunctionKindError(
                 f"Trying to execute {function.path} as {kind.value}, but it is defined as "
-                f"{function.kind.value}.",
-                code="FunctionPathWrongType",
+                f"{function.kind.value}."
             )
         return function
 

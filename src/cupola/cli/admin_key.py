@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from cupola.auth import AdminKeys, Credentials
-from cupola.cli.assembly import open_credentials
+from cupola.auth import AdminKeys, Credentials, load_or_create_credentials
 from cupola.errors import ConfigurationError
 
 
@@ -47,4 +46,4 @@ def stored_credentials(data: Path) -> Credentials | None:
     """What a server stored in the data folder, if one has ever used it."""
     if not (data / "credentials" / "instance_secret").exists():
         return None
-    return open_credentials(data)
+    return load_or_create_credentials(data)

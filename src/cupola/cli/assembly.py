@@ -8,7 +8,7 @@
 import os
 from pathlib import Path
 
-from cupola.auth import Credentials, load_or_create_credentials
+from cupola.auth import load_or_create_credentials
 from cupola.backend import Backend
 from cupola.cli.settings import Settings
 from cupola.errors import ConfigurationError, PersistenceError
@@ -17,18 +17,6 @@ from cupola.persistence.sqlite import SqlitePersistence
 from cupola.server.serve import ServerOptions
 
 DATA_FILE = "data.sqlite3"
-DEFAULT_INSTANCE_NAME = "convex-self-hosted"
-
-
-def open_credentials(data: Path, name: str | None = None, secret: str | None = None) -> Credentials:
-    """The deployment's name and secret: the arguments, else what is stored, else new ones.
-
-    Raises:
-        ConfigurationError: The secret is none, or the folder cannot be used.
-    """
-    if name is None and not (data / "credentials" / "instance_name").exists():
-        name = DEFAULT_INSTANCE_NAME
-    return load_or_create_credentials(data, name, secret)
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -44,7 +32,9 @@ def open_backend(settings: Settings) -> Backend:
         raise PersistenceError(
             f"{settings.data} cannot be made ({error.strerror}). Choose another --data folder."
         ) from None
-    credentials = open_credentials(settings.data, settings.instance_name, settings.instance_secret)
+    credentials = load_or_create_credentials(
+        settings.data, settings.instance_name, settings.instance_secret
+    )
     try:
         persistence = SqlitePersistence(os.fspath(settings.data / DATA_FILE), settings.limits)
     except ConfigurationError as error:  # for who reads exit codes, this is about the data

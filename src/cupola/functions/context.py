@@ -6,7 +6,7 @@ import copy
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
-from cupola.errors import DeveloperError, FunctionNotFoundError, LimitError
+from cupola.errors import FunctionKindError, FunctionNotFoundError, LimitError
 from cupola.functions.call import Call
 from cupola.functions.database_api import DatabaseReader, DatabaseWriter
 from cupola.functions.definitions import Function, Kind

@@ -19,6 +19,10 @@ logger = logging.getLogger("cupola.server")
 TRANSPORT_ERRORS = (InvalidPathError, ClientError, ConflictError, OperatorError)
 
 
+class InternalError(CupolaError):
+    """A bug of ours, as peers see it."""
+
+
 class NotFoundError(ClientError):
     code = "NotFound"
     http_status = 404
@@ -57,7 +61,7 @@ def error_body(error: CupolaError) -> bytes:
 def internal_error(error: BaseException) -> CupolaError:
     """What a peer may know of a bug of ours, which goes to the log with its traceback."""
     logger.error("Internal server error", exc_info=error)
-    return CupolaError("Your request couldn't be completed. Try again later.")
+    return InternalError("Your request couldn't be completed. Try again later.")
 
 
 def _encodable(text: str) -> str:

@@ -23,21 +23,21 @@ def fill(notes, groups, *, texts="x" * 2000):
             notes.put(f"note{number % 50:03}", "general", texts)
 
 
-def log_bytes(log):
-    return log.statistics()["log_bytes"]
+def wal_bytes(log):
+    return log.statistics()["wal_bytes"]
 
 
 def test_after_a_round_the_next_commit_starts_the_log_again(open_log, notes_of, few_frames):
     log = open_log(SMALL)
     notes = notes_of(log)
     fill(notes, 40)
-    before = log_bytes(log)
+    before = wal_bytes(log)
     assert before > SMALL.checkpoint_start_bytes
 
     log.checkpointer.run_round()
     fill(notes, 1)
 
-    assert log_bytes(log) < before / 4
+    assert wal_bytes(log) < before / 4
     assert log.failure is None
 
 
@@ -65,7 +65,7 @@ def test_commits_wait_only_for_the_last_pass(open_log, notes_of, few_frames):
 
     assert heard == [True, False]
     fill(notes, 1)
-    assert log_bytes(log) < SMALL.checkpoint_start_bytes
+    assert wal_bytes(log) < SMALL.checkpoint_start_bytes
 
 
 def test_upkeep_waits_while_commits_are_held(open_log, notes_of):
@@ -91,20 +91,20 @@ def test_a_reader_only_delays(open_log, notes_of, few_frames):
     log.checkpointer.run_round()
     assert log.statistics()["checkpoints_blocked"] == 1
     fill(notes, 1)
-    assert log_bytes(log) > SMALL.checkpoint_start_bytes
+    assert wal_bytes(log) > SMALL.checkpoint_start_bytes
     assert len(notes.ids(snapshot)) == 10
 
     snapshot.close()
     log.checkpointer.run_round()
     fill(notes, 1)
-    assert log_bytes(log) < SMALL.checkpoint_start_bytes
+    assert wal_bytes(log) < SMALL.checkpoint_start_bytes
 
 
 def test_past_the_bound_new_snapshots_wait_until_the_log_is_empty(open_log, notes_of, few_frames):
     log = open_log(SMALL)
     notes = notes_of(log)
     snapshot = log.open_snapshot()
-    while log_bytes(log) < SMALL.checkpoint_hold_bytes:
+    while wal_bytes(log) < SMALL.checkpoint_hold_bytes:
         fill(notes, 20)
     log.checkpointer.run_round()
     assert log.holding_snapshots()
@@ -115,7 +115,7 @@ def test_past_the_bound_new_snapshots_wait_until_the_log_is_empty(open_log, note
     log.checkpointer.run_round()
 
     assert not log.holding_snapshots()
-    assert log.statistics()["log_file_bytes"] == 0
+    assert log.statistics()["wal_file_bytes"] == 0
     fill(notes, 1)
     assert log.failure is None
 
@@ -132,7 +132,7 @@ def drive(log, notes, monkeypatch, meanwhile, groups):
         meanwhile()
         if log.checkpointer.is_due:
             log.checkpointer.run_round()
-        size = log_bytes(log)
+        size = wal_bytes(log)
         restarts += size < before
         largest, before = max(largest, size), size
     return largest, restarts
@@ -187,8 +187,8 @@ def test_the_thread_does_the_rounds(open_log, notes_of, few_frames):
             assert changed.wait_for(lambda: not log.holding_commits(), 10)
         fill(notes, 1)
         log.sync()
-        restarts += log_bytes(log) < before
-        before = log_bytes(log)
+        restarts += wal_bytes(log) < before
+        before = wal_bytes(log)
     log.wait_durable()
     assert log.failure is None
     assert notes.ids(log.reader) == ["note000"]
