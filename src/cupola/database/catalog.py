@@ -77,7 +77,7 @@ class Index:
 
     def is_same_key(self, old: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
         """Whether a patch has left all fields of this index alone. False may mean: look closer."""
-        return all(old.get(path[0]) is new.get(path[0]) for path in self.paths)
+        return all(old.get(path[0], UNSET) is new.get(path[0], UNSET) for path in self.paths)
 
     @property
     def field_names(self) -> list[str]:
