@@ -9,7 +9,7 @@ from cupola.values import UNSET
 
 
 class Thing(Table, name="things", indexes={"by_owner": ["owner"]}):
-    owner: str | None | UnsetType = UNSET
+    owner: str | UnsetType | None = UNSET
 
 
 @pytest.mark.parametrize(("before", "after"), [(UNSET, None), (None, UNSET)])
