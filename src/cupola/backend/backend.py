@@ -19,6 +19,7 @@ import asyncio
 import collections
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,7 +53,7 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.reactivity import QueryKey
 from cupola.runtimes.python.in_process import CallTooLong, InProcessRuntime
-from cupola.values import parse_function_path
+from cupola.values import parse_function_path, use_limits
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -107,8 +108,12 @@ class Backend:
         in_process_time_s: float | None = None,
     ) -> None:
         """`in_process_time_s`: how long a query or mutation may keep this thread; by default as
-        `limits` says.
+        `limits` says. Those of values and names hold for the whole process, the app's import too.
+
+        Raises:
+            ConfigurationError: A limit that cannot be kept.
         """
+        use_limits(limits)
         self.clock: Clock = clock or SystemClock()
         self.limits = limits
         secret = self._secret = instance_secret or self.clock.random_bytes(32)
@@ -129,6 +134,7 @@ class Backend:
         self._worker_data_path: str | None = None
         self._stalled: list[str] = []
         self._turn_requested = False
+        self._in_turn = False
         self._asked: collections.deque[_Asked] = collections.deque()
         self._sessions: dict[int, SessionHost] = {}
         self._session_number = 0
@@ -219,8 +225,13 @@ class Backend:
             self._make_workers(self._worker_data_path, loop)
         self.request_turn = loop.call_soon
 
+        owner = threading.get_ident()
+
         def notify() -> None:
-            loop.call_soon_threadsafe(self.wake)
+            if threading.get_ident() != owner:
+                loop.call_soon_threadsafe(self.wake)
+            elif not self._in_turn:  # a turn looks for itself
+                self.wake()
 
         self.node.persistence.start(notify)
         self._turn_requested = False  # whoever turned by hand has stopped now
@@ -231,7 +242,7 @@ class Backend:
         if self._turn_requested:
             return
         self._turn_requested = True
-        if self.request_turn is not None:
+        if self.request_turn is not None and not self._in_turn:
             self.request_turn(self.turn)
 
     @property
@@ -241,9 +252,20 @@ class Backend:
     def turn(self) -> None:
         """One turn; see the module's docstring."""
         self._turn_requested = False
-        node = self.node
         if self._stop_if_failed():
             return
+        self._in_turn = True
+        try:
+            more = self._work()
+        finally:
+            self._in_turn = False
+        if more or self._turn_requested or self.node.persistence.failure is not None:
+            self._turn_requested = False
+            self.wake()
+
+    def _work(self) -> bool:
+        """All phases of a turn. Returns whether another is needed."""
+        node = self.node
         budget = node.runtime.budget
         budget.start_turn()
         try:
@@ -253,24 +275,23 @@ class Backend:
             more = self.passes.run()
         except CupolaError as error:
             self._stop(error)
-            return
+            return False
         except Exception as error:
             _LOG.exception(
                 "An error of Cupola itself; the deployment stops rather than go on wrong"
             )
             self._stop(OperatorError(f"Internal error: {error!r}", code="InternalServerError"))
-            return
+            return False
         finally:
             budget.end_turn()
+        self._turn_requested = False  # so far by one phase for a later one, which has run
         if self.mutations.offload is not None:
             self.mutations.offload.dispatch()
         persistence = node.persistence
         if persistence.head_ts > persistence.durable_ts:
             persistence.sync()
         node.outbox.release(persistence.durable_ts)
-        more = more or bool(self._pushes) or bool(self._asked)
-        if more or self.mutations.may_run:
-            self.wake()
+        return more or bool(self._pushes) or bool(self._asked) or self.mutations.may_run
 
     def run_until_idle(self) -> None:
         """Turn until nothing is left to do: for tests and scripts without an event loop."""

@@ -214,7 +214,10 @@ class Persistence(Protocol):
         ...
 
     def sync(self) -> None:
-        """Ask that everything appended so far becomes durable. Returns at once."""
+        """Ask that everything appended so far becomes durable.
+
+        Returns at once, or after a sync that is faster than having another thread do it.
+        """
         ...
 
     def wait_durable(self) -> None:

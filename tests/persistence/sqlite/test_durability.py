@@ -23,6 +23,7 @@ def test_groups_that_arrive_during_a_sync_share_the_next(open_log, notes_of, mon
         real(descriptor)
 
     monkeypatch.setattr(durability, "sync_data", slow)
+    monkeypatch.setattr(durability, "_FEW_COMMITS", 0)  # as under load: the thread does it
     log.start(lambda: None)
     with notes.group():
         notes.put("first", "general")
@@ -39,6 +40,41 @@ def test_groups_that_arrive_during_a_sync_share_the_next(open_log, notes_of, mon
     assert log.statistics()["syncs"] <= 3
 
 
+def test_a_few_commits_on_a_fast_disk_are_durable_at_once(open_log, notes_of):
+    """Waking a thread, and being woken by it, costs more than such a sync."""
+    log = open_log()
+    notes = notes_of(log)
+    log.start(lambda: None)
+    with notes.group():
+        ts = notes.put("first", "general")
+    log.sync()
+
+    assert log.durable_ts == ts
+
+
+def test_a_slow_disk_is_left_to_the_thread(open_log, notes_of, monkeypatch):
+    """After a slow sync the owner no longer waits for the disk itself."""
+    log = open_log()
+    notes = notes_of(log)
+    owner = threading.get_ident()
+    synced_by = []
+    monkeypatch.setattr(durability, "_FAST_DISK_S", -1.0)
+    real = durability.sync_data
+
+    def note(descriptor):
+        synced_by.append(threading.get_ident())
+        real(descriptor)
+
+    monkeypatch.setattr(durability, "sync_data", note)
+    log.start(lambda: None)
+    with notes.group():
+        notes.put("first", "general")
+    log.sync()
+    log.wait_durable()
+
+    assert owner not in synced_by
+
+
 def test_durable_never_passes_what_the_sync_covered(open_log, notes_of, monkeypatch):
     """A commit that lands while the disk works belongs to the next sync."""
     log = open_log()
@@ -53,6 +89,7 @@ def test_durable_never_passes_what_the_sync_covered(open_log, notes_of, monkeypa
         real(descriptor)
 
     monkeypatch.setattr(durability, "sync_data", slow)
+    monkeypatch.setattr(durability, "_FEW_COMMITS", 0)  # as under load: the thread does it
     log.start(lambda: seen.append(log.durable_ts))
     with notes.group():
         first = notes.put("a", "general")
@@ -113,10 +150,11 @@ def test_a_log_that_was_removed_is_noticed(open_log, notes_of, path):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_sync_thread_that_dies_of_a_bug_is_a_failure(open_log, notes_of):
+def test_a_sync_thread_that_dies_of_a_bug_is_a_failure(open_log, notes_of, monkeypatch):
     """It must not look like a disk that takes its time."""
     log = open_log()
     notes = notes_of(log)
+    monkeypatch.setattr(durability, "_FEW_COMMITS", 0)
     log.start(lambda: 1 / 0)
     with notes.group():
         notes.put("a", "general")

@@ -58,6 +58,7 @@ class SqlitePersistence:
         self._callback: Callable[[], None] = lambda: None
         self._gate = threading.Lock()
         self._in_group = False
+        self._commits_unsynced = 0
         self._is_closed = False
         self._file = OwnedFile(path, cache_kib=CACHE_KIB)
         with contextlib.ExitStack() as undo:
@@ -132,6 +133,7 @@ class SqlitePersistence:
         try:
             assert ts > self._group_ts, "timestamps only grow"
             numbers = self._writer.write(commit)
+            self._commits_unsynced += 1
             if record.session is not None and record.request is not None:
                 assert record.result is not None
                 self._requests.add(record.session, record.request, ts)
@@ -210,7 +212,8 @@ class SqlitePersistence:
         self.checkpointer.start()
 
     def sync(self) -> None:
-        self._log_sync.request(self._head_ts)
+        commits, self._commits_unsynced = self._commits_unsynced, 0
+        self._log_sync.request(self._head_ts, commits)
 
     def wait_durable(self) -> None:
         if self._failure is None:
