@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cupola.errors import SchemaError
-from cupola.limits import Limits
+from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.schema import (
     ANY,
     BIGINT,
@@ -19,7 +19,7 @@ from cupola.schema import (
     TableDefinition,
     UnionValidator,
 )
-from cupola.values import Int64, encode_id
+from cupola.values import Int64, encode_id, use_limits
 
 EXPORTED = {
     "tables": [
@@ -185,8 +185,12 @@ def test_sixty_four_indexes_of_sixteen_nested_fields_are_allowed() -> None:
 
 def test_the_number_of_tables_is_bounded() -> None:
     tables = [TableDefinition("a"), TableDefinition("b"), TableDefinition("c")]
-    with pytest.raises(SchemaError, match="at most 2"):
-        SchemaDefinition.of(tables, limits=Limits(tables_max=2))
+    use_limits(Limits(tables_max=2))
+    try:
+        with pytest.raises(SchemaError, match="at most 2"):
+            SchemaDefinition.of(tables)
+    finally:
+        use_limits(DEFAULT_LIMITS)
 
 
 def test_a_document_is_checked_with_or_without_its_system_fields() -> None:

@@ -27,6 +27,7 @@ from cupola.clock import Clock, SystemClock
 from cupola.errors import CupolaError
 from cupola.functions.app import load_app
 from cupola.runtimes.python import guard
+from cupola.values import use_limits
 
 PYTHON_MIN = (3, 11)
 FREE_BYTES_NEEDED = 200 * 2**20
@@ -69,7 +70,7 @@ def _findings(settings: Settings, clock: Clock) -> Iterable[Finding]:
     yield _open_files()
     yield from _ports(settings)
     yield _determinism(unguarded)
-    yield _app(settings.app)
+    yield _app(settings)
 
 
 def _print_table(findings: Iterable[Finding]) -> None:
@@ -213,11 +214,12 @@ def _determinism(unguarded: list[str]) -> Finding:
     return Finding("Determinism", "ok", "everything that could differ between runs is guarded")
 
 
-def _app(folder: Path) -> Finding:
+def _app(settings: Settings) -> Finding:
     """Whether the app's code can be imported, and what is in it."""
     with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of the answer
         try:
-            app = load_app(folder)
+            use_limits(settings.limits)
+            app = load_app(settings.app)
         except CupolaError as error:
             return Finding("App", "problem", error.message)
     return Finding("App", "ok", f"functions: {len(app.functions)}, tables: {len(app.tables)}")

@@ -10,7 +10,6 @@ import orjson
 from msgspec import Struct, field
 
 from cupola.errors import SchemaError
-from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.schema.mismatch import ValidationError
 from cupola.schema.scalars import (
     ANY,
@@ -27,7 +26,7 @@ from cupola.schema.validators import (
     UnionValidator,
     Validator,
 )
-from cupola.values import is_identifier
+from cupola.values import in_force, is_identifier
 
 SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
@@ -127,7 +126,6 @@ class SchemaDefinition(Struct, frozen=True):
         tables: Iterable[TableDefinition],
         *,
         validate: bool = True,
-        limits: Limits = DEFAULT_LIMITS,
     ) -> "SchemaDefinition":
         """The schema of these tables, checked and sorted by name.
 
@@ -140,11 +138,11 @@ class SchemaDefinition(Struct, frozen=True):
                 raise SchemaError(
                     f"Table `{table.name}` is declared twice; rename one.", code="TableNotUnique"
                 )
-            check_table(table, limits)
+            check_table(table)
             by_name[table.name] = table
-        if len(by_name) > limits.tables_max:
+        if len(by_name) > (most := in_force().tables_max):
             raise SchemaError(
-                f"The schema has {len(by_name)} tables; at most {limits.tables_max} are allowed.",
+                f"The schema has {len(by_name)} tables; at most {most} are allowed.",
                 code="TooManyTables",
             )
         return cls(by_name, validate)
@@ -156,9 +154,7 @@ class SchemaDefinition(Struct, frozen=True):
         }
 
     @classmethod
-    def from_json(
-        cls, schema: Json | str | bytes, limits: Limits = DEFAULT_LIMITS
-    ) -> "SchemaDefinition":
+    def from_json(cls, schema: Json | str | bytes) -> "SchemaDefinition":
         """Read the form that `defineSchema(...).export()` writes: its text, or the parsed tree.
 
         Raises:
@@ -170,13 +166,13 @@ class SchemaDefinition(Struct, frozen=True):
         validate = tree.get("schemaValidation", False)
         if not isinstance(validate, bool):
             raise _malformed("`schemaValidation` must be true or false")
-        return cls.of(map(_table_from_json, tree["tables"]), validate=validate, limits=limits)
+        return cls.of(map(_table_from_json, tree["tables"]), validate=validate)
 
 
 # ------------------------------------------------------------------------------------------ rules
 
 
-def check_table(table: TableDefinition, limits: Limits = DEFAULT_LIMITS) -> None:
+def check_table(table: TableDefinition) -> None:
     """Refuse names, indexes and document types that cannot be.
 
     Raises:
@@ -190,16 +186,15 @@ def check_table(table: TableDefinition, limits: Limits = DEFAULT_LIMITS) -> None
         )
     _check_document_type(table)
     count = len(table.indexes) + sum(len(indexes) for indexes in table.carried.values())
-    if count > limits.indexes_per_table_max:
+    if count > (most := in_force().indexes_per_table_max):
         raise SchemaError(
-            f"Table `{table.name}` has {count} indexes; "
-            f"at most {limits.indexes_per_table_max} are allowed.",
+            f"Table `{table.name}` has {count} indexes; at most {most} are allowed.",
             code="TooManyIndexes",
         )
     names: set[str] = set()
     fields: dict[tuple[str, ...], str] = {}
     for index in table.indexes:
-        _check_index(table.name, index, limits)
+        _check_index(table.name, index)
         if index.name in names:
             raise SchemaError(
                 f"Table `{table.name}` has two indexes named `{index.name}`; rename one.",
@@ -236,7 +231,7 @@ def _check_document_type(table: TableDefinition) -> None:
                 )
 
 
-def _check_index(table: str, index: IndexDefinition, limits: Limits) -> None:
+def _check_index(table: str, index: IndexDefinition) -> None:
     where = f"index `{index.name}` of table `{table}`"
     _check_name(index.name, f"an index of table `{table}`", "InvalidIndexName")
     if index.name.startswith("_") or index.name in BUILT_IN_INDEXES:
@@ -247,10 +242,9 @@ def _check_index(table: str, index: IndexDefinition, limits: Limits) -> None:
         )
     if not index.fields:
         raise SchemaError(f"The {where} has no fields; name at least one.", code="IndexFieldsEmpty")
-    if len(index.fields) > limits.fields_per_index_max:
+    if len(index.fields) > (most := in_force().fields_per_index_max):
         raise SchemaError(
-            f"The {where} has {len(index.fields)} fields; "
-            f"at most {limits.fields_per_index_max} are allowed.",
+            f"The {where} has {len(index.fields)} fields; at most {most} are allowed.",
             code="TooManyIndexFields",
         )
     for path in index.fields:

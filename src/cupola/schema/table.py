@@ -23,7 +23,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
 
 from cupola.errors import SchemaError
-from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.schema.codecs import Codec, PlainCodec, within
 from cupola.schema.definitions import (
     SYSTEM_FIELDS,
@@ -421,13 +420,11 @@ def _index_definitions(
     return tuple(definitions)
 
 
-def schema_of(
-    tables: Iterable[type[Table]], *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
-) -> SchemaDefinition:
+def schema_of(tables: Iterable[type[Table]], *, validate: bool = True) -> SchemaDefinition:
     """The schema that these classes declare.
 
     Raises:
         SchemaError: Two have one name, or a definition that cannot be.
     """
     definitions = [table.__cupola_table__.definition for table in tables]
-    return SchemaDefinition.of(definitions, validate=validate, limits=limits)
+    return SchemaDefinition.of(definitions, validate=validate)

@@ -1,5 +1,6 @@
 """Values: the model, its order and size, ids, paths, and the encodings for wire, disk and index."""
 
+from cupola.values.bounds import in_force, use_limits
 from cupola.values.checks import check_document
 from cupola.values.encoding import (
     check_value,
@@ -45,10 +46,12 @@ __all__ = [
     "encode_id",
     "encode_key",
     "encode_keys",
+    "in_force",
     "is_identifier",
     "new_internal_id",
     "parse_function_path",
     "size_of",
     "table_number_of",
+    "use_limits",
     "values_equal",
 ]

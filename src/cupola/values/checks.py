@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cupola.errors import InvalidValueError
-from cupola.limits import DEFAULT_LIMITS, Limits
+from cupola.limits import Limits
+from cupola.values.bounds import in_force
 from cupola.values.model import UNSET
 from cupola.values.size import document_size
 
@@ -13,11 +14,12 @@ _SYSTEM_FIELDS = frozenset({"_id", "_creationTime"})
 _ID_LENGTH = 32
 
 
-def check_document(value: dict[str, Any], limits: Limits = DEFAULT_LIMITS) -> None:
+def check_document(value: dict[str, Any], limits: Limits | None = None) -> None:
     """Raise InvalidValueError unless the value, which `encode` accepts, can be a document.
 
     System fields that it does not have yet count for its size.
     """
+    limits = limits or in_force()
     for name in value:
         if name[:1] == "_" and name not in _SYSTEM_FIELDS and value[name] is not UNSET:
             raise InvalidValueError(

@@ -24,7 +24,8 @@ from typing import Any, TypeAlias, cast
 import orjson
 
 from cupola.errors import InvalidValueError
-from cupola.limits import DEFAULT_LIMITS
+from cupola.limits import Limits
+from cupola.values.bounds import follow
 from cupola.values.model import (
     INT64_MAX,
     INT64_MIN,
@@ -45,11 +46,22 @@ from cupola.values.model import (
 )
 from cupola.values.size import size_of
 
-_NESTING_MAX = DEFAULT_LIMITS.value_nesting_max
-_LENGTH_MAX = DEFAULT_LIMITS.array_length_max
-_FIELDS_MAX = DEFAULT_LIMITS.object_fields_max
-_SIZE_MAX = DEFAULT_LIMITS.value_size_bytes_max
-_SPLICE_DEPTH_MAX = _NESTING_MAX - DEFAULT_LIMITS.document_nesting_max
+_NESTING_MAX: int
+_LENGTH_MAX: int
+_FIELDS_MAX: int
+_SIZE_MAX: int
+_SPLICE_DEPTH_MAX: int
+
+
+@follow
+def _use(limits: Limits) -> None:
+    global _NESTING_MAX, _LENGTH_MAX, _FIELDS_MAX, _SIZE_MAX, _SPLICE_DEPTH_MAX
+    _NESTING_MAX = limits.value_nesting_max
+    _LENGTH_MAX = limits.array_length_max
+    _FIELDS_MAX = limits.object_fields_max
+    _SIZE_MAX = limits.value_size_bytes_max
+    _SPLICE_DEPTH_MAX = _NESTING_MAX - limits.document_nesting_max
+
 
 _INT64_LE = Struct("<q")
 _FLOAT64_LE = Struct("<d")
@@ -106,9 +118,13 @@ def decode_tree(tree: Any) -> Value:
 def decode_canonical(data: bytes) -> Value:
     """`decode` for what `encode` made: nothing is checked again."""
     # In the canonical form every number has its point, so only the `$` forms need a second look.
-    if _DOLLAR in data:
-        return _restore_root(orjson.loads(data), _float_of_literal)
-    return cast(Value, orjson.loads(data))
+    if _DOLLAR not in data:
+        return cast(Value, orjson.loads(data))
+    tree = orjson.loads(data)
+    try:
+        return cast(Value, _restore(tree, 0, _float_of_literal))
+    except Refusal:  # it was stored when the limits were wider
+        return cast(Value, _restore_unbounded(tree))
 
 
 def check_value(value: Any) -> None:
@@ -410,6 +426,17 @@ def _restore_array(tree: list[Any], depth: int, number: Callable[[int], float]) 
         refusal.steps.append(index)
         raise
     return tree if changed is None else changed
+
+
+def _restore_unbounded(tree: Any) -> Any:
+    """`_restore` of what `encode` made, whatever the limits were then."""
+    if isinstance(tree, list):
+        return [_restore_unbounded(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if len(tree) == 1 and (marker := next(iter(tree))) in _MARKERS:
+        return _restore_marked(marker, tree[marker])
+    return {name: _restore_unbounded(item) for name, item in tree.items()}
 
 
 def _restore_marked(marker: str, text: Any) -> Int64 | float | bytes:

@@ -22,7 +22,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from cupola.errors import InvalidValueError
-from cupola.limits import DEFAULT_LIMITS
+from cupola.limits import Limits
+from cupola.values.bounds import follow, in_force
 
 UNSET = msgspec.UNSET
 """JavaScript's `undefined`: the value of a field that is not there."""
@@ -151,17 +152,17 @@ def refuse_type(value: object) -> Refusal:
 
 
 def refuse_nesting() -> Refusal:
-    depth = DEFAULT_LIMITS.value_nesting_max
+    depth = in_force().value_nesting_max
     return Refusal(f"the value is nested deeper than {depth} levels", "TooNestedError")
 
 
 def refuse_length(length: int) -> Refusal:
-    most = DEFAULT_LIMITS.array_length_max
+    most = in_force().array_length_max
     return Refusal(f"an array of {length} elements is too long; at most {most}", "ArrayTooLong")
 
 
 def refuse_field_count(count: int) -> Refusal:
-    most = DEFAULT_LIMITS.object_fields_max
+    most = in_force().object_fields_max
     reason = f"an object of {count} fields is too large; at most {most}"
     return Refusal(reason, "TooManyFieldsError")
 
@@ -194,6 +195,11 @@ _KNOWN_NAMES_MAX = 16_384
 _KNOWN_NAME_LENGTH_MAX = 64
 
 
+@follow
+def _use(limits: Limits) -> None:
+    known_names.clear()  # some may be too long now
+
+
 def check_field_name(name: Any) -> None:
     """Printable ASCII, not starting with `$`; the empty name is one."""
     if not isinstance(name, str):
@@ -203,8 +209,7 @@ def check_field_name(name: Any) -> None:
         raise Refusal(f"the field name {shown} has characters that are not printable ASCII")
     if name.startswith("$"):
         raise Refusal(f"the field name `{_shorten(name)}` starts with `$`, which is reserved")
-    if len(name) > DEFAULT_LIMITS.field_name_bytes_max:
-        most = DEFAULT_LIMITS.field_name_bytes_max
+    if len(name) > (most := in_force().field_name_bytes_max):
         raise Refusal(f"the field name `{_shorten(name)}` is longer than {most} bytes")
     if len(name) <= _KNOWN_NAME_LENGTH_MAX:
         if len(known_names) >= _KNOWN_NAMES_MAX:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cupola.errors import InvalidPathError, SchemaError
-from cupola.limits import DEFAULT_LIMITS
+from cupola.limits import Limits
+from cupola.values.bounds import follow, in_force
 
-_LENGTH_MAX = DEFAULT_LIMITS.identifier_length_max
 _is_identifier = re.compile(r"(?=_*[A-Za-z0-9])[A-Za-z_][A-Za-z0-9_]*", re.ASCII).fullmatch
 _is_component = re.compile(r"(?=[_.]*[A-Za-z0-9])[A-Za-z0-9_.]+", re.ASCII).fullmatch
 
@@ -45,22 +45,29 @@ def parse_function_path(text: str) -> FunctionPath:
     *folders, name = module.split("/")
     if "." in name:
         raise _refusal(text, "a module has no extension, or `.js`")
+    length_max = in_force().identifier_length_max
     for component in (*folders, name):
-        if len(component) > _LENGTH_MAX or not _is_component(component):
+        if len(component) > length_max or not _is_component(component):
             raise _refusal(text, f"`{component[:80]}` is no name of a folder or module")
     return FunctionPath(module, function)
 
 
+@follow
+def _use(limits: Limits) -> None:
+    parse_function_path.cache_clear()  # another length may be allowed now
+
+
 def is_identifier(name: str) -> bool:
-    """1 to 64 of `[A-Za-z0-9_]`, not starting with a digit, not only underscores."""
-    return len(name) <= _LENGTH_MAX and _is_identifier(name) is not None
+    """Letters, digits and `_`, in bounds; not starting with a digit, not only underscores."""
+    return len(name) <= in_force().identifier_length_max and _is_identifier(name) is not None
 
 
 def check_identifier(name: str, what: str) -> None:
     """Raise SchemaError unless `name` is an identifier; `what` it names: a "table", a "field"."""
     if not is_identifier(name):
+        most = in_force().identifier_length_max
         raise SchemaError(
-            f"`{name[:80]}` cannot be the name of a {what}: use 1 to {_LENGTH_MAX} letters, digits "
+            f"`{name[:80]}` cannot be the name of a {what}: use 1 to {most} letters, digits "
             "and underscores, not starting with a digit and not only underscores.",
             code="InvalidIdentifier",
         )

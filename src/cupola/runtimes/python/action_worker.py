@@ -43,7 +43,7 @@ from cupola.runtimes.python.messages import (
     to_worker_decoder,
 )
 from cupola.runtimes.python.transaction_worker import failure_of, sendable
-from cupola.values import Value, decode
+from cupola.values import Value, decode, use_limits
 
 _current: contextvars.ContextVar[LogBuffer | None] = contextvars.ContextVar("log", default=None)
 
@@ -105,6 +105,7 @@ class ActionWorker:
 
     def _set_up(self, setup: Setup) -> Ready:
         self._limits = limits_of(setup.limits)
+        use_limits(self._limits)
         try:
             self._app = load_app(setup.app_folder, setup.sources)
         except CupolaError as error:

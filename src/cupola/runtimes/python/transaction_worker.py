@@ -43,6 +43,7 @@ from cupola.runtimes.python.messages import (
     limits_of,
     to_worker_decoder,
 )
+from cupola.values import use_limits
 
 _FOREVER_S = 3600.0  # the engine's watchdog ends calls here, not this process
 
@@ -74,6 +75,7 @@ class TransactionWorker:
 
     def _set_up(self, setup: Setup) -> Ready:
         self._limits = limits_of(setup.limits)
+        use_limits(self._limits)
         self._sealer = CursorSealer(setup.secret)
         self._runtime.environment = setup.environment
         self._snapshots = SqliteSnapshots(setup.data_path)
