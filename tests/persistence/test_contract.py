@@ -3,6 +3,7 @@
 import pytest
 
 from cupola.errors import PersistenceError
+from cupola.limits import Limits
 from cupola.persistence import (
     Commit,
     CommitRecord,
@@ -12,6 +13,7 @@ from cupola.persistence import (
     MemoryPersistence,
     Timestamp,
 )
+from cupola.persistence.sqlite import SqlitePersistence
 
 HOUR_NS = 3_600_000_000_000
 SESSION = b"s" * 16
@@ -320,6 +322,44 @@ def test_a_request_is_found_from_the_group_it_commits_in_on(notes, persistence):
     snapshot = persistence.open_snapshot()
     assert snapshot.recorded_request(SESSION, 4).result == b"2"
     snapshot.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_an_old_request_is_forgotten_and_may_commit_again(kind, tmp_path, notes_of):
+    """Nobody sends a mutation again after two weeks, and its record takes room."""
+    limits = Limits(request_retention_s=5e-7)  # 500 of the notes' nanoseconds
+    path = str(tmp_path / "data.sqlite")
+    log = SqlitePersistence(path, limits) if kind == "sqlite" else MemoryPersistence(limits)
+    notes = notes_of(log)
+    with notes.group():
+        notes.put("a", "general", session=SESSION, request=1, result=b"1")
+        notes.put("b", "general")
+    notes.now += 400
+    with notes.group():
+        young = notes.put("c", "general", session=SESSION, request=2, result=b"2")
+    while log.maintain():
+        pass
+    assert log.reader.recorded_request(SESSION, 1).result == b"1"
+
+    notes.now += 400
+    with notes.group():
+        notes.put("d", "general")
+    while log.maintain():
+        pass
+
+    assert log.reader.recorded_request(SESSION, 1) is None
+    assert log.reader.recorded_request(SESSION, 2) == (young, b"2", b"[]")
+    with notes.group():
+        again = notes.put("a", "general", session=SESSION, request=1, result=b"3")
+    while log.maintain():
+        pass
+    assert log.reader.recorded_request(SESSION, 1) == (again, b"3", b"[]")
+    log.close()
+    if kind == "sqlite":
+        log = SqlitePersistence(path, limits)
+        assert log.reader.recorded_request(SESSION, 1) == (again, b"3", b"[]")
+        assert log.maintain() is False
+        log.close()
 
 
 def test_upkeep_is_no_commit(notes, persistence):

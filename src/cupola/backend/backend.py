@@ -118,7 +118,7 @@ class Backend:
         self.limits = limits
         secret = self._secret = instance_secret or self.clock.random_bytes(32)
         self.admin_keys = AdminKeys(instance_name, secret, self.clock)
-        persistence = persistence or MemoryPersistence()
+        persistence = persistence or MemoryPersistence(limits)
         committer = Committer(persistence, load_catalog(persistence.reader), self.clock)
         runtime = InProcessRuntime(in_process_time_s or limits.user_time_s)
         self.node = Node(persistence, committer, self.clock, limits, secret, runtime)
@@ -299,11 +299,15 @@ class Backend:
             self.turn()
 
     def tick(self) -> None:
-        """Once a second: pings for silent sessions, upkeep of the log."""
+        """Once a second: pings for silent sessions, the end of stuck ones, upkeep of the log."""
         self._tick += 1
         now_ns = self.clock.monotonic_ns()
         silence_ns = int((self.limits.ping_interval_s - _PING_SLICES) * 1e9)
+        overdue_ns = now_ns - int(self.limits.mutation_time_s * 1e9)
         for number, host in list(self._sessions.items()):
+            if host.mutation_since_ns is not None and host.mutation_since_ns < overdue_ns:
+                host.close(1011, "InternalServerError")  # its mutation may still commit, once
+                continue
             is_due = number % _PING_SLICES == self._tick % _PING_SLICES
             if is_due and now_ns - host.sent_at_ns >= silence_ns:
                 host.ping()

@@ -44,7 +44,7 @@ class SessionHost:
         self._backend = backend
         self._channel = channel
         self._mutations: collections.deque[PendingMutation] = collections.deque()
-        self._mutation_runs = False
+        self.mutation_since_ns: int | None = None  # when the running mutation was handed on
         self._answered_ts = 0  # the newest commit that any answer so far shows
         self._frames: collections.deque[tuple[int, bytes | Close]] = collections.deque()
 
@@ -143,20 +143,20 @@ class SessionHost:
             public_only=not self.identity.may_call_internal,
         )
         self._mutations.append(mutation)
-        if not self._mutation_runs:
+        if self.mutation_since_ns is None:
             self._start_mutation()
 
     def _start_mutation(self) -> None:
         if not self._mutations or not self.is_open:
             return
-        self._mutation_runs = True
+        self.mutation_since_ns = self._backend.clock.monotonic_ns()
         try:
             self._backend.mutations.put(self._mutations.popleft())
         except OverloadedError as error:
             self.carry_out(self.session.close(1013, error.code))
 
     def _mutation_done(self, request_id: int, result: CallResult) -> None:
-        self._mutation_runs = False
+        self.mutation_since_ns = None
         if not self.is_open:
             return
         self._answered_ts = max(self._answered_ts, result.ts)

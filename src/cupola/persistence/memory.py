@@ -3,8 +3,10 @@
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from cupola.errors import PersistenceError
+from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence.protocol import (
     HOUR_NS,
     Commit,
@@ -15,6 +17,8 @@ from cupola.persistence.protocol import (
     Row,
     Timestamp,
 )
+
+_SLICE_REQUESTS = 1000
 
 Version = tuple[Timestamp, int, str, int | None, bytes | None]  # ts, table, id, previous, body
 Retired = tuple[int, int, bytes, int, int, int]  # index, hour, key, to_ts, from_ts, version
@@ -83,7 +87,8 @@ class MemorySnapshot:
 class MemoryPersistence:
     """See `Persistence`. What happens in a group is undone by replaying `_undo` backwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._request_retention_ns = int(limits.request_retention_s * 1e9)
         self._rows = MemorySnapshot()
         self.retired: list[Retired] = []
         self._undo: list[Callable[[], object]] | None = None  # None: no group is open
@@ -252,7 +257,12 @@ class MemoryPersistence:
         return self._rows.copy()
 
     def maintain(self) -> bool:
-        return False
+        before = self._head_ts - self._request_retention_ns
+        requests = self._rows.requests
+        old = [key for key, ts in islice(requests.items(), _SLICE_REQUESTS) if ts < before]
+        for key in old:
+            del requests[key]
+        return bool(old)
 
     def statistics(self) -> dict[str, float]:
         return {"versions": len(self._rows.versions), "commits": len(self._rows.commits)}

@@ -242,6 +242,9 @@ class Persistence(Protocol):
     def maintain(self) -> bool:
         """Do one small slice of upkeep; call it about once a second, between groups.
 
+        Requests older than `Limits.request_retention_s`, counted back from the newest commit, are
+        forgotten here: sent again, they run again.
+
         Returns: whether more is waiting, so that an early second call would help.
 
         Raises: PersistenceError: Nothing was changed; upkeep can be tried again.

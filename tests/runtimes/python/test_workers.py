@@ -7,10 +7,22 @@ import signal
 
 import pytest
 
-from cupola.limits import DEFAULT_LIMITS
+from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.sync.client_session import Token
 
 BOUND_S = 0.5  # what others may wait at worst on a busy machine; in process the budget is 50 ms
+
+ENDLESS = """
+    @query
+    def endless(ctx: QueryCtx) -> None:
+        while True:
+            pass
+
+    @mutation
+    def endless_mutation(ctx: MutationCtx) -> None:
+        while True:
+            pass
+"""
 
 APP = """
     import ctypes
@@ -181,6 +193,36 @@ def test_slow_mutations_of_the_same_document_all_take_effect(serve):
         assert await server.value("query", "main:value_of", name="a") == 4
 
     serve(story, limits, main=APP)
+
+
+def test_a_snapshot_ends_when_it_is_too_old(serve):
+    """An operator may allow long calls, but an old snapshot keeps the log from being trimmed."""
+
+    async def story(server):
+        result = await server.failure("query", "main:endless")
+        assert "maximum duration: 0.3s" in result.error_message
+        assert result.error.code == "FunctionTimeout"
+
+    serve(story, Limits(user_time_s=60, transaction_age_s=0.3), main=ENDLESS)
+
+
+def test_a_client_whose_mutation_does_not_end_is_disconnected(serve):
+    """It connects again and sends the mutation again, which takes effect once at most."""
+
+    async def story(server):
+        client = server.connect()
+        answer = client.mutation("main:endless_mutation")
+        await client.until(lambda: len(server.workers()) > 0)
+        server.backend.tick()
+        assert client.close_reason is None
+
+        while client.close_reason is None:
+            await asyncio.wait([answer], timeout=0.05)
+            server.backend.tick()
+
+        assert client.close_reason == "InternalServerError"
+
+    serve(story, Limits(user_time_s=20, mutation_time_s=0.4), main=ENDLESS)
 
 
 def test_a_mutation_sent_again_while_it_runs_takes_effect_once(serve):

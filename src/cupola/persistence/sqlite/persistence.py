@@ -56,6 +56,7 @@ class SqlitePersistence:
         self._path = path
         self._failure: PersistenceError | None = None
         self._callback: Callable[[], None] = lambda: None
+        self._request_retention_ns = int(limits.request_retention_s * 1e9)
         self._gate = threading.Lock()
         self._in_group = False
         self._commits_unsynced = 0
@@ -243,6 +244,9 @@ class SqlitePersistence:
         assert not self._in_group, "upkeep runs between groups"
         if self.checkpointer.holding_commits:
             return True
+        return self._index_requests() or self._drop_old_requests()
+
+    def _index_requests(self) -> bool:
         if not self._requests.is_behind(self._head_ts):
             return False
         self.begin()
@@ -253,6 +257,19 @@ class SqlitePersistence:
         self.append()
         self._requests.slice_appended(through, count)
         return len(self._requests) > 0
+
+    def _drop_old_requests(self) -> bool:
+        old = self._requests.old(self._head_ts - self._request_retention_ns)
+        if not old:
+            return False
+        self.begin()
+        try:
+            self._requests.drop_slice(old)
+        except apsw.Error as error:
+            raise self._rolled_back(error) from error
+        self.append()
+        self._requests.drop_appended(old[-1][2])
+        return True
 
     def statistics(self) -> dict[str, float]:
         checkpointer = self.checkpointer
@@ -276,7 +293,7 @@ class SqlitePersistence:
         self.checkpointer.close()
         with contextlib.suppress(PersistenceError):  # what stays undone, the next start recovers
             self.wait_durable()
-            while self.maintain():
+            while not self.checkpointer.holding_commits and self._index_requests():
                 pass
         self._log_sync.close()
         self._snapshots.close()

@@ -5,6 +5,9 @@ double the time and the log of a mutation, because session ids are random and ev
 another page. So new requests stay in a dict and move into the `requests` table in sorted slices,
 about once a second; what a crash leaves behind is found again by reading the commits after
 `indexed_through`.
+
+Requests too old to be sent again leave the table in slices as well. The commits tell which, in the
+order of time; their own rows stay.
 """
 
 from itertools import islice
@@ -25,6 +28,11 @@ INDEXED_THROUGH = "SELECT value FROM meta WHERE key='indexed_through'"
 INSERT = "INSERT OR REPLACE INTO requests VALUES(?,?,?)"
 ADVANCE = "UPDATE meta SET value=? WHERE key='indexed_through'"
 
+DROPPED_THROUGH = "SELECT value FROM meta WHERE key='requests_dropped_through'"
+OLD = "SELECT session, request, ts FROM commits WHERE ts>? AND ts<? ORDER BY ts LIMIT ?"
+DROP = "DELETE FROM requests WHERE session=? AND request=? AND ts=?"
+ADVANCE_DROPPED = "INSERT OR REPLACE INTO meta VALUES('requests_dropped_through', ?)"
+
 
 class RequestIndex:
     """The requests of the log, those of the open group included."""
@@ -37,6 +45,8 @@ class RequestIndex:
             (session, request): ts for session, request, ts in self._cursor.execute(UNINDEXED)
         }
         self._group: list[tuple[bytes, int]] = []
+        dropped = connection.execute(DROPPED_THROUGH).get
+        self._dropped_through = Timestamp(dropped or 0)
 
     def __len__(self) -> int:
         """How many requests wait for their index row."""
@@ -87,3 +97,23 @@ class RequestIndex:
         self._indexed_through = through
         for key in list(islice(self._recent, count)):
             del self._recent[key]
+
+    def old(self, before: int) -> list[tuple[bytes | None, int | None, Timestamp]]:
+        """A slice of the commits before a moment that were not looked at yet: (session, request,
+        ts).
+        """
+        before = min(before, self._indexed_through)
+        if before <= self._dropped_through:
+            return []
+        bounds = (self._dropped_through, before, SLICE_REQUESTS)
+        found: list[tuple[bytes | None, int | None, Timestamp]]
+        found = self._cursor.execute(OLD, bounds).fetchall()
+        return found
+
+    def drop_slice(self, old: list[tuple[bytes | None, int | None, Timestamp]]) -> None:
+        """Drop the requests of these commits in the open group."""
+        self._cursor.executemany(DROP, sorted(row for row in old if row[0] is not None))
+        self._cursor.execute(ADVANCE_DROPPED, (old[-1][2],))
+
+    def drop_appended(self, through: Timestamp) -> None:
+        self._dropped_through = through

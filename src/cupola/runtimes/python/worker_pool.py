@@ -161,6 +161,7 @@ class _Worker:
         self._pool = pool
         self._loop = loop
         self._limits = limits
+        self._time_s = min(limits.user_time_s, limits.transaction_age_s)  # a call is a snapshot
         self._retired = False
         self.has_started = False
         self._base_memory = 0
@@ -180,7 +181,7 @@ class _Worker:
     def run(self, job: Job) -> None:
         self.job = job
         self._timeout.cancel()
-        self._timeout = self._loop.call_later(self._limits.user_time_s, self._out_of_time)
+        self._timeout = self._loop.call_later(self._time_s, self._out_of_time)
         self._base_memory = self.process.memory_bytes()
         self._watch = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory)
         self.process.send(job.prepare())
@@ -229,7 +230,7 @@ class _Worker:
     def _out_of_time(self) -> None:
         job = self.take_job()
         if job is not None:
-            job.done(time_limit_error(job.path, self._limits.user_time_s))
+            job.done(time_limit_error(job.path, self._time_s))
         self._kill()
 
     def _look_at_memory(self) -> None:
