@@ -13,7 +13,7 @@ from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.schema_push import SchemaPush
 from cupola.database.transaction import EVERYTHING, IdSource, Transaction
-from cupola.errors import DatabaseUseError, DeveloperError, SchemaError
+from cupola.errors import DatabaseUseError, DeveloperError, PersistenceError, SchemaError
 from cupola.persistence import CommitRecord, MemoryPersistence, Persistence
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.schema import SchemaDefinition
@@ -350,6 +350,24 @@ def test_a_write_meanwhile_that_the_new_schema_refuses_fails_the_push(database):
 
     assert database.committer.catalog.pending is None
     database.insert(rank=8.0)
+
+
+def test_a_write_that_never_happened_does_not_refuse_the_push(database):
+    """A group that fails takes back what its writes said about the new schema."""
+    database.accept(schema(documents=document(rank="number", kind_="string")))
+    database.insert(rank=1.0, kind="a")
+    steps = database.push(schema(documents=document(rank="number", kind="string")))
+    next(steps)
+    database.persistence.fail_next_append(PersistenceError("the disk is full"))
+    with pytest.raises(PersistenceError):
+        database.insert(rank=2.0)
+
+    for _ in steps:
+        pass
+
+    assert database.committer.catalog.pending is None
+    with pytest.raises(SchemaError):
+        database.insert(rank=3.0)
 
 
 def test_a_push_after_a_failed_one_succeeds(database):

@@ -47,6 +47,7 @@ class Committer:
         self.write_log = WriteLog()
         self.pending_violation: str | None = None
         """Why the schema that is being pushed cannot be accepted, if a write has shown it."""
+        self._violation_before: str | None = None
         self.commits = 0
         self.conflicts = 0
         self._persistence = persistence
@@ -85,6 +86,7 @@ class Committer:
         self._persistence.begin()
         self._open = True
         self._group_catalog = self.catalog
+        self._violation_before = self.pending_violation
 
     def validate(self, read_set: Sequence[Interval], since: Timestamp) -> None:
         """Backward validation of a transaction that ran elsewhere, the open group included.
@@ -178,6 +180,7 @@ class Committer:
     def _forget_group(self) -> None:
         self._group = []
         self._group_catalog = self.catalog
+        self.pending_violation = self._violation_before
         self._open = False
         self._last_ts = self._persistence.head_ts
         self.write_log.drop_after(self._last_ts)
