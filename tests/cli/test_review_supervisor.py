@@ -36,7 +36,7 @@ def test_a_server_that_is_killed_before_it_has_started_is_no_success(tmp_path: P
 def test_a_signal_between_two_children_stops_the_server(tmp_path: Path) -> None:
     """Nobody is there to hand it to; the next child must not start."""
     child = """
-        supervisor.current.beat()
+        supervisor.current.beat(10.0)
         os.kill(os.getpid(), signal.SIGKILL)
     """
     then = "supervisor.time.sleep = lambda s: s == 0.2 and os.kill(os.getpid(), signal.SIGTERM)"
@@ -48,7 +48,7 @@ def test_a_signal_between_two_children_stops_the_server(tmp_path: Path) -> None:
 def test_a_second_child_hears_of_a_signal_before_it_has_handlers(tmp_path: Path) -> None:
     """It must not inherit its parent's, which would hand the signal to a process long gone."""
     child = """
-        supervisor.current.beat()
+        supervisor.current.beat(10.0)
         if runs == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -44,17 +44,18 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
         def started(server: Server) -> None:
             announce(server)
             if supervisor.current is not None:
-                _beat(supervisor.current)
+                _beat(supervisor.current, settings.limits.loop_stall_s)
             _LOG.info("Serving %s on %s", settings.app, server.url)
 
         run_loop(serve_backend(backend, server_options(settings), started=started))
     _LOG.info("Stopped.")
 
 
-def _beat(beacon: supervisor.Beacon) -> None:
-    """Tell the supervisor that the loop turns."""
-    beacon.beat()
-    asyncio.get_running_loop().call_later(_BEAT_S, _beat, beacon)
+def _beat(beacon: supervisor.Beacon, stall_s: float) -> None:
+    """Tell the supervisor that the loop turns, well before it would miss the news."""
+    beacon.beat(stall_s)
+    every_s = min(_BEAT_S, stall_s / 4)
+    asyncio.get_running_loop().call_later(every_s, _beat, beacon, stall_s)
 
 
 def _log_execution(log: ExecutionLog) -> None:

@@ -3,7 +3,7 @@
 Two things no code inside the server can end: one call into C that never returns, and the crash of
 the process itself. So `cupola serve` forks before anything heavy is imported; the parent does
 nothing but wait. The child beats once a second through shared memory and notes which function runs.
-When it ends by a signal or a failure, or its loop has not turned for ten seconds, the parent ends
+When it ends by a signal or a failure, or its loop stands still for `loop_stall_s`, the parent ends
 it and starts another, which recovers from the file. Clients reconnect and send again what was not
 acknowledged. A function that stopped the loop is named to the new child and goes to a worker from
 then on.
@@ -24,15 +24,13 @@ from collections.abc import Callable, Iterator
 
 from cupola.runtimes.python.lifeline import die_with_parent
 
-STALL_S = float(os.environ.get("CUPOLA_LIMIT_LOOP_STALL_S", "10"))
-"""How long the loop may stand still; `Limits.loop_stall_s`, read before anything is imported."""
 _LOOK_S = 0.25
 _RESTARTS_MAX = 5
 _RESTARTS_WITHIN_S = 60.0
 _SIZE = 4096
-_HEAD = struct.Struct(
-    "<QBH"
-)  # beats, whether the server has started, length of the function's path
+# Beats, whether the server has started, length of the function's path, how long the loop may stand
+# still. The child knows the last; until it says so, it has not started.
+_HEAD = struct.Struct("<QBHd")
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -46,13 +44,16 @@ class Beacon:
         """Functions that have stopped the loop of a child before this one."""
 
     def clear(self) -> None:
-        self._memory[: _HEAD.size] = _HEAD.pack(0, 0, 0)
+        self._memory[: _HEAD.size] = _HEAD.pack(0, 0, 0, 0.0)
 
-    def beat(self) -> None:
-        """The loop has turned. The first beat says that the server has started."""
+    def beat(self, stall_s: float) -> None:
+        """The loop has turned. The first beat says that the server has started.
+
+        `stall_s`: how long it may stand still from now on.
+        """
         self._beats += 1
-        _, _, length = _HEAD.unpack_from(self._memory)
-        self._memory[: _HEAD.size] = _HEAD.pack(self._beats, 1, length)
+        _, _, length, _ = _HEAD.unpack_from(self._memory)
+        self._memory[: _HEAD.size] = _HEAD.pack(self._beats, 1, length, stall_s)
 
     def enter(self, path: str) -> None:
         """A function starts to run on the loop's thread."""
@@ -60,11 +61,11 @@ class Beacon:
         self._memory[_HEAD.size : _HEAD.size + len(name)] = name
         self._memory[9:11] = len(name).to_bytes(2, "little")
 
-    def read(self) -> tuple[int, bool, str]:
-        """Beats, whether it has started, and the function entered last."""
-        beats, started, length = _HEAD.unpack_from(self._memory)
+    def read(self) -> tuple[int, bool, str, float]:
+        """Beats, whether it has started, the function entered last, how long the loop may stand."""
+        beats, started, length, stall_s = _HEAD.unpack_from(self._memory)
         name = self._memory[_HEAD.size : _HEAD.size + length]
-        return beats, bool(started), name.decode(errors="replace")
+        return beats, bool(started), name.decode(errors="replace"), stall_s
 
 
 current: Beacon | None = None
@@ -85,7 +86,7 @@ def supervise(run: Callable[[], int]) -> int:
                 return 0
             watch = _Watch(_fork(run, beacon), beacon)
         code = watch.wait()
-        _, started, _ = beacon.read()
+        _, started, _, _ = beacon.read()
         if code == 0 or _Watch.told_to_stop:
             return max(code, 0)
         if not started:
@@ -156,16 +157,16 @@ class _Watch:
             ended, status = os.waitpid(self._child, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
-            now_beats, started, function = self._beacon.read()
+            now_beats, started, function, stall_s = self._beacon.read()
             if now_beats != beats or not started or _Watch.told_to_stop:
                 beats, since = now_beats, time.monotonic()
-            elif time.monotonic() - since > STALL_S:
-                self._end(function)
+            elif time.monotonic() - since > stall_s:
+                self._end(function, stall_s)
                 since = time.monotonic()
             time.sleep(_LOOK_S)
 
-    def _end(self, function: str) -> None:
-        _say(f"The server's loop has stood still for {STALL_S:g} s; `{function}` ran last.")
+    def _end(self, function: str, stall_s: float) -> None:
+        _say(f"The server's loop has stood still for {stall_s:g} s; `{function}` ran last.")
         if function and function not in self._beacon.stalled:
             self._beacon.stalled.append(function)
         os.kill(self._child, signal.SIGKILL)
