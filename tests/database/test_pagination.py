@@ -34,6 +34,12 @@ def loose(ctx: QueryCtx, paginationOpts: PaginationOptions):
 
 
 @query
+def loose_since(ctx: QueryCtx, paginationOpts: PaginationOptions, since: float):
+    found = ctx.db.query("loose").with_index("by_creation_time", _creationTime=Range(gte=since))
+    return found.paginate(paginationOpts)
+
+
+@query
 def twice(ctx: QueryCtx, paginationOpts: PaginationOptions):
     ctx.db.query(Entry).paginate(paginationOpts)
     return ctx.db.query(Entry).paginate(paginationOpts)
@@ -61,7 +67,7 @@ def move(ctx: MutationCtx, rank: float, to: float):
         ctx.db.patch(entry._id, rank=to)
 
 
-FUNCTIONS = (page, filtered, loose, twice, put, put_loose, remove, move)
+FUNCTIONS = (page, filtered, loose, loose_since, twice, put, put_loose, remove, move)
 
 
 @pytest.fixture
@@ -204,6 +210,17 @@ def test_a_live_page_of_an_unknown_table_sees_the_table_come(app):
     subscription = app.connect().subscribe("main:loose", {"paginationOpts": options(3)})
     app.mutation("main:put_loose", rank=1.0)
     assert ranks(subscription.value) == [1]
+
+
+def test_a_cursor_of_an_unknown_table_stays_valid_when_the_table_comes(app):
+    """The range is part of what a cursor is sealed for, whether or not there is a table."""
+    first = app.query("main:loose_since", paginationOpts=options(3), since=5.0)
+    assert first["isDone"]
+    app.mutation("main:put_loose", rank=1.0)
+    more = options(3, first["continueCursor"])
+    assert app.query("main:loose_since", paginationOpts=more, since=5.0)["page"] == []
+    again = options(3, endCursor=first["continueCursor"])
+    assert ranks(app.query("main:loose_since", paginationOpts=again, since=5.0)) == [1]
 
 
 # ---------------------------------------------------------------- refusals

@@ -121,6 +121,11 @@ class TableInfo:
         return index
 
 
+def table_to_come(name: str) -> TableInfo:
+    """What a table that does not exist yet will look like, but for its numbers."""
+    return _table(0, name, None)
+
+
 def building(name: str) -> str:
     """The name of an index until it is ready: the old one of its name still serves."""
     return f"{name} (building)"

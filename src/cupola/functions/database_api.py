@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from cupola.database.catalog import Index, TableInfo
+from cupola.database.catalog import Index, TableInfo, table_to_come
 from cupola.database.cursors import END, fingerprint
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, read_page
@@ -271,7 +271,8 @@ class Query(Generic[T]):
         call.interruption.pause()
         try:
             place = self._place()
-            plan = self._plan(place)
+            _, keys = place or self._range(table_to_come(self._table))
+            plan = self._plan(keys)
             if place is None:
                 end = call.sealer.seal(END, plan)
                 call.next_journal = end
@@ -311,14 +312,16 @@ class Query(Generic[T]):
                     code="IndexNotFound",
                 )
             return None
+        return self._range(table)
+
+    def _range(self, table: TableInfo) -> tuple[Index, KeyRange]:
         index = table.index(self._index)
         if not self._constraints:
             return index, EVERYTHING
         wire = {k: self._call.app.to_bound(v) for k, v in self._constraints.items()}
         return index, key_range(self._table, index, wire)
 
-    def _plan(self, place: tuple[Index, KeyRange] | None) -> bytes:
-        keys = place[1] if place is not None else EVERYTHING
+    def _plan(self, keys: KeyRange) -> bytes:
         filters = ";".join(f.text if isinstance(f, Expression) else "python" for f in self._filters)
         order = "desc" if self._descending else "asc"
         return fingerprint(
