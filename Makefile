@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install dev-install node-packages test check format bench bench-install simulate demo clean
+.PHONY: help install dev-install node-packages test check format bench bench-install simulate demo clean byte-code
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -62,7 +62,11 @@ tests/conformance/node/node_modules/.package-lock.json: tests/conformance/node/p
 
 # --- the work ---
 
-test: dev-install node-packages  ## every test (TESTS=tests/values for some, WORKERS=n for n processes)
+# Every server and worker that is started then reads byte code, also where Python may not write it.
+byte-code: install
+	@$(BIN)/python -m compileall -q src/cupola
+
+test: dev-install node-packages byte-code  ## every test (TESTS=tests/values for some, WORKERS=n for n processes)
 	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 check: dev-install  ## format, lint, types and layers
@@ -88,10 +92,10 @@ benchmarks/.venv/.installed: benchmarks/requirements.txt | $(VENV)/.installed
 		--requirement benchmarks/requirements.txt
 	@touch $@
 
-bench: install bench-install  ## Cupola and its peers, measured together (BENCH="--quick", see benchmarks/)
+bench: bench-install byte-code  ## Cupola and its peers, measured together (BENCH="--quick", see benchmarks/)
 	benchmarks/.venv/bin/python -m benchmarks $(BENCH)
 
-demo: install  ## the chat; open its page in two windows
+demo: byte-code  ## the chat; open its page in two windows
 	$(BIN)/cupola dev examples/chat --open
 
 clean:  ## remove what these targets made
