@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from cupola.auth import Identity
 from cupola.backend.calls import CallRequest
 from cupola.testing import Deployment
 from cupola.values import encode
@@ -33,6 +35,50 @@ def test_a_query_runs_once_for_a_thousand_subscribers(
 
     assert runs["items:list"] == 2
     assert all(s.value == ["new"] and len(s.updates) == 2 for s in subscriptions)
+
+
+class Wire:
+    """The transport of a client that only counts what it gets."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def send(self, *frames: bytes) -> None:
+        self.frames.extend(frames)
+
+    def close(self, code: int | None, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+@pytest.mark.parametrize(("query", "expected_runs"), [("items:list", 1), ("items:mine", 2)])
+def test_a_herd_that_arrives_at_once_shares_one_run(
+    cupola: Deployment, runs: Counter[str], query: str, expected_runs: int
+) -> None:
+    """As after a restart, when all ask again in the same moment. A query that looks at its caller
+    runs once for each caller."""
+    backend = cupola.backend
+    cupola.mutation("items:write_note", owner="ada", text="first")
+    args = b'{"group":"a"}' if query == "items:list" else b"{}"
+    add = b'{"type":"Add","queryId":0,"udfPath":"%b","args":[%b]}' % (query.encode(), args)
+    wires = [Wire() for _ in range(100)]
+    for number, wire in enumerate(wires):
+        host = backend.open_session(wire)
+        session = str(uuid.UUID(int=number + 1))
+        host.receive(b'{"type":"Connect","connectionCount":0,"sessionId":"%b"}' % session.encode())
+        if number % 2:
+            host.identity = Identity("user", {"subject": "ada"})
+        host.receive(
+            b'{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[%b]}' % add
+        )
+    runs.clear()
+    backend.run_until_idle()
+
+    assert runs[query] == expected_runs
+    assert all(len(wire.frames) == 1 for wire in wires)
+
+    runs.clear()
+    cupola.mutation("items:add", group="a", rank=1, text="new")
+    assert runs["items:list"] == (1 if query == "items:list" else 0)
 
 
 Act = Callable[[Deployment, Any], Any]

@@ -131,8 +131,9 @@ class Passes:
     def _split_listeners(self, entry: CacheEntry) -> None:
         for host, query_id in list(entry.listeners):
             if host.identity.cache_key != entry.identity.cache_key:
-                own = CacheEntry(entry.key, host.identity)
+                own = _entry_of_its_own(self._runner, entry, host)
                 self._node.cache.unlisten(entry, (host, query_id))
+                self._node.cache.expect(own)
                 host.queries[query_id] = own
                 self._node.cache.listen(own, (host, query_id))
                 host.changed[query_id] = None
@@ -271,6 +272,7 @@ class _Pass:
         host.changed[added.query_id] = None
 
     def _listen(self, host: SessionHost, query_id: int, entry: CacheEntry) -> None:
+        self._node.cache.expect(entry)
         host.queries[query_id] = entry
         self._node.cache.listen(entry, (host, query_id))
         if entry.outcome is None:
@@ -352,8 +354,8 @@ class _Pass:
         for host, query_id in list(entry.listeners):
             if host.identity.cache_key != entry.identity.cache_key:
                 self._node.cache.unlisten(entry, (host, query_id))
-                own = self._runner.entry(entry.key, host.identity)
-                if own is entry or own.ts > self.snapshot.ts:
+                own = _entry_of_its_own(self._runner, entry, host)
+                if own.ts > self.snapshot.ts:
                     own = CacheEntry(entry.key, host.identity)
                 self._listen(host, query_id, own)
                 host.changed[query_id] = None
@@ -428,3 +430,12 @@ class _Pass:
             self._pinned.close()
             self._node.committer.write_log.close_snapshot(self.snapshot.ts)
             self._pinned = None
+
+
+def _entry_of_its_own(runner: QueryRunner, entry: CacheEntry, host: SessionHost) -> CacheEntry:
+    """The entry of this session's identity, for a query that has looked at its caller."""
+    own = runner.entry(entry.key, host.identity)
+    if own is entry:
+        own = CacheEntry(entry.key, host.identity)
+    own.identity_observed = True
+    return own

@@ -117,6 +117,17 @@ class QueryCache:
             self._idle[entry] = None
         return entry
 
+    def expect(self, entry: CacheEntry) -> None:
+        """File an entry that is about to run, so that whoever asks the same meanwhile shares it.
+
+        Whether it looks at its caller is not known yet; if it does, those of another identity get
+        entries of their own when it has run.
+        """
+        place = (entry.key, entry.identity.cache_key if entry.identity_observed else None)
+        if entry.registered is None and place not in self._entries:
+            self._entries[place] = entry
+            entry.registered = place
+
     def record(
         self,
         entry: CacheEntry,

@@ -22,7 +22,7 @@ _ROOM_BYTES = 2 * 2**20
 _ROOM_UP_TO_BYTES = 64 * 2**20  # from there on checkpoints let the log start again
 
 
-_FEW_COMMITS = 8
+_FEW_COMMITS = 64
 _FAST_DISK_S = 0.001
 _monotonic = time.monotonic  # the guard replaces the module's
 
