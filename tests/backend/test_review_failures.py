@@ -1,5 +1,6 @@
 """Whatever user code raises or returns, the deployment tells it and goes on."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,29 @@ from cupola.testing import Deployment
 class Mute(Exception):
     def __str__(self) -> str:
         raise SystemExit(3)
+
+
+class Endless(Exception):
+    def __str__(self) -> str:
+        while True:
+            pass
+
+
+class EndlessData(Mapping[str, Any]):
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        while True:
+            pass
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Dated(Exception):
+    def __str__(self) -> str:
+        return f"at {time.time()}"
 
 
 class Crooked(SyntaxError):
@@ -59,15 +83,16 @@ RAISED = {
     "exit": lambda: SystemExit("bye"),
     "group": lambda: BaseExceptionGroup("g", [SystemExit(1)]),
 }
+BOUNDED = {"endless text": Endless, "endless data": lambda: ApplicationError(EndlessData())}
 
 
 def fail(ctx: QueryCtx, name: str) -> None:
-    raise RAISED[name]()
+    raise {**RAISED, **BOUNDED, "dated": Dated}[name]()
 
 
 def fail_writing(ctx: MutationCtx, name: str) -> None:
     ctx.db.insert("things", {})
-    raise RAISED[name]()
+    raise {**RAISED, **BOUNDED}[name]()
 
 
 async def fail_acting(ctx: ActionCtx, name: str) -> None:
@@ -93,6 +118,24 @@ def test_no_error_of_an_app_stops_the_deployment(app: Deployment, kind: str, nam
     with pytest.raises((CupolaError, ApplicationError)):
         call(path, name=name)
     assert app.backend.state == "ready"
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize("path", ["m:fail", "m:fail_writing"])
+def test_what_an_error_says_of_itself_counts_as_the_call_s_time(
+    app: Deployment, path: str, name: str
+) -> None:
+    app.backend.node.runtime.time_s = 0.1
+    call = app.query if path == "m:fail" else app.mutation
+    with pytest.raises(CupolaError) as caught:
+        call(path, name=name)
+    assert caught.value.code == "FunctionTimeout"
+
+
+def test_what_an_error_says_of_itself_is_said_inside_the_guard(app: Deployment) -> None:
+    now_s = app.clock.now_ns() / 1e9
+    with pytest.raises(CupolaError, match=f"Dated: at {now_s}"):
+        app.query("m:fail", name="dated")
 
 
 def test_an_action_whose_own_task_was_cancelled_is_answered(app: Deployment) -> None:

@@ -564,10 +564,9 @@ class Backend:
         if execution.value is not None:
             return CallResult(True, execution.value, lines, ts)
         error = execution.error
-        assert error is not None
-        message = error_message(error, request_id, self.node.app.folder)
+        told = execution.failure(request_id, self.node.app.folder)
         typed = error if isinstance(error, CupolaError) else None
-        return CallResult(False, None, lines, ts, message, error_data(error), typed)
+        return CallResult(False, None, lines, ts, told.message, told.data, typed)
 
     def _failed(self, error: CupolaError, request: CallRequest) -> CallResult:
         request_id = request.request_id or self.node.new_request_id()

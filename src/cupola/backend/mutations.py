@@ -21,7 +21,6 @@ from cupola.errors import CupolaError, OverloadedError, PersistenceError
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
-from cupola.functions.failure import error_data, error_message
 from cupola.persistence import CommitRecord
 from cupola.runtimes.python.in_process import CallTooLong
 from cupola.runtimes.python.worker_pool import time_limit_error
@@ -262,14 +261,14 @@ class _Group:
 
     def _failure(self, mutation: PendingMutation, execution: Execution) -> CallResult:
         error = execution.error
-        assert error is not None
+        told = execution.failure(mutation.request_id, self._node.app.folder)
         return CallResult(
             False,
             None,
             log_lines_json(execution.log_lines),
             self._node.committer.group_ts,
-            error_message(error, mutation.request_id, self._node.app.folder),
-            error_data(error),
+            told.message,
+            told.data,
             error if isinstance(error, CupolaError) else None,
         )
 

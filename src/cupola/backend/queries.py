@@ -14,7 +14,6 @@ from cupola.errors import CupolaError, OperatorError
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
-from cupola.functions.failure import error_data, error_message
 from cupola.persistence import Reader
 from cupola.reactivity import CacheEntry, QueryKey
 from cupola.sync.outcome import QueryOutcome
@@ -201,9 +200,10 @@ def outcome_of(
     if execution.error is None:
         assert execution.value is not None
         return QueryOutcome.success(execution.value, log_lines=lines, journal=execution.journal)
+    told = execution.failure(request_id, node.app.folder)
     return QueryOutcome.failure(
-        error_message(execution.error, request_id, node.app.folder),
-        error_data=error_data(execution.error),
+        told.message,
+        error_data=told.data,
         log_lines=lines,
         journal=execution.journal or journal,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from cupola.errors import (
@@ -17,6 +18,7 @@ from cupola.errors import (
 from cupola.functions.call import Call, Interrupted
 from cupola.functions.conversion import value_of
 from cupola.functions.definitions import Function, Kind
+from cupola.functions.failure import Told, tell
 from cupola.limits import Limits
 from cupola.values import Value, decode, encode, size_of
 
@@ -30,6 +32,14 @@ class Execution:
     log_lines: list[str]
     identity_observed: bool = False
     journal: str | None = None
+    told: Told | None = None
+
+    def failure(self, request_id: str, folder: Path | None) -> Told:
+        """What failed, in words. What the app raised was told while the call still ran."""
+        if self.told is not None:
+            return self.told
+        assert self.error is not None
+        return tell(self.error, request_id, folder)
 
 
 MakeContext = Callable[[Call], Any]
@@ -43,15 +53,28 @@ def execute(
     """
     value: bytes | None = None
     error: BaseException | None = None
+    told: Told | None = None
+
+    def run() -> bytes:
+        nonlocal told
+        try:
+            return _run(function, context(call), args, call.limits)
+        except Interrupted:
+            raise
+        except BaseException as raised:  # its text is code of the app: part of what is bounded
+            told = tell(raised, call.request_id, call.app.folder)
+            raise
+
     try:
-        value = call.invoke(call, lambda: _run(function, context(call), args, call.limits))
+        value = call.invoke(call, run)
     except Interrupted:
         raise
     except BaseException as raised:  # whatever user code raises, SystemExit too, is its result
         if isinstance(raised, KeyboardInterrupt) and _comes_from_the_keyboard():
             raise
         error = raised
-    return Execution(value, error, call.logs.lines, call.identity_observed, call.next_journal)
+    logs, journal = call.logs.lines, call.next_journal
+    return Execution(value, error, logs, call.identity_observed, journal, told)
 
 
 def _comes_from_the_keyboard() -> bool:

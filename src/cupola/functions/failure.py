@@ -1,17 +1,29 @@
-"""How a failed call is told: the text clients show, and data of application errors."""
+"""How a failed call is told: the text clients show, and data of application errors.
+
+Both come from code of the app: what an exception says of itself may loop, raise, or look at the
+clock. So a call tells its failure before it leaves its guard and time budget; see `execute`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 from pathlib import Path
 
 from cupola.errors import ApplicationError, CupolaError, InvalidValueError
+from cupola.functions.call import Interrupted
 from cupola.functions.conversion import value_of
-from cupola.limits import DEFAULT_LIMITS
-from cupola.values import encode
+from cupola.values import encode, in_force
 
 _FRAMES_MAX = 20
-_LENGTH_MAX = DEFAULT_LIMITS.log_line_length_max
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """A failure in words, and the encoded data of an application error."""
+
+    message: str
+    data: bytes | None
 
 
 class RemoteError(CupolaError):
@@ -20,6 +32,11 @@ class RemoteError(CupolaError):
     def __init__(self, message: str, code: str, data: bytes | None) -> None:
         super().__init__(message, code=code)
         self.data = data
+
+
+def tell(error: BaseException, request_id: str, folder: Path | None) -> Told:
+    """Put a failure into words; see `error_message` and `error_data`."""
+    return Told(error_message(error, request_id, folder), error_data(error))
 
 
 def error_message(error: BaseException, request_id: str, folder: Path | None) -> str:
@@ -31,10 +48,12 @@ def error_message(error: BaseException, request_id: str, folder: Path | None) ->
         return error.message
     try:
         what = _what_happened(error)
+    except Interrupted:
+        raise
     except BaseException as another:  # the error's own code, which may raise anything
         what = f"Uncaught {type(error).__name__} (its text failed: {type(another).__name__})"
-    if len(what) > _LENGTH_MAX:
-        what = what[:_LENGTH_MAX] + " (truncated due to length)"
+    if len(what) > (most := in_force().log_line_length_max):
+        what = what[:most] + " (truncated due to length)"
     what = what.encode("utf-8", "replace").decode()  # lone surrogates cannot be sent
     frames = _frames(error, folder)
     return "\n".join([f"[Request ID: {request_id}] Server Error", what, *frames])
@@ -56,11 +75,13 @@ def error_data(error: BaseException) -> bytes | None:
         return None
     try:
         data = encode(value_of(error.data))
-        if len(data) > DEFAULT_LIMITS.result_size_bytes_max:
+        if len(data) > in_force().result_size_bytes_max:
             return encode(f"The error's data has {len(data):,} bytes, which is too large to send.")
         return data
     except InvalidValueError as invalid:
         return encode(f"The error's data cannot be sent: {invalid.message}")
+    except Interrupted:
+        raise
     except BaseException as another:  # code of the app's own types, which may raise anything
         return encode(f"The error's data cannot be sent: {type(another).__name__}")
 

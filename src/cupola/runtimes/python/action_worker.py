@@ -122,7 +122,7 @@ class ActionWorker:
         else:
             caller = _Caller(self, run)
             execution = await run_action(function, run.args, caller, logs, self._limits)
-        failure = failure_of(execution.error, run.request_id, self._app)
+        failure = failure_of(execution, run.request_id, self._app)
         lines = [sendable(line) for line in logs.lines]
         self._send(ActionDone(run.call, execution.value, failure, lines))
 

@@ -61,8 +61,8 @@ class InProcessRuntime:
         finally:
             too_long = budget.leave()
             guard.leave()
-        if too_long:
-            raise CallTooLong
+            if too_long:  # whatever the call made of the interruption
+                raise CallTooLong
         return value
 
 

@@ -23,7 +23,6 @@ from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
 from cupola.functions.definitions import Kind
 from cupola.functions.execution import Execution
-from cupola.functions.failure import error_data, error_message
 from cupola.limits import Limits
 from cupola.persistence import Reader
 from cupola.persistence.sqlite import SqliteSnapshots
@@ -135,7 +134,7 @@ class TransactionWorker:
             call=run.call,
             ts=ts,
             value=execution.value,
-            failure=failure_of(execution.error, run.request_id, self._app),
+            failure=failure_of(execution, run.request_id, self._app),
             log_lines=[sendable(line) for line in execution.log_lines],
             intervals=list(transaction.intervals()),
             writes=[
@@ -153,14 +152,16 @@ class TransactionWorker:
         )
 
 
-def failure_of(error: BaseException | None, request_id: str, app: App) -> Failure | None:
+def failure_of(execution: Execution, request_id: str, app: App) -> Failure | None:
     """A failure in words, since exceptions of apps do not travel."""
+    error = execution.error
     if error is None:
         return None
     code = str(error.code) if isinstance(error, CupolaError) else "FunctionFailed"
     if isinstance(error, MemoryError):
         code = "OutOfMemory"
-    return Failure(error_message(error, request_id, app.folder), code, error_data(error))
+    told = execution.failure(request_id, app.folder)
+    return Failure(told.message, code, told.data)
 
 
 def sendable(text: str) -> str:
