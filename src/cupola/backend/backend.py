@@ -17,58 +17,45 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cupola.auth import ANONYMOUS, DEFAULT_INSTANCE_NAME, AdminKeys, Identity, authenticate
 from cupola.backend.actions import ActionRuntime, InlineActions
+from cupola.backend.answers import action_result, deliver, failed
+from cupola.backend.asked_queries import AskedQueries
 from cupola.backend.calls import CallRequest, CallResult, Channel, Done
 from cupola.backend.metrics import NodeCollector
 from cupola.backend.mutations import MutationQueue, PendingMutation
 from cupola.backend.node import Node, State
 from cupola.backend.passes import Passes
-from cupola.backend.queries import QueryRunner, Snapshot, log_lines_json
+from cupola.backend.queries import QueryRunner, report
 from cupola.backend.sessions import SessionHost
 from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.schema_push import SchemaPush
 from cupola.errors import (
-    BadRequestError,
     CupolaError,
     OperatorError,
-    OutOfRetentionError,
     OverloadedError,
 )
 from cupola.functions.app import App
 from cupola.functions.definitions import Kind
 from cupola.functions.execution import Execution
-from cupola.functions.failure import error_data, error_message
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
-from cupola.reactivity import QueryKey
-from cupola.runtimes.python.in_process import CallTooLong, InProcessRuntime
-from cupola.values import parse_function_path, use_limits
+from cupola.runtimes.python.in_process import InProcessRuntime
+from cupola.values import use_limits
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 _LOG = logging.getLogger("cupola")
 _PING_SLICES = 5
-
-
-@dataclasses.dataclass(slots=True)
-class _Asked:
-    """A query over HTTP that waits for its turn; `is_followed`: by another of its batch."""
-
-    request: CallRequest
-    done: Done
-    is_followed: bool = False
 
 
 class _Deploy:
@@ -126,6 +113,9 @@ class Backend:
         self._queries = QueryRunner(self.node)
         self.mutations = MutationQueue(self.node)
         self.passes = Passes(self.node, self._queries)
+        self._asked = AskedQueries(
+            self.node, self._queries, self.mutations, lambda: bool(self._pushes)
+        )
         self.actions: ActionRuntime = InlineActions(self)
         self.collectors: list[Any] = [NodeCollector(self)]
         """Prometheus collectors, asked when somebody looks at `registry`."""
@@ -135,7 +125,6 @@ class Backend:
         self._stalled: list[str] = []
         self._turn_requested = False
         self._in_turn = False
-        self._asked: collections.deque[_Asked] = collections.deque()
         self._sessions: dict[int, SessionHost] = {}
         self._session_number = 0
         self._running_actions = 0
@@ -271,7 +260,7 @@ class Backend:
         try:
             self.mutations.run_group()
             self._push_slice()
-            self._answer_queries()
+            self._asked.answer()
             more = self.passes.run()
         except CupolaError as error:
             self._stop(error)
@@ -342,13 +331,13 @@ class Backend:
         try:
             kind = self._kind_of(request)
             if kind is Kind.QUERY:
-                self._submit_query(request, done)
+                self._asked.submit(request, done)
             elif kind is Kind.MUTATION:
                 self._submit_mutation(request, done)
             else:
                 self._submit_action(request, done)
         except CupolaError as error:
-            self._deliver(self._failed(error, request), done)
+            deliver(self.node, failed(self.node, error, request), done)
 
     async def call(self, request: CallRequest) -> CallResult:
         """`submit` for those who can wait."""
@@ -365,27 +354,7 @@ class Backend:
         self, requests: Sequence[CallRequest], done: Callable[[list[CallResult]], None]
     ) -> None:
         """Run several queries at one timestamp, in order."""
-        results: list[CallResult | None] = [None] * len(requests)
-        left = len(requests)
-        if not requests:
-            done([])
-            return
-
-        def receive(place: int, result: CallResult) -> None:
-            nonlocal left
-            results[place] = result
-            left -= 1
-            if left == 0:
-                done([r for r in results if r is not None])
-
-        if self._waiting_queries + len(requests) > self.limits.queued_calls_max:
-            error = self._too_many_queries()
-            done([self._failed(error, request) for request in requests])
-            return
-        for place, request in enumerate(requests):
-            followed = place + 1 < len(requests)
-            self._asked.append(_Asked(request, partial(receive, place), followed))
-        self.wake()
+        self._asked.submit_batch(requests, done)
 
     def _kind_of(self, request: CallRequest) -> Kind:
         if request.kind != "any":
@@ -394,131 +363,13 @@ class Backend:
             request.path, None, request.identity, request.visibility == "public"
         ).kind
 
-    def _submit_query(self, request: CallRequest, done: Done) -> None:
-        if request.at_ts is not None:
-            self._require_head(request.at_ts)
-        key = self._key_of(request)
-        entry = self.node.cache.find(key, request.identity.cache_key)
-        if (
-            entry is not None
-            and not entry.stale
-            and entry.outcome is not None
-            and not self._pushes
-            and (request.at_ts is None or entry.ts <= request.at_ts)
-        ):
-            self.node.cache.hits += 1
-            self._deliver(self._query_result(entry.outcome, self.node.head_ts), done)
-            return
-        if self._waiting_queries >= self.limits.queued_calls_max:
-            raise self._too_many_queries()
-        self._asked.append(_Asked(request, done))
-        self.wake()
-
-    def _too_many_queries(self) -> OverloadedError:
-        return OverloadedError(
-            f"{self._waiting_queries} queries are waiting already; try again later.",
-            code="TooManyConcurrentRequests",
-        )
-
-    @property
-    def _waiting_queries(self) -> int:
-        """Those of HTTP, and all calls in workers."""
-        offload = self.mutations.offload
-        return len(self._asked) + (len(offload) if offload is not None else 0)
-
-    def _key_of(self, request: CallRequest) -> QueryKey:
-        if request.path not in self.app.functions:
-            parse_function_path(request.path)  # else the second asker would hear of it differently
-        return self._queries.key_of(
-            request.path,
-            request.args,
-            None,
-            request.component_path,
-            may_call_internal=request.visibility == "any" or request.identity.may_call_internal,
-        )
-
-    def _require_head(self, ts: int) -> None:
-        """The present state stands for every moment since the newest commit."""
-        head = self.node.head_ts
-        if ts > head:
-            raise BadRequestError(
-                f"The timestamp {ts} is newer than anything committed here ({head}).",
-                code="TimestampInFuture",
-            )
-
-    def _answer_queries(self) -> None:
-        """Queries asked over HTTP, at the head, for a turn's budget; a batch is one turn's."""
-        deadline = self.clock.monotonic_ns() + int(self.limits.rerun_time_s * 1e9)
-        while self._asked:
-            asked = self._asked.popleft()
-            try:
-                result = self._query_now(asked.request, asked.done)
-            except CupolaError as error:
-                result = self._failed(error, asked.request)
-            if result is not None:
-                self._deliver(result, asked.done)
-            if not asked.is_followed and self.clock.monotonic_ns() >= deadline:
-                return
-
-    def _query_now(self, request: CallRequest, done: Done) -> CallResult | None:
-        snapshot = self._queries.head()
-        if request.at_ts is not None and request.at_ts < snapshot.ts:
-            return self._query_at(request, request.at_ts, snapshot)
-        key = self._key_of(request)
-        entry = self._queries.entry(key, request.identity)
-        if not entry.stale and entry.outcome is not None:
-            return self._query_result(entry.outcome, snapshot.ts)
-        offload = self.mutations.offload
-        if offload is not None and offload.asks_for(key):
-            offload.ask(request, key, done)
-            return None
-        try:
-            if entry.listeners or entry.identity.cache_key != request.identity.cache_key:
-                # Its sessions' pass will run it, and one that spans turns stands at another time.
-                run = self._queries.run(key, request.identity, snapshot)
-            else:
-                _, run = self._queries.run_entry(entry, snapshot)
-        except CallTooLong:
-            if offload is not None:
-                offload.answer_query(request, key, done)
-                return None
-            run = self._queries.timed_out(entry, snapshot)
-        return self._query_result(run.outcome, snapshot.ts, run.error)
-
-    def _query_at(self, request: CallRequest, ts: int, head: Snapshot) -> CallResult:
-        """A query at an earlier timestamp: served while nothing that it reads has been written
-        since.
-        """
-        key = self._key_of(request)
-        entry = self.node.cache.find(key, request.identity.cache_key)
-        if entry is not None and not entry.stale and entry.outcome is not None and entry.ts <= ts:
-            return self._query_result(entry.outcome, ts)
-        transaction_error = OutOfRetentionError(
-            f"This deployment reads only its newest state; {ts} is older than {head.ts}. "
-            "Ask for the newest timestamp again and repeat the query.",
-        )
-        raise transaction_error
-
-    def _query_result(
-        self, outcome: Any, ts: int, error: BaseException | None = None
-    ) -> CallResult:
-        return CallResult(
-            outcome.ok,
-            outcome.value,
-            outcome.log_lines,
-            ts,
-            outcome.error_message,
-            outcome.error_data,
-            error if isinstance(error, CupolaError) else None,
-        )
-
     def _submit_mutation(self, request: CallRequest, done: Done) -> None:
         self.mutations.put(
             PendingMutation(
                 path=request.path,
                 args=request.args,
                 identity=request.identity,
-                done=lambda result: self._deliver(result, done),
+                done=lambda result: deliver(self.node, result, done),
                 request_id=request.request_id or self.node.new_request_id(),
                 public_only=request.visibility == "public",
             )
@@ -539,10 +390,8 @@ class Backend:
 
         def finished(execution: Execution) -> None:
             self._running_actions -= 1
-            result = self._action_result(execution, request_id)
+            result = action_result(node, execution, request_id)
             if node.watchers:
-                from cupola.backend.queries import report
-
                 report(
                     node,
                     "action",
@@ -553,30 +402,10 @@ class Backend:
                     result.error_message,
                     result.ts,
                 )
-            self._deliver(result, done)
+            deliver(self.node, result, done)
 
         node.counters["actions"] += 1
         self.actions.start(function, request.args, request.identity, request_id, finished)
-
-    def _action_result(self, execution: Execution, request_id: str) -> CallResult:
-        lines = log_lines_json(execution.log_lines)
-        ts = self.newest_durable_ts()
-        if execution.value is not None:
-            return CallResult(True, execution.value, lines, ts)
-        error = execution.error
-        told = execution.failure(request_id, self.node.app.folder)
-        typed = error if isinstance(error, CupolaError) else None
-        return CallResult(False, None, lines, ts, told.message, told.data, typed)
-
-    def _failed(self, error: CupolaError, request: CallRequest) -> CallResult:
-        request_id = request.request_id or self.node.new_request_id()
-        message = error_message(error, request_id, self.node.app.folder)
-        return CallResult(
-            False, None, b"[]", self.newest_durable_ts(), message, error_data(error), error
-        )
-
-    def _deliver(self, result: CallResult, done: Done) -> None:
-        self.node.outbox.put(result.ts, lambda: done(result))
 
     # ---------------------------------------------------------------- sessions
 

@@ -1,0 +1,191 @@
+"""Queries that are asked once, over HTTP or by an action: from the cache, or at a turn's head."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from cupola.backend.answers import deliver, failed
+from cupola.backend.calls import CallRequest, CallResult, Done
+from cupola.backend.mutations import MutationQueue
+from cupola.backend.node import Node
+from cupola.backend.queries import QueryRunner, Snapshot
+from cupola.errors import BadRequestError, CupolaError, OutOfRetentionError, OverloadedError
+from cupola.reactivity import QueryKey
+from cupola.runtimes.python.in_process import CallTooLong
+from cupola.sync.outcome import QueryOutcome
+from cupola.values import parse_function_path
+
+
+@dataclasses.dataclass(slots=True)
+class _Asked:
+    """A query over HTTP that waits for its turn; `is_followed`: by another of its batch."""
+
+    request: CallRequest
+    done: Done
+    is_followed: bool = False
+
+
+class AskedQueries:
+    """Those that wait for a turn."""
+
+    def __init__(
+        self,
+        node: Node,
+        runner: QueryRunner,
+        mutations: MutationQueue,
+        is_deploying: Callable[[], bool],
+    ) -> None:
+        """`is_deploying`: other code is on its way in, so nothing is answered outside a turn."""
+        self._node = node
+        self._runner = runner
+        self._mutations = mutations
+        self._is_deploying = is_deploying
+        self._asked: collections.deque[_Asked] = collections.deque()
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def submit_batch(
+        self, requests: Sequence[CallRequest], done: Callable[[list[CallResult]], None]
+    ) -> None:
+        """Run several queries at one timestamp, in order."""
+        results: list[CallResult | None] = [None] * len(requests)
+        left = len(requests)
+        if not requests:
+            done([])
+            return
+
+        def receive(place: int, result: CallResult) -> None:
+            nonlocal left
+            results[place] = result
+            left -= 1
+            if left == 0:
+                done([r for r in results if r is not None])
+
+        if self._waiting + len(requests) > self._node.limits.queued_calls_max:
+            error = self._too_many()
+            done([failed(self._node, error, request) for request in requests])
+            return
+        for place, request in enumerate(requests):
+            followed = place + 1 < len(requests)
+            self._asked.append(_Asked(request, partial(receive, place), followed))
+        self._node.wake()
+
+    def submit(self, request: CallRequest, done: Done) -> None:
+        if request.at_ts is not None:
+            self._require_head(request.at_ts)
+        key = self._key_of(request)
+        entry = self._node.cache.find(key, request.identity.cache_key)
+        if (
+            entry is not None
+            and not entry.stale
+            and entry.outcome is not None
+            and not self._is_deploying()
+            and (request.at_ts is None or entry.ts <= request.at_ts)
+        ):
+            self._node.cache.hits += 1
+            deliver(self._node, _result(entry.outcome, self._node.head_ts), done)
+            return
+        if self._waiting >= self._node.limits.queued_calls_max:
+            raise self._too_many()
+        self._asked.append(_Asked(request, done))
+        self._node.wake()
+
+    def _too_many(self) -> OverloadedError:
+        return OverloadedError(
+            f"{self._waiting} queries are waiting already; try again later.",
+            code="TooManyConcurrentRequests",
+        )
+
+    @property
+    def _waiting(self) -> int:
+        """Those of HTTP, and all calls in workers."""
+        offload = self._mutations.offload
+        return len(self._asked) + (len(offload) if offload is not None else 0)
+
+    def _key_of(self, request: CallRequest) -> QueryKey:
+        if request.path not in self._node.app.functions:
+            parse_function_path(request.path)  # else the second asker would hear of it differently
+        return self._runner.key_of(
+            request.path,
+            request.args,
+            None,
+            request.component_path,
+            may_call_internal=request.visibility == "any" or request.identity.may_call_internal,
+        )
+
+    def _require_head(self, ts: int) -> None:
+        """The present state stands for every moment since the newest commit."""
+        head = self._node.head_ts
+        if ts > head:
+            raise BadRequestError(
+                f"The timestamp {ts} is newer than anything committed here ({head}).",
+                code="TimestampInFuture",
+            )
+
+    def answer(self) -> None:
+        """Queries asked over HTTP, at the head, for a turn's budget; a batch is one turn's."""
+        deadline = self._node.clock.monotonic_ns() + int(self._node.limits.rerun_time_s * 1e9)
+        while self._asked:
+            asked = self._asked.popleft()
+            try:
+                result = self._run(asked.request, asked.done)
+            except CupolaError as error:
+                result = failed(self._node, error, asked.request)
+            if result is not None:
+                deliver(self._node, result, asked.done)
+            if not asked.is_followed and self._node.clock.monotonic_ns() >= deadline:
+                return
+
+    def _run(self, request: CallRequest, done: Done) -> CallResult | None:
+        snapshot = self._runner.head()
+        if request.at_ts is not None and request.at_ts < snapshot.ts:
+            return self._at(request, request.at_ts, snapshot)
+        key = self._key_of(request)
+        entry = self._runner.entry(key, request.identity)
+        if not entry.stale and entry.outcome is not None:
+            return _result(entry.outcome, snapshot.ts)
+        offload = self._mutations.offload
+        if offload is not None and offload.asks_for(key):
+            offload.ask(request, key, done)
+            return None
+        try:
+            if entry.listeners or entry.identity.cache_key != request.identity.cache_key:
+                # Its sessions' pass will run it, and one that spans turns stands at another time.
+                run = self._runner.run(key, request.identity, snapshot)
+            else:
+                _, run = self._runner.run_entry(entry, snapshot)
+        except CallTooLong:
+            if offload is not None:
+                offload.answer_query(request, key, done)
+                return None
+            run = self._runner.timed_out(entry, snapshot)
+        return _result(run.outcome, snapshot.ts, run.error)
+
+    def _at(self, request: CallRequest, ts: int, head: Snapshot) -> CallResult:
+        """A query at an earlier timestamp: served while nothing that it reads has been written
+        since.
+        """
+        key = self._key_of(request)
+        entry = self._node.cache.find(key, request.identity.cache_key)
+        if entry is not None and not entry.stale and entry.outcome is not None and entry.ts <= ts:
+            return _result(entry.outcome, ts)
+        raise OutOfRetentionError(
+            f"This deployment reads only its newest state; {ts} is older than {head.ts}. "
+            "Ask for the newest timestamp again and repeat the query.",
+        )
+
+
+def _result(outcome: QueryOutcome, ts: int, error: BaseException | None = None) -> CallResult:
+    return CallResult(
+        outcome.ok,
+        outcome.value,
+        outcome.log_lines,
+        ts,
+        outcome.error_message,
+        outcome.error_data,
+        error if isinstance(error, CupolaError) else None,
+    )
