@@ -53,7 +53,7 @@ def run(budget, function, *args, budget_s=BUDGET_S):
     return ("too long" if too_long else outcome), now() - started
 
 
-never_interrupt(run)  # as the runner's own: a tick between `finally` and `leave` would leave it open
+never_interrupt(run)  # as the runner's own frames: no tick between `finally` and `leave`
 
 
 def in_a_turn(budget, function, *args, **options):

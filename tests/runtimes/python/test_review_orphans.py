@@ -92,4 +92,15 @@ def test_an_app_that_ends_its_workers_at_import_fails_its_calls(monkeypatch):
         pool.submit(Job("m:f", lambda: None, outcome.set_result))
         assert (await asyncio.wait_for(outcome, 20)).code == "WorkerCrashed"
 
+        outcomes = []
+        for _ in range(5):  # while it rests, nothing is started for those who come
+            pool.submit(Job("m:f", lambda: None, outcomes.append))
+        assert [error.code for error in outcomes] == ["WorkerCrashed"] * 5
+        assert pool._workers == []
+
+        pool.restart()  # other code: it may be tried at once
+        pool.submit(Job("m:f", lambda: None, outcomes.append))
+        assert len(pool._workers) == 1
+        pool.close()
+
     asyncio.run(main())

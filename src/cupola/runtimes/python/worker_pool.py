@@ -23,6 +23,8 @@ _MEMORY_LOOK_S = 0.02
 _IDLE_S = 60.0
 _START_S = 30.0
 _LOST_STARTS_MAX = 3
+_REST_S = 1.0  # after so many, doubled with each further one
+_REST_S_MAX = 60.0
 
 Outcome = CallDone | Exception
 
@@ -54,6 +56,13 @@ def memory_limit_error(path: str, bytes_max: int) -> LimitError:
     )
 
 
+def _lost_starts_error() -> DeveloperError:
+    return DeveloperError(
+        "Worker processes end while they import this app; look at the server's log.",
+        code="WorkerCrashed",
+    )
+
+
 class WorkerPool:
     """Up to `limits.transaction_workers_max` workers, and the calls that wait for one."""
 
@@ -73,6 +82,7 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self.kills = 0
         self._lost_starts = 0  # in a row
+        self._rests_until = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(worker.job is not None for worker in self._workers)
@@ -88,6 +98,10 @@ class WorkerPool:
         for worker in self._workers:
             if self._waiting and worker.is_idle:
                 worker.run(self._waiting.popleft())
+        if self._waiting and self._loop.time() < self._rests_until:
+            if not self._workers:
+                self.fail_waiting(_lost_starts_error())
+            return
         starting = sum(not worker.process.is_ready for worker in self._workers)
         while (
             len(self._waiting) > starting
@@ -108,13 +122,10 @@ class WorkerPool:
             self._workers.remove(worker)
         self._lost_starts = 0 if worker.has_started else self._lost_starts + 1
         if self._lost_starts >= _LOST_STARTS_MAX:
-            self._lost_starts = 0
-            self.fail_waiting(
-                DeveloperError(
-                    "Worker processes end while they import this app; look at the server's log.",
-                    code="WorkerCrashed",
-                )
-            )
+            more = min(self._lost_starts - _LOST_STARTS_MAX, 10)
+            rest_s = min(_REST_S * 2**more, _REST_S_MAX)
+            self._rests_until = self._loop.time() + rest_s
+            self.fail_waiting(_lost_starts_error())
         job = worker.take_job()
         if job is not None:
             job.attempts += 1
@@ -138,6 +149,7 @@ class WorkerPool:
 
     def restart(self) -> None:
         """The code has changed: idle workers end now, busy ones after their call."""
+        self._lost_starts, self._rests_until = 0, 0.0
         for worker in list(self._workers):
             worker.retire()
 
