@@ -32,6 +32,7 @@ def _make_deterministic() -> None:
     if sys.flags.hash_randomization == 0 and os.environ.get("TZ") == "UTC":
         return
     environment = {**os.environ, "PYTHONHASHSEED": "0", "TZ": "UTC"}
+    environment["CUPOLA_LOCAL_TZ"] = os.environ.get("TZ", "")  # for people who read `cupola dev`
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import datetime
+import os
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.text import Text
@@ -31,8 +34,10 @@ class Screen:
         self._folder = folder
         self._clock = clock
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._zone = local_zone()
         self._second = 0
         self._shown = 0
+        self._repeats: dict[tuple[str, str], int] = {}  # of (kind, path), in this second
 
     # ---------------------------------------------------------------- the server
 
@@ -97,6 +102,10 @@ class Screen:
         """An execution. Queries that have nothing to say are not shown: each save re-runs many."""
         if log.kind == "query" and not log.log_lines and log.error_message is None:
             return
+        self._begin_second()
+        is_plain = not log.log_lines and log.error_message is None
+        if is_plain and self._is_repeat(log):
+            return
         if not self._has_room():
             return
         text = Text.assemble(
@@ -113,25 +122,57 @@ class Screen:
         if log.error_message is not None:
             self._print(Text(_indented(log.error_message, 11), "red"))
 
+    def _begin_second(self) -> None:
+        """In another second than before, say what was folded in that one."""
+        second = self._clock.monotonic_ns() // 10**9
+        if second == self._second:
+            return
+        hidden = self._shown - EXECUTIONS_PER_SECOND_MAX
+        repeats, self._repeats = self._repeats, {}
+        self._second, self._shown = second, 0
+        for (kind, path), count in repeats.items():
+            if count:
+                style = _KIND_STYLES.get(kind, "")
+                more = (f"{count} more times in that second", "dim")
+                self._line(Text.assemble((f"{kind:<9}", style), f"{path} ", more))
+        if hidden > 0:
+            self._line(Text(f"… {hidden} more executions in that second", "dim"))
+
+    def _is_repeat(self, log: ExecutionLog) -> bool:
+        """Heartbeats and the like: of those that say nothing, one a second is shown."""
+        name = (log.kind, log.path)
+        seen = name in self._repeats
+        self._repeats[name] = self._repeats.get(name, -1) + 1
+        return seen
+
     def _has_room(self) -> bool:
         """A terminal is slow, and everything waits for it: past a bound, executions are counted."""
-        second = self._clock.monotonic_ns() // 10**9
-        if second != self._second:
-            hidden = self._shown - EXECUTIONS_PER_SECOND_MAX
-            self._second, self._shown = second, 0
-            if hidden > 0:
-                self._line(Text(f"… {hidden} more executions in that second", "dim"))
         self._shown += 1
         return self._shown <= EXECUTIONS_PER_SECOND_MAX
 
     # ---------------------------------------------------------------- printing
 
     def _line(self, text: Text) -> None:
-        now = time.strftime("%H:%M:%S", time.gmtime(self._clock.now_ns() / 1e9))
+        at = datetime.datetime.fromtimestamp(self._clock.now_ns() / 1e9, self._zone)
+        now = at.strftime("%H:%M:%S")
         self._print(Text.assemble((now + "  ", "dim"), text))
 
     def _print(self, text: Text) -> None:
         self._console.print(text)
+
+
+def local_zone(environment: Mapping[str, str] = os.environ) -> datetime.tzinfo:
+    """The zone of who started this process, which itself keeps to UTC; UTC if nothing tells."""
+    name = environment.get("CUPOLA_LOCAL_TZ")
+    if name is None:
+        return datetime.UTC
+    try:
+        if name:
+            return ZoneInfo(name.removeprefix(":"))
+        with open("/etc/localtime", "rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError, KeyError):  # no such zone, or a rule such as `CET-1CEST`
+        return datetime.UTC
 
 
 def _indented(text: str, width: int = 2) -> str:
