@@ -17,6 +17,7 @@ async function join(name, room, options) {
   }
   await see(page, "#state", "Live");
   await see(page, "#title", `# ${room}`);
+  await page.waitForSelector("#composer[aria-busy=false]"); // the room is open
   return page;
 }
 
