@@ -162,7 +162,6 @@ def test_every_setting_is_listed() -> None:
     assert listed == variables
 
 
-@pytest.mark.skipif(not (REFERENCE / "commands.md").exists(), reason="commands.md is to come")
 def test_every_command_option_and_exit_code_is_described() -> None:
     text = text_of("commands.md")
     for command, parameter in parameters():

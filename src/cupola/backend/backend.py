@@ -130,7 +130,6 @@ class Backend:
         self._running_actions = 0
         self._pushes: collections.deque[_Deploy] = collections.deque()
         self._tick = 0
-        self._maintained_ns = 0
 
     # ---------------------------------------------------------------- what it is
 
@@ -512,11 +511,6 @@ class Backend:
             and not (self.mutations.offload is not None and len(self.mutations.offload))
             and not len(self.node.outbox)
         )
-
-    def close_sessions(self) -> None:
-        """Tell every client to connect again elsewhere, or here in a moment."""
-        for host in list(self._sessions.values()):
-            host.close(1012, "InternalServerError")
 
     async def close(self) -> None:
         """End everything; what was acknowledged is on disk."""

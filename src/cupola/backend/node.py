@@ -41,7 +41,6 @@ class ExecutionLog:
     duration_s: float
     log_lines: list[str]
     error_message: str | None
-    cached: bool = False
 
 
 class Node:

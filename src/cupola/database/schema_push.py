@@ -50,7 +50,6 @@ class SchemaPush:
         self._persistence = persistence
         self._clock = clock
         self._publish = publish
-        self.progress = ""
         self.is_accepted = False
         """The schema is in force; what steps are left delete what nobody reads any more."""
 
@@ -184,7 +183,7 @@ class SchemaPush:
         return "ready"
 
     def _backfill(self, table: TableInfo, index: Index) -> Iterator[None]:
-        start, done = b"", 0
+        start = b""
         while True:
             rows = self._persistence.reader.scan(
                 table.primary.number, start, None, descending=False, limit=_BATCH
@@ -199,12 +198,10 @@ class SchemaPush:
                 entries.append(IndexEntry(index.number, key, version, Timestamp(0)))
             self._group("_system:backfillIndex", entries=entries)
             start = rows[-1][0] + b"\0"
-            done += len(rows)
-            self.progress = f"building `{table.name}.{index.name}`: {done:,} documents"
             yield
 
     def _check(self, table: TableInfo) -> Iterator[None]:
-        start, done = b"", 0
+        start = b""
         while True:
             self._refuse_violation()
             check = self._committer.catalog.pending_check(table)
@@ -225,8 +222,6 @@ class SchemaPush:
                         "the old schema stays in force."
                     ) from error
             start = rows[-1][0] + b"\0"
-            done += len(rows)
-            self.progress = f"checking `{table.name}`: {done:,} documents"
             yield
 
     def _finish_dropping(self) -> Iterator[None]:

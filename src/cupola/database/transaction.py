@@ -454,10 +454,6 @@ class Transaction:
                 if write.table.number == index.table:
                     _overlay_write(overlay, index, write.old, write.new)
 
-    @property
-    def has_writes(self) -> bool:
-        return bool(self._writes)
-
     def writes(self) -> list[Write]:
         """The write set, in the order documents were first touched."""
         return [w for w in self._writes.values() if w.old is not None or w.new is not None]

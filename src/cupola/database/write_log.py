@@ -48,11 +48,6 @@ class WriteLog:
         self._commits: collections.deque[tuple[int, list[_Place]]] = collections.deque()
         self._covered_since: int | None = None
 
-    @property
-    def snapshots(self) -> int:
-        """How many snapshots run elsewhere."""
-        return sum(self._snapshots.values())
-
     def open_snapshot(self, ts: int) -> None:
         """From now on keep what is committed after `ts`, the present head."""
         self._snapshots[ts] = self._snapshots.get(ts, 0) + 1

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from cupola.limits import DEFAULT_LIMITS, Limits
 
-LEVELS = ("DEBUG", "INFO", "LOG", "WARN", "ERROR")
-
 
 class LogBuffer:
     """What a call and the calls nested in it have logged, bounded in lines and length."""

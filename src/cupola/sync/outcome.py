@@ -118,11 +118,6 @@ class QueryOutcome:
         return self.body if self.ok else None
 
     @property
-    def fragment(self) -> bytes:
-        """Everything that follows the query id in a modification."""
-        return self.middle + self.body + self.closing
-
-    @property
     def size_bytes(self) -> int:
         """What the outcome holds in memory, but for the objects around the bytes."""
         return len(self.body) + len(self.closing) + len(self.log_lines) + len(self.digest)
@@ -130,10 +125,6 @@ class QueryOutcome:
     def modification(self, query_id: int) -> bytes:
         """The modification of a Transition that shows this outcome."""
         return b"".join((self.opening, b"%d" % query_id, self.middle, self.body, self.closing))
-
-    def same_as(self, other: "QueryOutcome") -> bool:
-        """Whether a client that was shown the one need not be shown the other."""
-        return self.digest == other.digest
 
     def __repr__(self) -> str:
         shown = self.body if len(self.body) <= 60 else self.body[:57] + b"..."

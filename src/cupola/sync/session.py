@@ -283,10 +283,6 @@ class Session:
             )
         )
 
-    @property
-    def pending_mutations(self) -> int:
-        return len(self._mutations)
-
     # --------------------------------------------------------------------- what the client sends
 
     def receive(self, message: ClientMessage, now_ms: int, newest_ts: int) -> list[Effect]:

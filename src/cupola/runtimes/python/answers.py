@@ -1,4 +1,4 @@
-"""What clocks, randomness, the environment and logs answer inside a query or mutation.
+"""What clocks, randomness and logs answer inside a query or mutation.
 
 Each answer takes the call, the function it stands in for, and that function's arguments.
 """
@@ -7,7 +7,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime, tzinfo
 from typing import Any
 
@@ -216,10 +216,3 @@ def shown(value: object) -> str:
     if "`" not in value and "${" not in value:
         return f"`{escaped}`"
     return "'" + escaped.replace("'", "\\'") + "'"
-
-
-# ------------------------------------------------------------------------------------- environment
-
-
-def environment_keys(call: GuardedCall) -> Iterator[str]:
-    return iter(call.environment)
