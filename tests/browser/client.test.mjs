@@ -88,7 +88,7 @@ test("killed under load and started again, each mutation takes effect exactly on
 
   assert(atKill < 300, "some were under way");
   assert.deepEqual(results, range(1, 310), "each once, in order, the answers too");
-  assert(shown.every((value, index) => index === 0 || value > shown[index - 1]), "never backwards");
+  assert(shown.every((value, index) => index === 0 || value > shown[index - 1]), `never backwards: ${shown}`);
 });
 
 test("pages stay adjacent while documents come", async () => {

@@ -372,6 +372,24 @@ test("a journal is sent again with its query", async () => {
   assert.equal(last().read()[1].modifications[0].journal, "j1");
 });
 
+test("what a new connection only repeats is not shown again", async () => {
+  const { last, onResult, onError } = await subscribed([{ n: 1, bytes: { $bytes: "AAE=" } }]);
+  const returnTo = (ts, outcome) => {
+    last().lose();
+    clock.pass(500);
+    last().open();
+    last().transition(ts, { 0: outcome });
+    return onResult.take();
+  };
+  assert.deepEqual(returnTo(11, [{ bytes: { $bytes: "AAE=" }, n: 1 }]), []);
+  const [shown] = returnTo(12, [{ n: 2 }]);
+  shown[0].n = Symbol("the page's own"); // nobody may, somebody will
+  assert.deepEqual(returnTo(13, [{ n: 2 }]), [[{ n: 2 }]]);
+  returnTo(14, failed("No such room"));
+  returnTo(15, failed("No such room"));
+  assert.equal(onError.take().length, 1);
+});
+
 test("subscriptions changed while away are stated as they are on return", async () => {
   const { cupola, last, unsubscribe } = await subscribed();
   last().lose();

@@ -24,7 +24,7 @@
  * @typedef {{ value?: any, error?: CupolaError }} Outcome
  * @typedef {{ onResult: (value: any) => void, onError: (error: CupolaError) => void, seen?: Outcome }} Listener
  * @typedef {{ id: number, key: string, path: string, args: any, journal: string | null, outcome?: Outcome,
- *             shown?: Outcome, listeners: Set<Listener> }} Query
+ *             shown?: Outcome, isRestated?: boolean, listeners: Set<Listener> }} Query
  * @typedef {{ type: "Mutation" | "Action", requestId: number, udfPath: string, args: any[] }} RequestMessage
  * @typedef {{ message: RequestMessage, sent: boolean, answer?: { value: any, ts: bigint },
  *             optimistic?: (local: LocalResults) => void, resolve: (value: any) => void,
@@ -322,6 +322,7 @@ export class Cupola {
     });
     if (this.#auth) this.#sendAuthenticate();
     this.#changes = new Map([...this.#queriesById.keys()].map((id) => [id, "Add"]));
+    for (const query of this.#queries.values()) query.isRestated = true;
     this.#sendQuerySet();
     for (const request of this.#requests.values()) this.#sendRequest(request);
   }
@@ -518,7 +519,9 @@ export class Cupola {
     modifications.forEach((/** @type {any} */ modification, /** @type {number} */ index) => {
       const query = this.#queriesById.get(modification.queryId);
       if (!query || !outcomes[index]) return;
-      query.outcome = outcomes[index];
+      const outcome = /** @type {Outcome} */ (outcomes[index]);
+      if (!query.isRestated || !isSameOutcome(query.outcome, outcome)) query.outcome = outcome;
+      query.isRestated = false;
       if (modification.journal !== undefined) query.journal = modification.journal;
       this.#print("Q", query.path, modification.logLines);
     });
@@ -655,6 +658,22 @@ function outcomeOf({ type, value, errorMessage, errorData }) {
   if (type === "QueryUpdated") return { value: fromWire(value) };
   if (type === "QueryFailed") return { error: errorOf(errorMessage, errorData) };
   return undefined;
+}
+
+/**
+ * Whether a new connection only repeats what is shown, which is no change to anybody.
+ *
+ * @param {Outcome | undefined} shown @param {Outcome} outcome
+ */
+function isSameOutcome(shown, outcome) {
+  if (!shown || shown.error?.message !== outcome.error?.message) return false;
+  const text = (/** @type {Outcome} */ { value, error }) =>
+    JSON.stringify([value, error?.data].map((part) => part !== undefined && toWire(part)));
+  try {
+    return text(shown) === text(outcome);
+  } catch {
+    return false; // the page has put something else into the value it was given
+  }
 }
 
 // -------------------------------------------------------------------------------------- pagination
