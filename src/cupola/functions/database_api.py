@@ -159,8 +159,11 @@ class Query(Generic[T]):
         self._filters: tuple[Callable[[Any], Any] | Expression, ...] = ()
 
     def _copy(self) -> Query[T]:
-        copy: Query[T] = object.__new__(Query)
-        copy.__dict__.update(self.__dict__)
+        copy: Query[T] = Query(self._call, self._table)
+        copy._index = self._index
+        copy._constraints = self._constraints
+        copy._descending = self._descending
+        copy._filters = self._filters
         return copy
 
     # ---------------------------------------------------------------- narrowing
