@@ -18,7 +18,7 @@ from cupola.persistence.protocol import Timestamp
 from cupola.persistence.sqlite.failures import explain
 from cupola.persistence.sqlite.file import sync_data
 
-_ROOM_BYTES = 2 * 2**20
+_ROOM_BYTES = 256 * 2**10  # more at a time, and the sync that follows takes long
 _ROOM_UP_TO_BYTES = 64 * 2**20  # from there on checkpoints let the log start again
 
 
