@@ -337,3 +337,66 @@ def test_a_document_as_an_argument_is_a_document() -> None:
 
 def test_an_id_of_a_table_without_a_class_has_its_name() -> None:
     assert codec_of(Id[Literal["logs"]], "here").validator.describe() == 'v.id("logs")'
+
+
+# ------------------------------------------------------------------------- many documents at once
+
+
+def encoded_list(documents: Any) -> bytes:
+    codec = codec_of(list[Message | Task] if has_tasks(documents) else list[Message], "here")
+    value = codec.to_value(documents)
+    codec.validator.checker(TABLES)(value)
+    return encode(value)
+
+
+def has_tasks(documents: Any) -> bool:
+    return any(type(document) is Task for document in documents)
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        [],
+        [stored_message()],
+        [stored_message(body="1"), stored_message(body="2")],
+        (stored_message(body="1"), stored_message(body="2")),
+        [stored_message(), stored_task(title="t", tags=["a"])],
+    ],
+    ids=["none", "one", "two", "a tuple", "two tables"],
+)
+def test_a_list_of_documents_is_encoded_as_they_are_one_by_one(documents: Any) -> None:
+    one_by_one = b"[" + b",".join(encode(document) for document in documents) + b"]"
+    assert encoded_list([*documents]) == one_by_one
+    if not has_tasks(documents):
+        assert encoded_list(documents) == one_by_one
+
+
+def test_a_list_within_a_stored_document_may_have_been_changed() -> None:
+    tasks = [stored_task(title="t", tags=["a"]), stored_task(title="u", tags=[])]
+    tasks[1].tags.append("b")
+    codec = codec_of(list[Task], "here")
+    value = codec.to_value(tasks)
+    codec.validator.checker(TABLES)(value)
+    decoded: Any = decode(encode(value))
+    assert [task["tags"] for task in decoded] == [["a"], ["b"]]
+
+
+def test_documents_of_another_table_are_refused_in_a_list() -> None:
+    codec = codec_of(list[Message], "here")
+    other = codec_of(list[Task], "here").to_value([stored_task(title="t", tags=[])])
+    with pytest.raises(ValidationError):
+        codec.validator.checker(TABLES)(other)
+    with pytest.raises(ValidationError, match=r"\[1\]"):
+        value = codec.to_value([stored_message(), stored_task(title="t", tags=[])])
+        codec.validator.checker(TABLES)(value)
+    with pytest.raises(ValidationError, match="_id"):
+        codec.validator.checker(TABLES)(codec.to_value([stored_message(), message()]))
+
+
+def test_documents_made_together_are_apart() -> None:
+    bodies = [encode({**MESSAGE_FIELDS, "_id": MESSAGE_ID, "_creationTime": 1.0, "body": text})
+              for text in "abc"]  # fmt: skip
+    documents = Message._all_from_stored(bodies)
+    assert [document.body for document in documents] == ["a", "b", "c"]
+    assert documents[0] != documents[1]
+    assert Message._all_from_stored([]) == []

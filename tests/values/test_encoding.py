@@ -13,6 +13,7 @@ from cupola.limits import DEFAULT_LIMITS
 from cupola.values import (
     UNSET,
     Encoded,
+    EncodedItems,
     Int64,
     check_value,
     clean_from_encoded,
@@ -292,3 +293,16 @@ def test_export_json(value, text):
 def test_reading_an_export_keeps_whole_literals_apart_from_floats():
     value = decode_export('[5, 5.0, 9223372036854775808, {"$integer":"AQAAAAAAAAA="}]')
     assert repr(value) == "[Int64(5), 5.0, 9.223372036854776e+18, Int64(1)]"
+
+
+def test_items_that_are_encoded_already_keep_the_bounds_of_an_array() -> None:
+    assert encode({"page": EncodedItems([b"1", b'{"a":2}'])}) == b'{"page":[1,{"a":2}]}'
+    assert encode(EncodedItems([])) == b"[]"
+    with pytest.raises(InvalidValueError, match="8192"):
+        encode(EncodedItems([b"1"] * 8193))
+    deepest: object = EncodedItems([b"[" * 14 + b"]" * 14])  # as deep as a document
+    for _ in range(49):
+        deepest = [deepest]
+    assert encode(deepest) == b"[" * 64 + b"]" * 64
+    with pytest.raises(InvalidValueError, match="64"):
+        encode([deepest])

@@ -22,7 +22,7 @@ from cupola.database.documents import StoredDocument
 from cupola.database.ranges import Range
 from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, SchemaError
 from cupola.functions.conversion import value_of
-from cupola.functions.database_api import fresh_document
+from cupola.functions.database_api import fresh_document, fresh_documents
 from cupola.functions.definitions import Function
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
@@ -88,6 +88,11 @@ class App:
         """Turns stored bodies into what user code sees: instances of a class, or dicts."""
         cls = self.tables.get(table)
         return fresh_document if cls is None else cls._from_stored
+
+    def bodies_converter(self, table: str) -> Callable[[list[bytes]], list[Any]]:
+        """The same for many."""
+        cls = self.tables.get(table)
+        return fresh_documents if cls is None else cls._all_from_stored
 
     def converter(self, table: str) -> Callable[[StoredDocument], Any]:
         """The same for stored rows."""

@@ -362,7 +362,7 @@ class Query(Generic[T]):
 
     def _fetch_at_once(self, place: tuple[Index, KeyRange], count: int | None) -> list[T]:
         bodies = self._call.transaction.bodies(*place, descending=self._descending, limit=count)
-        return list(map(self._call.app.body_converter(self._table), bodies))
+        return self._call.app.bodies_converter(self._table)(bodies)
 
     def _keeps(self, row: StoredDocument, document: T) -> bool:
         for keep in self._filters:
@@ -439,3 +439,7 @@ def fresh_document(body: bytes) -> dict[str, Value]:
     value = decode_canonical(body)
     assert isinstance(value, dict)
     return value
+
+
+def fresh_documents(bodies: list[bytes]) -> list[dict[str, Value]]:
+    return list(map(fresh_document, bodies))

@@ -187,6 +187,7 @@ class ArrayCodec:
         self.validator = ArrayValidator(element.validator)
         self.identity = element.identity and build is list
         self._element = element
+        self._all_to_values = getattr(element, "to_values", None)  # of documents of a table
         self._build = build
 
     def to_python(self, value: Any) -> Any:
@@ -197,9 +198,14 @@ class ArrayCodec:
     def to_value(self, obj: Any) -> Any:
         if isinstance(obj, str | bytes | Mapping) or not isinstance(obj, Iterable):
             return obj
+        elements = obj if type(obj) is list else list(obj)
         if type(self._element) is PlainCodec:
-            return obj if type(obj) is list else list(obj)
-        return _each(self._element.to_value, obj)
+            return elements
+        if elements and self._all_to_values is not None:
+            together = self._all_to_values(elements)
+            if together is not None:
+                return together
+        return _each(self._element.to_value, elements)
 
 
 def _each(convert: Callable[[Any], Any], elements: Iterable[Any]) -> list[Any]:

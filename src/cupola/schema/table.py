@@ -17,7 +17,9 @@ field: the class has a non-data descriptor for each field, which fills the insta
 and is then out of the way. A document that only passes through is never decoded at all.
 """
 
+import collections
 import copy
+import itertools
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
@@ -46,7 +48,7 @@ from cupola.schema.validators import (
     UnionValidator,
     Validator,
 )
-from cupola.values import UNSET, Encoded, decode_canonical, encode
+from cupola.values import UNSET, Encoded, EncodedItems, decode_canonical, encode
 
 
 class TableInfo:
@@ -151,6 +153,29 @@ class TableCodec:
         if isinstance(obj, self._kind) and obj._body is None:
             return obj.to_value()
         return obj
+
+    def to_values(self, objs: list[Any]) -> "StoredDocuments | None":
+        """All at once, if they are stored documents of just this table and still what they were."""
+        if set(map(type, objs)) != {self._kind}:
+            return None
+        bodies = list(map(_body_of, objs))
+        if set(map(type, bodies)) != {bytes}:
+            return None
+        return StoredDocuments(bodies, self.validator)
+
+
+class StoredDocuments(EncodedItems):
+    """Documents of one table, as they are stored: the result of most queries, never decoded."""
+
+    __slots__ = ("_validator",)
+
+    def __init__(self, bodies: list[bytes], validator: Validator) -> None:
+        super().__init__(bodies)
+        self._validator = validator
+
+    def _items_checked_by(self) -> Validator:
+        """The validator that each was checked against when it was stored."""
+        return self._validator
 
 
 class _LazyTableInfo:
@@ -267,6 +292,13 @@ class Table(Encoded):
         _set_body(document, body)
         return document
 
+    @classmethod
+    def _all_from_stored(cls, bodies: list[bytes]) -> list[Self]:
+        """The documents that `bodies` hold, without a Python call for each."""
+        documents = list(map(object.__new__, itertools.repeat(cls, len(bodies))))
+        collections.deque(map(_set_body, documents, bodies), maxlen=0)
+        return documents
+
     def _load(self, name: str) -> Any:
         """Decode all fields into the instance, and return one."""
         body = self._body
@@ -365,6 +397,7 @@ class Table(Encoded):
 
 _set = object.__setattr__
 _set_body = Table.__dict__["_body"].__set__
+_body_of = Table.__dict__["_body"].__get__
 _RESERVED = frozenset(name for name in dir(Table) if not name.startswith("_"))
 
 

@@ -47,8 +47,14 @@ class ArrayValidator(BaseValidator, frozen=True):
         return f"v.array({self.element.describe()})"
 
     def predicate(self, tables: TableNumbers | None) -> Predicate:
-        accepts = self.element.predicate(tables)
-        return lambda value: type(value) is list and all(map(accepts, value))
+        element, accepts_element = self.element, self.element.predicate(tables)
+
+        def accepts(value: Any) -> bool:
+            if type(value) is list:
+                return all(map(accepts_element, value))
+            return _are_documents_of(element, value)
+
+        return accepts
 
     def explain(self, value: Any, tables: TableNumbers | None = None, path: str = "") -> None:
         elements = _plain(value)
@@ -139,6 +145,12 @@ def _is_document_of(validator: ObjectValidator, value: Any) -> bool:
     """Whether `value` is a document that was checked against this validator when it was stored."""
     checked_by = getattr(value, "_checked_by", None)
     return checked_by is not None and checked_by() is validator
+
+
+def _are_documents_of(element: "Validator", value: Any) -> bool:
+    """The same for documents that were joined to an array already."""
+    checked_by = getattr(value, "_items_checked_by", None)
+    return checked_by is not None and checked_by() is element
 
 
 class RecordValidator(BaseValidator, frozen=True):

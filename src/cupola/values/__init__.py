@@ -15,7 +15,7 @@ from cupola.values.encoding import (
 )
 from cupola.values.ids import decode_id, encode_id, new_internal_id, table_number_of
 from cupola.values.keys import after, decode_key, encode_key, encode_keys
-from cupola.values.model import UNSET, Encoded, Int64, UnsetType, Value
+from cupola.values.model import UNSET, Encoded, EncodedItems, Int64, UnsetType, Value
 from cupola.values.order import compare, values_equal
 from cupola.values.paths import FunctionPath, check_identifier, is_identifier, parse_function_path
 from cupola.values.size import document_size, size_of
@@ -23,6 +23,7 @@ from cupola.values.size import document_size, size_of
 __all__ = [
     "UNSET",
     "Encoded",
+    "EncodedItems",
     "FunctionPath",
     "Int64",
     "UnsetType",

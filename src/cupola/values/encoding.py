@@ -31,6 +31,7 @@ from cupola.values.model import (
     INT64_MIN,
     UNSET,
     Encoded,
+    EncodedItems,
     Int64,
     Refusal,
     Value,
@@ -86,7 +87,7 @@ def encode(value: Any) -> bytes:
     Raises:
         InvalidValueError: What is wrong and where; the limit that was passed is its `code`.
     """
-    if isinstance(value, Encoded):
+    if isinstance(value, Encoded) and not isinstance(value, EncodedItems):
         return value.encoded
     encoded = _dump(value, _encoded_form)
     # A value's size is at most three times the length of its canonical form, see `size`.
@@ -259,7 +260,12 @@ def _prepare(value: Any, depth: int, form: Form) -> Any:
     if kind is Int64 or kind is bytes:
         return form(value)
     if isinstance(value, Encoded):
-        if depth > _SPLICE_DEPTH_MAX:
+        own_depth = 0
+        if isinstance(value, EncodedItems):
+            own_depth = 1
+            if len(value) > _LENGTH_MAX:
+                raise refuse_length(len(value))
+        if depth + own_depth > _SPLICE_DEPTH_MAX:
             return _prepare(decode_canonical(value.encoded), depth, form)
         return form(value)
     return _prepare(as_builtin(value), depth, form)
@@ -304,7 +310,7 @@ def _prepare_array(items: Sequence[Any], depth: int, form: Form) -> Any:
     if items and isinstance(items[0], Encoded) and depth <= _SPLICE_DEPTH_MAX:
         kinds = set(map(type, items))
         if len(kinds) == 1:  # the result of a query: documents of one table
-            return form(_Splice(b"[" + b",".join([item.encoded for item in items]) + b"]"))
+            return form(EncodedItems([item.encoded for item in items]))
     changed = None
     index = 0
     try:
@@ -325,16 +331,6 @@ def _prepare_array(items: Sequence[Any], depth: int, form: Form) -> Any:
         refusal.steps.append(index)
         raise
     return items if changed is None else changed
-
-
-class _Splice(Encoded):
-    """Encoded items, joined to an encoded array."""
-
-    __slots__ = ("encoded",)
-    encoded: bytes
-
-    def __init__(self, encoded: bytes) -> None:
-        self.encoded = encoded
 
 
 def _with_plain_names(prepared: Any) -> Any:

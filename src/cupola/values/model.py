@@ -101,6 +101,22 @@ class Encoded:
         raise NotImplementedError
 
 
+class EncodedItems(Encoded):
+    """An array of encoded items, which are joined when somebody asks."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: list[bytes]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def encoded(self) -> bytes:
+        return b"[" + b",".join(self._items) + b"]"
+
+
 def as_builtin(value: Any) -> Any:
     """A subclass of a builtin as that builtin: an enum of strings, a defaultdict, a named tuple."""
     if isinstance(value, str):

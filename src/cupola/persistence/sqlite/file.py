@@ -75,7 +75,7 @@ def connect(path: str, *, read_only: bool = False, cache_kib: int = 2000) -> aps
     connection = apsw.Connection(path, flags=access | apsw.SQLITE_OPEN_NOMUTEX)
     connection.set_busy_timeout(0)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    # Else SQLite plans a statement anew whenever a bound value changes, and a read takes twice as long.
+    # Else SQLite plans a statement anew whenever a bound value changes, which doubles a read.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.pragma("synchronous", "NORMAL")
     connection.pragma("wal_autocheckpoint", 0)
