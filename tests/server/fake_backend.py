@@ -19,6 +19,7 @@ from cupola.errors import (
     OverloadedError,
 )
 from cupola.limits import DEFAULT_LIMITS, Limits
+from cupola.sync.frames import SharedFrame
 
 ERRORS = {
     "overloaded": OverloadedError("too much", code="TooManyConcurrentMutations"),
@@ -54,6 +55,9 @@ class FakeHost:
             case b"sizes":
                 for number, size in enumerate(argument.split()):
                     self.channel.send(b"%d" % number * int(size))
+            case b"shared":
+                sizes = map(int, argument.split())
+                self.channel.send(*(SharedFrame(b"s" * size, b"own") for size in sizes))
             case b"many":
                 self.channel.send(*(b"%d" % number for number in range(int(argument))))
             case b"fail":

@@ -249,6 +249,14 @@ def test_messages_sent_together_leave_together(server):
         assert (data, parts) == (b"\x81\x010\x81\x011\x81\x012", 1)
 
 
+@pytest.mark.parametrize("sizes", [(0,), (2000,), (100_000,), (9 * MiB,), (2000, 70_000, 1, 0)])
+def test_a_message_in_two_pieces_arrives_as_one(peer, sizes):
+    """Many clients share the first piece; see `SharedFrame`."""
+    peer.send(b"shared " + b" ".join(b"%d" % size for size in sizes))
+    for size in sizes:
+        assert peer.receive_text() == b"s" * size + b"own"
+
+
 def test_a_slow_reader_gets_every_message_whole(peer):
     """picows hands uvloop the header of a large message in a buffer that it uses again at once."""
     sizes = [12 * MiB, 100_000, 9_000, 70_000, 126, 20_000, 5]

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from cupola.auth import ANONYMOUS, Identity
 from cupola.errors import CupolaError
+from cupola.sync.frames import Frame
 
 CallKind = Literal["query", "mutation", "action", "any"]
 
@@ -49,8 +50,8 @@ Done = Callable[[CallResult], None]
 class Channel(Protocol):
     """The transport of one sync connection, as the backend sees it."""
 
-    def send(self, *frames: bytes) -> None:
-        """Send whole text messages, one each; never blocks."""
+    def send(self, *frames: Frame) -> None:
+        """Send whole text messages, one each; never blocks. `bytes(frame)` is the text."""
         ...
 
     def close(self, code: int | None, reason: str) -> None:

@@ -23,6 +23,7 @@ from cupola.database.committer import Published
 from cupola.persistence import Snapshot as PinnedReader
 from cupola.reactivity import CacheEntry
 from cupola.runtimes.python.in_process import CallTooLong
+from cupola.sync.frames import Beginnings
 from cupola.sync.outcome import QueryOutcome
 from cupola.sync.session import AddedQuery
 
@@ -143,7 +144,7 @@ class Passes:
         """One session's Transition to `ts`, at which all its queries hold."""
         session = host.session
         waits = session.update_due and not session.updating
-        if not host.is_open or not host.is_writable or waits or ts < session.version.ts:
+        if not host.is_open or not host.is_writable or waits or ts < session.ts:
             return
         outcomes = {
             query_id: entry.outcome
@@ -155,7 +156,7 @@ class Passes:
         if session.updating:
             frames = session.finish_update(ts, outcomes, server_ts)
         else:
-            frames = session.push(ts, list(outcomes.items()), server_ts)
+            frames = session.push(ts, outcomes.items(), server_ts)
         host.send(ts, *frames)
         if session.update_due:
             self.schedule(host)
@@ -193,6 +194,8 @@ class _Pass:
         self._awaits: dict[SessionHost, set[CacheEntry]] = {}
         self._ready: collections.deque[SessionHost] = collections.deque()
         self._to_show: dict[CacheEntry, QueryOutcome] = {}  # the cache may drop them meanwhile
+        self._beginnings: Beginnings = {}
+        self._server_ts = 0  # ns; one for all who are sent something in the same turn
         self._is_forming = True
         for host in waiting:
             self._admit(host)
@@ -299,6 +302,7 @@ class _Pass:
         all is done.
         """
         monotonic_ns = self._node.clock.monotonic_ns
+        self._server_ts = self._node.clock.now_ns()
         while True:
             while self._ready:
                 self._complete(self._ready.popleft())
@@ -377,26 +381,26 @@ class _Pass:
         if not host.is_open or session.closed:
             return
         ts = self.snapshot.ts
-        if ts < session.version.ts:  # a worker's result has moved it further already
+        if ts < session.ts:  # a worker's result has moved it further already
             return
         outcomes = self._outcomes(host)
-        if outcomes is None or (session.update_due and not session.updating):
+        if outcomes is None or session.update_due:
             # The next pass shows it more: an answer that went out meanwhile, or a result run anew.
             self._passes.schedule(host)
             return
         host.changed.clear()
-        server_ts = self._node.clock.now_ns()
+        server_ts = self._server_ts
         if session.updating:
             frames = session.finish_update(ts, outcomes, server_ts)
+            if host.session.update_due:  # again, by what came meanwhile
+                self._passes.schedule(host)
         elif outcomes:
-            frames = session.push(ts, list(outcomes.items()), server_ts)
+            frames = session.push(ts, outcomes.items(), server_ts, self._beginnings)
         else:
             return
         if frames:
             self._node.counters["transitions"] += 1
             host.send(ts, *frames)
-        if session.update_due:
-            self._passes.schedule(host)
 
     def _outcomes(self, host: SessionHost) -> dict[int, QueryOutcome] | None:
         """What a session may not have seen yet; None if the bytes of one were dropped for memory

@@ -10,6 +10,7 @@ from cupola.backend.calls import CallRequest, CallResult, Channel
 from cupola.backend.mutations import PendingMutation
 from cupola.errors import CupolaError, OverloadedError, ProtocolError, UnauthenticatedError
 from cupola.reactivity import CacheEntry
+from cupola.sync.frames import Frame
 from cupola.sync.messages import decode_client_message
 from cupola.sync.session import (
     CheckIdentity,
@@ -46,7 +47,7 @@ class SessionHost:
         self._mutations: collections.deque[PendingMutation] = collections.deque()
         self.mutation_since_ns: int | None = None  # when the running mutation was handed on
         self._answered_ts = 0  # the newest commit that any answer so far shows
-        self._frames: collections.deque[tuple[int, bytes | Close]] = collections.deque()
+        self._frames: collections.deque[tuple[int, Frame | Close]] = collections.deque()
 
     # ---------------------------------------------------------------- what the transport says
 
@@ -101,7 +102,7 @@ class SessionHost:
                 case _:
                     raise AssertionError(effect)
 
-    def send(self, ts: int, *frames: bytes) -> None:
+    def send(self, ts: int, *frames: Frame) -> None:
         """Send frames once `ts` is durable, after everything before them."""
         if self.is_open:
             ts = max(ts, self._answered_ts)  # answers may be among the frames of a Transition
@@ -116,7 +117,7 @@ class SessionHost:
     def _deliver(self) -> None:
         durable_ts = self._backend.node.persistence.durable_ts
         frames = self._frames
-        due: list[bytes] = []
+        due: list[Frame] = []
         close: Close | None = None
         while frames and frames[0][0] <= durable_ts and close is None:
             _, frame = frames.popleft()

@@ -26,6 +26,7 @@ from cupola.server.clients import UNKNOWN_CLIENT, Client, client_of_sync_version
 from cupola.server.errors import NotFoundError, error_body
 from cupola.server.heartbeat import Heartbeat
 from cupola.server.metrics import ServerMetrics
+from cupola.sync.frames import Frame, SharedFrame
 
 logger = logging.getLogger("cupola.server")
 
@@ -364,7 +365,7 @@ class Connection(WSListener):
 
     # --------------------------------------------------------------------------------- sending
 
-    def send(self, *messages: bytes) -> None:
+    def send(self, *messages: Frame) -> None:
         """Send text messages: those of one call leave in one system call.
 
         That is worth the trouble of collecting them: a system call costs nine times what all else
@@ -373,23 +374,26 @@ class Connection(WSListener):
         if self._closing:
             return
         was_paused = self._paused  # one message alone may be larger than the bound
-        if len(messages) == 1 and len(messages[0]) <= _PICOWS_BYTES_MAX:
+        first = messages[0]
+        if len(messages) == 1 and type(first) is bytes and len(first) <= _PICOWS_BYTES_MAX:
             self._metrics.messages_sent += 1
-            self._metrics.bytes_sent += len(messages[0])
-            self._send_frame(_TEXT, messages[0])
+            self._metrics.bytes_sent += len(first)
+            self._send_frame(_TEXT, first)
         else:
             self._write_messages(messages)
         if was_paused and self._underlying.get_write_buffer_size() > _SENDING_BYTES_MAX:
             self.abort("send buffer full")  # a paused client gets no transitions, but all else
 
-    def _write_messages(self, messages: Sequence[bytes]) -> None:
+    def _write_messages(self, messages: Sequence[Frame]) -> None:
         pieces: list[bytes | memoryview] = []
+        is_copied = True
         for message in messages:
             _frame_into(pieces, message)
+            is_copied = is_copied and type(message) is bytes
         size = sum(map(len, pieces))
         self._metrics.messages_sent += len(messages)
         self._metrics.bytes_sent += size
-        if size <= _COPIED_BYTES_MAX:
+        if is_copied and size <= _COPIED_BYTES_MAX:
             self._write(b"".join(pieces))
         elif not self._underlying.is_closing():
             self._underlying.writelines(pieces)
@@ -485,12 +489,16 @@ _SOME_HEAD = (
 # ------------------------------------------------------------------------------------ frame layout
 
 
-def _frame_into(pieces: list[bytes | memoryview], message: bytes) -> None:
+def _frame_into(pieces: list[bytes | memoryview], message: Frame) -> None:
     """A text message as frames of at most `_FRAME_BYTES_MAX` (RFC 6455, section 5.4)."""
     if len(message) <= _FRAME_BYTES_MAX:
-        pieces += (_header(0x81, len(message)), message)
+        pieces.append(_header(0x81, len(message)))
+        if isinstance(message, SharedFrame):
+            pieces += (message.shared, message.own)
+        else:
+            pieces.append(message)
         return
-    view = memoryview(message)
+    view = memoryview(bytes(message))
     for start in range(0, len(message), _FRAME_BYTES_MAX):
         part = view[start : start + _FRAME_BYTES_MAX]
         opcode = 0x01 if start == 0 else 0x00

@@ -33,7 +33,7 @@ known, and goes out on the right side.
 import enum
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, assert_never
 
@@ -42,6 +42,7 @@ import msgspec
 from cupola.errors import CupolaError, ProtocolError
 from cupola.limits import Limits
 from cupola.sync import messages
+from cupola.sync.frames import SHARED_BYTES_MIN, Beginnings, Frame, SharedFrame
 from cupola.sync.messages import (
     PING_FRAME,
     Action,
@@ -213,10 +214,10 @@ class Session:
         "_state",
         "_taken",
         "_transition_owed",
-        "_ts",
         "_ts_text",
         "_version_head",
         "session_id",
+        "ts",
     )
 
     def __init__(self, *, chunked: bool, chunk_size_bytes: int, limits: Limits) -> None:
@@ -231,7 +232,7 @@ class Session:
         self._received_identity = 0
         self._query_set = 0  # these three: the current version
         self._identity = 0
-        self._ts = 0
+        self.ts = 0  # for others to read: what the last Transition brought the client to
         self._ts_text = encode_timestamp(0)
         self._version_head = self._start_head = _version_head(0, 0)
         self._skew_field: bytes | None = None
@@ -263,7 +264,7 @@ class Session:
     @property
     def version(self) -> StateVersion:
         """What the client was brought to by the last Transition."""
-        return StateVersion(self._query_set, self._identity, self._ts)
+        return StateVersion(self._query_set, self._identity, self.ts)
 
     @property
     def updating(self) -> bool:
@@ -496,7 +497,7 @@ class Session:
 
     def finish_update(
         self, ts: int, outcomes: Mapping[int, QueryOutcome], server_ts: int | None
-    ) -> list[bytes]:
+    ) -> list[Frame]:
         """End the update with its Transition, and with the responses that waited for it.
 
         Args:
@@ -509,7 +510,7 @@ class Session:
         if self._state is _State.CLOSED:
             return []
         assert self._taken is not None, "finish_update ends what begin_update began"
-        assert ts >= self._ts, f"an update at {ts} would take the client back from {self._ts}"
+        assert ts >= self.ts, f"an update at {ts} would take the client back from {self.ts}"
         modifications = [
             (query_id, messages.query_removed(query_id)) for query_id in self._removing
         ]
@@ -524,25 +525,31 @@ class Session:
         self._taken, self._removing = None, []
 
         responses, self._held_responses = self._held_responses, []
-        frames = [frame for response_ts, frame in responses if response_ts <= ts]
+        frames: list[Frame] = [frame for response_ts, frame in responses if response_ts <= ts]
         later = [frame for response_ts, frame in responses if response_ts > ts]
         frames += self._transition(ts, [b",".join([text for _, text in modifications])], server_ts)
-        return frames + later
+        return [*frames, *later]
 
     def push(
-        self, ts: int, changes: Sequence[tuple[int, QueryOutcome]], server_ts: int | None
-    ) -> list[bytes]:
+        self,
+        ts: int,
+        changes: Iterable[tuple[int, QueryOutcome]],
+        server_ts: int | None,
+        beginnings: Beginnings | None = None,
+    ) -> list[Frame]:
         """A Transition to `ts` without an update: the short way for a change that many see.
 
         No update may be running. All live queries not in `changes` must be unchanged at `ts`. If
         the client holds every outcome already, nothing is sent and its version stays.
+        `beginnings`: what sessions that are sent the same in this moment share.
         """
         if self._state is _State.CLOSED:
             return []
         assert self._taken is None, "a push cannot overtake an update; finish it first"
-        assert ts >= self._ts, f"a push at {ts} would take the client back from {self._ts}"
+        assert ts >= self.ts, f"a push at {ts} would take the client back from {self.ts}"
         queries = self._queries
         parts: list[bytes] = []
+        size = 0
         for query_id, outcome in changes:
             digest = outcome.digest
             held = queries.get(query_id)
@@ -558,36 +565,51 @@ class Session:
                 outcome.body,
                 outcome.closing,
             )
-        return self._transition(ts, parts, server_ts) if parts else []
+            size += len(outcome.body)
+        if not parts:
+            return []
+        return self._transition(
+            ts, parts, server_ts, beginnings if size >= SHARED_BYTES_MIN else None
+        )
 
     def _transition(
-        self, ts: int, modifications: list[bytes], server_ts: int | None
-    ) -> list[bytes]:
+        self,
+        ts: int,
+        modifications: list[bytes],
+        server_ts: int | None,
+        beginnings: Beginnings | None = None,
+    ) -> list[Frame]:
         """Move the client to `ts`, with the text of the modifications."""
         ts_text = encode_timestamp(ts)
         head = self._version_head
         skew = self._skew_field
-        frame = b"".join(
-            (
-                b'{"type":"Transition","startVersion":',
-                self._start_head,
-                self._ts_text,
-                b'"},"endVersion":',
-                head,
-                ts_text,
-                b'"},"modifications":[',
-                *modifications,
-                # JavaScript clients misread null here: both numbers, or neither.
-                *((b"]}",) if skew is None or server_ts is None else (skew, _closing(server_ts))),
-            )
+        parts = (
+            b'{"type":"Transition","startVersion":',
+            self._start_head,
+            self._ts_text,
+            b'"},"endVersion":',
+            head,
+            ts_text,
+            b'"},"modifications":[',
+            *modifications,
         )
+        # JavaScript clients misread null here: both numbers, or neither.
+        end = b"]}" if skew is None or server_ts is None else skew + _closing(server_ts)
+        frame: Frame
+        if beginnings is None:
+            frame = b"".join((*parts, end))
+        else:
+            shared = beginnings.get(parts)
+            if shared is None:
+                shared = beginnings[parts] = b"".join(parts)
+            frame = SharedFrame(shared, end)
         self._start_head = head
-        self._ts = ts
+        self.ts = ts
         self._ts_text = ts_text
         if self._transition_owed and ts >= self._response_ts:
             self._transition_owed = False
         if len(frame) > self._chunk_size_bytes:
-            return messages.cut_into_chunks(frame, self._chunk_size_bytes)
+            return [*messages.cut_into_chunks(bytes(frame), self._chunk_size_bytes)]
         return [frame]
 
     # ----------------------------------------------------------------- answers to calls

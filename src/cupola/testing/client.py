@@ -28,6 +28,7 @@ from cupola.sync.client_session import (
     Terminated,
     Token,
 )
+from cupola.sync.frames import Frame
 from cupola.sync.session import Send
 from cupola.values import decode
 
@@ -46,7 +47,7 @@ class Connection:
         """Why the server has closed; None while it has not."""
         self.host = backend.open_session(self)
 
-    def send(self, *frames: bytes) -> None:
+    def send(self, *frames: Frame) -> None:
         self.to_client.extend(map(bytes, frames))
 
     def close(self, code: int | None, reason: str) -> None:
