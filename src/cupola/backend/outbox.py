@@ -42,8 +42,12 @@ class Outbox:
         """Deliver everything up to `durable_ts`."""
         self._durable_ts = durable_ts
         waiting = self._waiting
-        while waiting and waiting[0][0] <= durable_ts and not self.stopped:
-            _deliver(waiting.popleft()[1])
+        while waiting and not self.stopped:
+            ts, delivery = waiting.popleft()
+            if ts > durable_ts:
+                waiting.appendleft((ts, delivery))
+                return
+            _deliver(delivery)
 
     def stop(self) -> None:
         """Durability is lost: deliver nothing any more, ever."""

@@ -15,6 +15,7 @@ Reserved: permessage-deflate is not negotiated. It costs 2 to 50 times the CPU o
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from struct import Struct
 
 from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
 from picows.common import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
@@ -59,6 +60,7 @@ _CLOSE_REASON_BYTES_MAX = 123
 
 _TEXT, _CONTINUATION = WSMsgType.TEXT, WSMsgType.CONTINUATION
 _PING_FRAME = b"\x89\x00"
+_pack_middle_header, _pack_long_header = Struct(">BBH").pack, Struct(">BBQ").pack
 _buffer_updated = WSProtocol.buffer_updated
 
 
@@ -375,9 +377,17 @@ class Connection(WSListener):
             return
         was_paused = self._paused  # one message alone may be larger than the bound
         first = messages[0]
-        if len(messages) == 1 and type(first) is bytes and len(first) <= _PICOWS_BYTES_MAX:
+        size = len(first)
+        if len(messages) > 1 or size > _FRAME_BYTES_MAX:
+            self._write_messages(messages)
+        elif isinstance(first, SharedFrame):
             self._metrics.messages_sent += 1
-            self._metrics.bytes_sent += len(first)
+            self._metrics.bytes_sent += size
+            if not self._underlying.is_closing():
+                self._underlying.writelines((_header(0x81, size), first.shared, first.own))
+        elif size <= _PICOWS_BYTES_MAX:
+            self._metrics.messages_sent += 1
+            self._metrics.bytes_sent += size
             self._send_frame(_TEXT, first)
         else:
             self._write_messages(messages)
@@ -510,8 +520,8 @@ def _header(first_byte: int, size: int) -> bytes:
     if size < 126:
         return bytes((first_byte, size))
     if size < 1 << 16:
-        return bytes((first_byte, 126)) + size.to_bytes(2, "big")
-    return bytes((first_byte, 127)) + size.to_bytes(8, "big")
+        return _pack_middle_header(first_byte, 126, size)
+    return _pack_long_header(first_byte, 127, size)
 
 
 def _close_frame(code: int | None, reason: str) -> bytes:
