@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cupola.clock import Clock
-from cupola.database.catalog import Catalog
+from cupola.database.catalog import Catalog, TableInfo
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Write
@@ -30,6 +30,7 @@ from cupola.persistence import (
     Persistence,
     Timestamp,
 )
+from cupola.values import encode_key
 
 
 class Published(NamedTuple):
@@ -194,26 +195,9 @@ class Committer:
         written: list[WrittenKey] = []
         for table, document_id, old, new in writes:
             info = self._group_catalog.by_number.get(table.number, table)
-            changes = []
-            for index in info.indexes.values():
-                old_parts = index.parts_of(old) if old is not None else None
-                if old is not None and new is not None and index.is_same_key(old.value, new.value):
-                    new_parts = old_parts
-                else:
-                    new_parts = index.parts_of(new) if new is not None else None
-                if old_parts is not None:
-                    written.append(WrittenKey(index.number, old_parts))
-                if new_parts is not None and new_parts != old_parts:
-                    written.append(WrittenKey(index.number, new_parts))
-                old_key = b"".join(old_parts) if old_parts is not None else None
-                if new_parts is old_parts:
-                    new_key = old_key
-                else:
-                    new_key = b"".join(new_parts) if new_parts is not None else None
-                changes.append(IndexChange(index.number, old_key, new_key))
-            old_version = _version_of(old)
+            changes = _index_changes(info, document_id, old, new, written)
             body = new.body if new is not None else None
-            rows.append(DocumentWrite(table.number, document_id, old_version, body, changes))
+            rows.append(DocumentWrite(table.number, document_id, _version_of(old), body, changes))
         return rows, tuple(written)
 
     def _note_definitions(self, writes: Sequence[Write]) -> None:
@@ -234,6 +218,37 @@ class Committer:
                             f'a document "{document_id}" written meanwhile to `{table.name}` '
                             f"does not match: {error.message}"
                         )
+
+
+def _index_changes(
+    table: TableInfo,
+    document_id: str,
+    old: StoredDocument | None,
+    new: StoredDocument | None,
+    written: list[WrittenKey],
+) -> list[IndexChange]:
+    """What a write does to each index of its table; adds the keys it touches to `written`."""
+    changes = []
+    id_part = encode_key(document_id)
+    old_value = old.value if old is not None else {}
+    new_value = new.value if new is not None else {}
+    for index in table.indexes.values():
+        number = index.number
+        old_key = new_key = None
+        if old is not None:
+            parts = index.parts_of(old, id_part)
+            written.append(WrittenKey(number, parts))
+            old_key = b"".join(parts)
+            if new is not None and index.is_same_key(old_value, new_value):
+                changes.append(IndexChange(number, old_key, old_key))
+                continue
+        if new is not None:
+            parts = index.parts_of(new, id_part)
+            new_key = b"".join(parts)
+            if new_key != old_key:
+                written.append(WrittenKey(number, parts))
+        changes.append(IndexChange(number, old_key, new_key))
+    return changes
 
 
 def _version_of(document: StoredDocument | None) -> int | None:

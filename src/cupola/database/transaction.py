@@ -488,10 +488,10 @@ def _inside(key: bytes, start: bytes, end: bytes | None) -> bool:
 def _overlay_write(
     overlay: IndexOverlay, index: Index, old: StoredDocument | None, new: StoredDocument | None
 ) -> None:
-    if old is not None:
-        overlay.put(b"".join(index.parts_of(old)), None)
-    if new is not None:
-        overlay.put(b"".join(index.parts_of(new)), new)
+    for document, shown in ((old, None), (new, new)):
+        if document is not None:
+            id_part = encode_key(document.value["_id"])
+            overlay.put(b"".join(index.parts_of(document, id_part)), shown)
 
 
 def _refuse_system_fields(fields: Mapping[str, Value]) -> None:
