@@ -10,6 +10,7 @@ APP = """
     import asyncio
     import logging
     import os
+    import sys
     import time
 
     @query
@@ -79,6 +80,12 @@ APP = """
         logging.warning("warned")
         print("lone \\ud800")
         await asyncio.to_thread(print, "from a thread")
+        print("a", "b", sep="-", file=sys.stderr)
+        logging.log(25, "of a level between")
+        try:
+            raise ValueError("oh")
+        except ValueError:
+            logging.exception("went wrong")
 
     @action
     async def cancelled(ctx: ActionCtx) -> None:
@@ -177,6 +184,9 @@ def test_an_actions_output_becomes_its_log_lines(serve):
         assert lines[1].startswith("[WARN]")
         assert "warned" in lines[1]
         assert "from a thread" in lines[3]
+        assert lines[4:6] == ["[ERROR] 'a'-'b'", "[INFO] of a level between"]
+        assert lines[6].startswith("[ERROR] went wrong\nTraceback")
+        assert lines[6].endswith("ValueError: oh")
 
     serve(story, main=APP)
 

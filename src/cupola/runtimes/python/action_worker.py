@@ -24,8 +24,8 @@ from cupola.functions.execution import Execution, decode_result, encode_argument
 from cupola.functions.failure import RemoteError
 from cupola.functions.log_lines import LogBuffer
 from cupola.limits import Limits
-from cupola.runtimes.python.answers import shown
 from cupola.runtimes.python.lifeline import die_with_parent
+from cupola.runtimes.python.log_capture import level_of_stream, logged, printed
 from cupola.runtimes.python.messages import (
     ActionDone,
     Alive,
@@ -162,8 +162,7 @@ class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         logs = _current.get()
         if logs is not None:
-            level = {"WARNING": "WARN", "CRITICAL": "ERROR"}.get(record.levelname, record.levelname)
-            logs.add(level, record.getMessage())
+            logs.add(*logged(record))
 
 
 def _capture_logs() -> None:
@@ -172,12 +171,13 @@ def _capture_logs() -> None:
 
     plain_print = builtins.print
 
-    def print_to_log(*values: Any, **options: Any) -> None:
+    def print_to_log(*values: Any, sep: str | None = None, **options: Any) -> None:
         logs = _current.get()
-        if logs is None or options.get("file") is not None:
-            plain_print(*values, **options)
+        level = level_of_stream(options.get("file"))
+        if logs is None or level is None:
+            plain_print(*values, sep=sep, **options)
         else:
-            logs.add("LOG", " ".join(shown(value) for value in values))
+            logs.add(level, printed(values, sep))
 
     builtins.print = print_to_log
     logging.getLogger().addHandler(_LogHandler())

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import date, datetime, tzinfo
 from typing import Any
 
-from cupola.runtimes.python.guarded_call import GuardedCall, LogLevel
+from cupola.runtimes.python.guarded_call import GuardedCall
+from cupola.runtimes.python.log_capture import level_of_stream, logged, printed
 
 Original = Callable[..., Any]
 Answer = Callable[..., Any]
@@ -144,34 +145,18 @@ def print_line(
     flush: bool = False,
 ) -> None:
     """`print` becomes a log line; to a stream of the function's own it prints as ever."""
-    import sys
-
-    if file is not None and file is not sys.stdout and file is not sys.stderr:
+    level = level_of_stream(file)
+    if level is None:
         original(*values, sep=sep, end=end, file=file, flush=flush)
-        return
-    level: LogLevel = "ERROR" if file is not None and file is sys.stderr else "LOG"
-    text = (" " if sep is None else sep).join(map(shown, values))
-    call.emit(level, text)
+    else:
+        call.emit(level, printed(values, sep))
 
 
 def call_handlers(
     call: GuardedCall, original: Original, self: logging.Logger, record: logging.LogRecord
 ) -> None:
     """In place of all handlers of all loggers: their locks and streams belong to the server."""
-    text = record.getMessage()
-    if record.exc_info and record.exc_info[0] is not None:
-        text = f"{text}\n{_FORMATTER.formatException(record.exc_info)}"
-    number = record.levelno
-    call.emit(
-        "ERROR"
-        if number >= logging.ERROR
-        else "WARN"
-        if number >= logging.WARNING
-        else "INFO"
-        if number >= logging.INFO
-        else "DEBUG",
-        text,
-    )
+    call.emit(*logged(record))
 
 
 def is_enabled_for(call: GuardedCall, original: Original, self: logging.Logger, level: int) -> bool:
@@ -185,34 +170,3 @@ def is_enabled_for(call: GuardedCall, original: Original, self: logging.Logger, 
             return level >= logger.level
         logger = logger.parent
     return True
-
-
-_FORMATTER = logging.Formatter()
-
-_ESCAPES = {
-    **{code: f"\\x{code:02X}" for code in (*range(0x20), *range(0x7F, 0xA0))},
-    **{
-        ord(char): text
-        for char, text in zip(
-            "\b\t\n\f\r\\", (r"\b", r"\t", r"\n", r"\f", r"\r", r"\\"), strict=True
-        )
-    },
-    **{code: f"\\u{code:04X}" for code in range(0xD800, 0xE000)},
-}
-
-
-def shown(value: object) -> str:
-    """Strings as JavaScript's `inspect` quotes them, which the dashboard and CLI expect; else
-    Python's repr."""
-    if type(value) is not str:
-        return repr(value)
-    if value.isprintable() and "'" not in value and "\\" not in value:
-        return f"'{value}'"
-    escaped = value.translate(_ESCAPES)
-    if "'" not in value:
-        return f"'{escaped}'"
-    if '"' not in value:
-        return f'"{escaped}"'
-    if "`" not in value and "${" not in value:
-        return f"`{escaped}`"
-    return "'" + escaped.replace("'", "\\'") + "'"
