@@ -201,3 +201,16 @@ def test_a_restart_keeps_the_data(cupola: Deployment) -> None:
 
     assert who.value == "ada"
     assert len(cupola.query("messages:list", channel="general")) == 1
+
+
+def test_creation_order_survives_a_restart_with_the_clock_set_back(cupola: Deployment) -> None:
+    cupola.mutation("messages:send", channel="general", author="ada", body="first")
+    cupola.clock.set(cupola.clock.now_ns() - 3_600_000_000_000)
+
+    cupola.restart()
+    cupola.mutation("messages:send", channel="general", author="ada", body="second")
+
+    messages = cupola.query("messages:list", channel="general")
+    in_order = sorted(messages, key=lambda message: message._creationTime)
+    assert [message.body for message in in_order] == ["first", "second"]
+    assert in_order[0]._creationTime < in_order[1]._creationTime

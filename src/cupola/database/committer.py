@@ -54,7 +54,8 @@ class Committer:
         self._persistence = persistence
         self._clock = clock
         self._last_ts: Timestamp = persistence.head_ts
-        self._last_creation_time = 0.0
+        # Documents are made before their commit, by the same clock: all there are, before this.
+        self._last_creation_time = float(persistence.head_ts // 1_000_000 + 1)
         self._group: list[Published] = []
         self._group_catalog = catalog
         self._open = False
