@@ -21,6 +21,7 @@ from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
 from cupola.backend.queries import QueryRun, log_lines_json, outcome_of
+from cupola.backend.slow_functions import SlowFunctions
 from cupola.database.catalog import TABLES, Catalog
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
@@ -38,8 +39,6 @@ from cupola.values import decode, encode_key
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
-
-_SLOW_FOR_NS = 60_000_000_000
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -70,7 +69,7 @@ class Offload:
             loop,
             lambda: not backend.node.persistence.holding_snapshots(),
         )
-        self._slow_until_ns: dict[str, int] = {}
+        self._slow = SlowFunctions(backend.clock, backend.limits.in_process_time_s)
         self._suspects: dict[str, list[str]] = {}
         self.stalled: list[str] = []
         self._call = 0
@@ -106,7 +105,7 @@ class Offload:
 
     def code_changed(self) -> None:
         """Other code: other suspects, and workers that know it."""
-        self._slow_until_ns.clear()
+        self._slow.clear()
         self._suspects = {
             path: found
             for path, function in self._node.app.functions.items()
@@ -122,18 +121,7 @@ class Offload:
     # ---------------------------------------------------------------- who goes there
 
     def _belongs_here(self, path: str) -> bool:
-        if path in self._suspects:
-            return True
-        until = self._slow_until_ns.get(path)
-        if until is None:
-            return False
-        if self._node.clock.monotonic_ns() < until:
-            return True
-        del self._slow_until_ns[path]
-        return False
-
-    def _mark_slow(self, path: str) -> None:
-        self._slow_until_ns[path] = self._node.clock.monotonic_ns() + _SLOW_FOR_NS
+        return path in self._suspects or path in self._slow
 
     def takes(self, mutation: PendingMutation) -> bool:
         """Whether this mutation goes to a worker; if so, it is on its way."""
@@ -151,7 +139,7 @@ class Offload:
     def take(self, mutation: PendingMutation) -> None:
         """A mutation has passed the in-process budget."""
         function = self._node.app.find(mutation.path)
-        self._mark_slow(function.path)
+        self._slow.add(function.path)
         self._send_mutation(mutation, function)
 
     def takes_query(self, entry: CacheEntry) -> bool:
@@ -161,7 +149,7 @@ class Offload:
         return True
 
     def take_query(self, entry: CacheEntry) -> None:
-        self._mark_slow(entry.key.path)
+        self._slow.add(entry.key.path)
         self._send_query(entry)
 
     # ---------------------------------------------------------------- sending
@@ -409,7 +397,7 @@ class Offload:
 
     def answer_query(self, request: CallRequest, key: QueryKey, done: Done) -> None:
         """A query asked over HTTP, run for this caller alone."""
-        self._mark_slow(key.path)
+        self._slow.add(key.path)
         self.ask(request, key, done)
 
     def asks_for(self, key: QueryKey) -> bool:
