@@ -24,6 +24,7 @@ from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, 
 from cupola.functions.conversion import value_of
 from cupola.functions.database_api import fresh_document
 from cupola.functions.definitions import Function
+from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
 
@@ -40,23 +41,61 @@ class App:
         folder: Path | None = None,
         version: str = "",
         sources: Mapping[str, bytes] | None = None,
+        javascript: PushedCode | None = None,
+        schema: SchemaDefinition | None = None,
+        table_numbers: dict[str, int] | None = None,
     ) -> None:
+        """`functions`: all of them, those of `javascript` included. `schema`: instead of what the
+        tables' classes declare.
+        """
         self.functions = dict(functions)
         self.tables = dict(tables)
         self.folder = folder
         self.version = version
         self.sources = dict(sources or {})
         """The code, by path below `functions/`: what workers load, whatever is on disk then."""
+        self.javascript = javascript
+        self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
-        self.table_numbers: dict[str, int] = {}
+        self.table_numbers = {} if table_numbers is None else table_numbers
         """Numbers of the deployment's tables, kept up to date by whoever runs this app."""
         for path, function in self.functions.items():
             function.compile(path, self.table_numbers)
 
     @property
     def schema(self) -> SchemaDefinition:
-        """What the tables' classes declare."""
-        return schema_of(self.tables.values())
+        """What the tables' classes declare, or what was pushed."""
+        return self._schema or schema_of(self.tables.values())
+
+    def with_javascript(self, code: PushedCode, schema: SchemaDefinition | None = None) -> App:
+        """This app with other pushed code, as another version. `schema` replaces the one of
+        the classes.
+
+        Raises:
+            SchemaError: A function is defined in both languages, or a validator makes no sense.
+        """
+        functions = {
+            path: function
+            for path, function in self.functions.items()
+            if not isinstance(function, JavaScriptFunction)
+        }
+        pushed = functions_of(code.bundle, code.analysis)
+        if twice := sorted(functions.keys() & pushed.keys()):
+            raise SchemaError(
+                f"`{twice[0]}` is defined in Python and in JavaScript; rename one.",
+                code="InvalidModules",
+            )
+        version = f"{self.version.partition('+')[0]}+{code.bundle.digest[:16]}"
+        return App(
+            {**functions, **pushed},
+            self.tables,
+            self.folder,
+            version,
+            self.sources,
+            code,
+            schema,
+            self.table_numbers,  # the functions of Python are shared with this app
+        )
 
     def find(self, path: str) -> Function[Any, Any]:
         """The function at a path.
