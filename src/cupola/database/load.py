@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cupola.database.catalog import SYSTEM_TABLES, Catalog, Document, primary_index_id
+from cupola.database.catalog import CATALOG_TABLES, Catalog, Document, primary_index_id
 from cupola.persistence import Reader
 from cupola.values import decode_canonical
 
@@ -12,7 +12,7 @@ _PAGE = 500
 def load_catalog(reader: Reader) -> Catalog:
     """What tables, indexes and schema exist in this snapshot."""
     documents: dict[int, dict[str, Document]] = {}
-    for number in SYSTEM_TABLES.values():
+    for number in CATALOG_TABLES.values():
         found = documents[number] = {}
         start = b""
         while rows := reader.scan(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from cupola.database.catalog import (
     INDEXES,
+    PRIVATE_TABLES,
     SCHEMAS,
     TABLES,
     Catalog,
@@ -50,6 +51,7 @@ _PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
 _SEEN_MAX = 64
 _STRING_TAG = b"\x10"  # of encoded strings (spec: values, section 5); no id contains it
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
+_PRIVATE_NUMBERS = frozenset(PRIVATE_TABLES.values())
 
 
 class KeyRange(NamedTuple):
@@ -130,12 +132,13 @@ class Transaction:
 
     def table(self, name: str) -> TableInfo | None:
         """The table of this name; None while nothing was ever inserted into it. Either answer is a
-        read.
+        read. Private tables do not exist here; see `system_table`.
         """
         table = self.catalog.by_name.get(name)
-        if table is None:
+        if table is None or table.number in _PRIVATE_NUMBERS:
             self._read_all_of(TABLES)
-        elif table.number not in self._tables_used:
+            return None
+        if table.number not in self._tables_used:
             self._tables_used.add(table.number)
             if table.document_id is not None:
                 self.read_set.add_point(primary_index_id(TABLES), encode_key(table.document_id))
@@ -149,14 +152,21 @@ class Transaction:
         """
         number = table_number_of(document_id)
         table = self.catalog.by_number.get(number)
-        if table is None:
+        if table is None or number in _PRIVATE_NUMBERS:
             self._read_all_of(TABLES)
             raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')
         return table
 
     def get(self, document_id: str) -> StoredDocument | None:
         """The document as this transaction sees it."""
-        primary = self.table_of(document_id).primary.number
+        return self._get_in(self.table_of(document_id), document_id)
+
+    def system_table(self, number: int) -> TableInfo:
+        """A table of the system, private ones included: for the system's own functions."""
+        return self.catalog.by_number[number]
+
+    def _get_in(self, table: TableInfo, document_id: str) -> StoredDocument | None:
+        primary = table.primary.number
         key = encode_key(document_id)
         self.read_set.add_point(primary, key)
         write = self._writes.get(document_id)
@@ -345,7 +355,7 @@ class Transaction:
                 Write(info, document_id, None, StoredDocument(None, encode(document), document))
             )
             return document_id
-        old = self.get(document_id)
+        old = self._get_in(info, document_id)
         assert old is not None, document_id
         new = None
         if fields is not None:
