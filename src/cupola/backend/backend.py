@@ -525,6 +525,7 @@ class Backend:
     def use(self, app: App, environment: Mapping[str, str] | None = None) -> None:
         """Run other code on the schema in force. `environment`: other variables for it."""
         node = self.node
+        app.system = node.system
         node.app = app
         if environment is not None:
             node.runtime.environment = dict(environment)

@@ -260,6 +260,10 @@ class Transaction:
         self.usage.counted(total)
         return total
 
+    def size_of(self, index: Index, limit: int) -> int:
+        """How many entries an index has in the snapshot, up to `limit`. Not noted as a read."""
+        return self._reader.count(index.number, b"", None, limit=limit)
+
     def _page(
         self,
         index: int,

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from cupola.database.documents import StoredDocument
 from cupola.database.ranges import Range
@@ -29,6 +29,13 @@ from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
 
 PACKAGE = "functions"
+
+
+class SystemFunctions(Protocol):
+    """Functions that every deployment has, whatever its app."""
+
+    @property
+    def functions(self) -> Mapping[str, Function[Any, Any]]: ...
 
 
 class App:
@@ -55,6 +62,8 @@ class App:
         self.sources = dict(sources or {})
         """The code, by path below `functions/`: what workers load, whatever is on disk then."""
         self.javascript = javascript
+        self.system: SystemFunctions | None = None
+        """The functions at `_system/…`, set by whoever runs this app."""
         self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
         self.table_numbers = {} if table_numbers is None else table_numbers
@@ -106,7 +115,10 @@ class App:
         """
         function = self.functions.get(path)
         if function is None:
-            function = self.functions.get(str(parse_function_path(path)))
+            path_text = str(parse_function_path(path))
+            function = self.functions.get(path_text)
+            if function is None and self.system is not None:
+                function = self.system.functions.get(path_text)
         if function is None:
             raise FunctionNotFoundError(
                 f"Could not find function for '{path}'.{self._nearest(path)}"
