@@ -11,8 +11,9 @@ from pathlib import Path
 from cupola.auth import load_or_create_credentials
 from cupola.backend import Backend
 from cupola.cli.settings import Settings
+from cupola.deploy import Deployer
 from cupola.errors import ConfigurationError, PersistenceError
-from cupola.functions.app import App, load_app
+from cupola.functions.app import PACKAGE, App, load_app
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.server.serve import ServerOptions
 
@@ -49,14 +50,31 @@ def open_backend(settings: Settings) -> Backend:
     return backend
 
 
-def load_and_deploy(backend: Backend, folder: Path) -> App:
-    """Import the app and make it the running code, before anything is served.
+def load_python(deployer: Deployer, folder: Path) -> App:
+    """Import what an app has of Python. Where its code is pushed, that may be nothing at all.
+
+    Raises:
+        SchemaError: It cannot be imported, or there is neither Python nor anything pushed.
+    """
+    is_pushed = deployer.code is not None or is_typescript(folder)
+    if is_pushed and not (folder / PACKAGE).is_dir():
+        return App({}, {}, folder.resolve())
+    return load_app(folder)
+
+
+def is_typescript(folder: Path) -> bool:
+    """Whether this is a project that the published command line pushes."""
+    return (folder / "convex").is_dir() or (folder / "convex.json").is_file()
+
+
+def load_and_deploy(backend: Backend, deployer: Deployer, folder: Path) -> App:
+    """Make the app and what was pushed beside it the running code, before anything is served.
 
     Raises:
         SchemaError: It cannot be imported, or its tables do not fit the stored documents.
     """
-    app = load_app(folder)
-    backend.deploy_now(app)
+    app = load_python(deployer, folder)
+    deployer.deploy_python_now(app)
     backend.run_until_idle()
     return app
 

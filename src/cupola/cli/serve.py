@@ -12,6 +12,7 @@ from cupola.cli import supervisor
 from cupola.cli.assembly import load_and_deploy, open_backend, server_options
 from cupola.cli.running import announced
 from cupola.cli.settings import LogFormat, Settings
+from cupola.deploy import Deployer
 from cupola.server.serve import Server
 from cupola.server.serve import run as run_loop
 from cupola.server.serve import serve as serve_backend
@@ -30,7 +31,8 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
     _log_to_stderr(log_format)
     backend = open_backend(settings)
     try:
-        load_and_deploy(backend, settings.app)
+        deployer = Deployer(backend)
+        load_and_deploy(backend, deployer, settings.app)
     except BaseException:
         backend.node.persistence.close()
         raise
@@ -47,7 +49,9 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
                 _beat(supervisor.current, settings.limits.loop_stall_s)
             _LOG.info("Serving %s on %s", settings.app, server.url)
 
-        run_loop(serve_backend(backend, server_options(settings), started=started))
+        run_loop(
+            serve_backend(backend, server_options(settings), started=started, deployer=deployer)
+        )
     _LOG.info("Stopped.")
 
 

@@ -29,12 +29,14 @@ from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Document,
 from cupola.database.committer import Committer, Published
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import DeveloperError, SchemaError
+from cupola.limits import Limits
 from cupola.persistence import CommitRecord, IndexEntry, Persistence, Timestamp
 from cupola.schema import IndexDefinition, SchemaDefinition, is_subset
 from cupola.values import decode_canonical
 
 _BATCH = 200  # documents per group: about 5 ms with three indexes
 _DROP_BATCH = 2000
+_UNBOUNDED = Limits(bytes_read_max=1 << 40, documents_read_max=1 << 31)  # a push's modules, say
 
 
 class SchemaPush:
@@ -337,6 +339,7 @@ class SchemaPush:
             self._committer.head_ts,
             ids=IdSource(self._clock.random_bytes(16), self._clock.now_ns()),
             creation_time=self._committer.next_creation_time(),
+            limits=_UNBOUNDED,
         )
         work(transaction)
         self._committer.begin_group()

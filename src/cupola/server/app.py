@@ -16,6 +16,7 @@ import orjson
 from cupola.auth import ANONYMOUS, Identity, parse_authorization
 from cupola.backend import Backend, CallRequest, CallResult
 from cupola.backend.calls import CallKind
+from cupola.deploy import Deployer
 from cupola.errors import (
     BadRequestError,
     CupolaError,
@@ -25,6 +26,7 @@ from cupola.errors import (
 )
 from cupola.server.clients import Client, parse_client
 from cupola.server.cors import cors_headers, preflight_headers
+from cupola.server.deploy_routes import DeployRoutes
 from cupola.server.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
@@ -92,10 +94,16 @@ class App:
 
     Args:
         public: Folder of the app's own web page and files, served below `/`; may be missing.
+        deployer: Who takes pushes, where the backend has one already.
     """
 
     def __init__(
-        self, backend: Backend, *, public: Path | None = None, metrics: ServerMetrics | None = None
+        self,
+        backend: Backend,
+        *,
+        public: Path | None = None,
+        metrics: ServerMetrics | None = None,
+        deployer: Deployer | None = None,
     ) -> None:
         self._backend = backend
         self._limits = backend.limits
@@ -123,6 +131,8 @@ class App:
             "/readyz": {"GET": self._readyz},
             "/cupola.js": {"GET": self._own_file},
         }
+        pushes = DeployRoutes(backend, deployer, lambda request: self._caller(request)[0])
+        self._routes.update(pushes.routes)
         self._run_methods: Methods = {"POST": self._run}
         self._file_methods: Methods = {"GET": self._public_file}
 

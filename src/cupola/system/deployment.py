@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from cupola.database.catalog import ENVIRONMENT
+from cupola.database.catalog import DEPLOYMENT, ENVIRONMENT, Document
 from cupola.errors import BadRequestError
 from cupola.functions.context import MutationCtx
 from cupola.system.reading import documents, engine
 from cupola.system.registry import PREFIX, system_mutation
 
 UPDATE_ENVIRONMENT: Final = PREFIX + "deployment/environment:update"
+PUSH_FACTS: Final = "push"
+"""The name of what the newest push says beside its modules, in the table of the deployment."""
 BUILT_IN_VARIABLES: Final = ("CONVEX_CLOUD_URL", "CONVEX_SITE_URL")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -22,8 +24,12 @@ _TOTAL_BYTES_MAX = 512 * 1024
 
 
 @system_mutation("deployment/environment:update")
-def update_environment(ctx: MutationCtx, changes: list[dict[str, Any]]) -> None:
-    """Set variables, or remove those whose value is null."""
+def update_environment(
+    ctx: MutationCtx, changes: list[dict[str, Any]], push: str | None = None
+) -> None:
+    """Set variables, or remove those whose value is null. `push`: the facts of the newest push,
+    where some of them follow from variables.
+    """
     known = {str(document["name"]): document for document in documents(ctx, ENVIRONMENT)}
     with engine(ctx) as transaction:
         for name, value in checked_changes(changes).items():
@@ -33,6 +39,10 @@ def update_environment(ctx: MutationCtx, changes: list[dict[str, Any]]) -> None:
                 transaction.put_system(ENVIRONMENT, old_id, {"name": name, "value": value})
             elif old_id is not None:
                 transaction.put_system(ENVIRONMENT, old_id, None)
+        for document in documents(ctx, DEPLOYMENT) if push is not None else []:
+            if document["name"] == PUSH_FACTS and document["value"] != push:
+                fields: Document = {"name": PUSH_FACTS, "value": push}
+                transaction.put_system(DEPLOYMENT, str(document["_id"]), fields)
 
 
 def checked_changes(changes: list[dict[str, Any]]) -> dict[str, str | None]:
