@@ -113,6 +113,19 @@ def bind_arguments(function: Function[Any, Any], args: bytes, limits: Limits) ->
     Raises:
         ArgumentValidationError: They do not match the function's type hints.
     """
+    value = check_arguments(function, args, limits)
+    try:
+        return function.parameters.bind(value)
+    except DeveloperError as error:
+        raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
+
+
+def check_arguments(function: Function[Any, Any], args: bytes, limits: Limits) -> dict[str, Any]:
+    """Decode an arguments object and hold it against the function's validator.
+
+    Raises:
+        ArgumentValidationError: They do not match.
+    """
     if len(args) > limits.arguments_size_bytes_max * 2:
         raise _arguments_too_large(limits)
     try:
@@ -128,9 +141,9 @@ def bind_arguments(function: Function[Any, Any], args: bytes, limits: Limits) ->
         )
     try:
         function.check_arguments(value)
-        return function.parameters.bind(value)
     except DeveloperError as error:
         raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
+    return value
 
 
 def _arguments_too_large(limits: Limits) -> LimitError:
