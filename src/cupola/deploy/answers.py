@@ -16,6 +16,7 @@ Json = dict[str, Any]
 def module_hashes(code: DeployedCode | None) -> Json:
     """What is deployed, for `get_config_hashes`."""
     modules = code.modules if code is not None else {}
+    node_version = code.facts.node_version if code is not None else None
     return {
         "config": {"functions": code.facts.functions if code is not None else "convex/"},
         "moduleHashes": [
@@ -23,7 +24,7 @@ def module_hashes(code: DeployedCode | None) -> Json:
             for path, module in sorted(modules.items())
         ],
         "udfServerVersion": code.facts.server_version if code is not None else None,
-        "nodeVersion": code.facts.node_version if code is not None else None,
+        **({"nodeVersion": node_version} if node_version is not None else {}),
     }
 
 
