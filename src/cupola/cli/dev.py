@@ -54,7 +54,7 @@ async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
     deployer = Deployer(backend)
     files = _files(folder / PACKAGE)
     try:
-        load_and_deploy(backend, deployer, folder)
+        load_and_deploy(backend, deployer, settings)
     except CupolaError as error:
         screen.refused(error, serving=False)
     backend.node.watchers.append(screen.executed)

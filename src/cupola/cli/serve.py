@@ -32,7 +32,7 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
     backend = open_backend(settings)
     try:
         deployer = Deployer(backend)
-        load_and_deploy(backend, deployer, settings.app)
+        load_and_deploy(backend, deployer, settings)
     except BaseException:
         backend.node.persistence.close()
         raise
@@ -47,7 +47,8 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
             announce(server)
             if supervisor.current is not None:
                 _beat(supervisor.current, settings.limits.loop_stall_s)
-            _LOG.info("Serving %s on %s", settings.app, server.url)
+            what = settings.app if settings.has_python else settings.data / settings.data_file
+            _LOG.info("Serving %s on %s", what, server.url)
 
         run_loop(
             serve_backend(backend, server_options(settings), started=started, deployer=deployer)
