@@ -16,6 +16,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
@@ -29,6 +31,7 @@ from cupola.errors import ConflictError, CupolaError
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError, error_data, error_message
+from cupola.functions.javascript import JavaScriptFunction
 from cupola.persistence import CommitRecord, Timestamp
 from cupola.reactivity import CacheEntry, QueryKey
 from cupola.runtimes.python.messages import CallDone, RunCall, Setup, caller_of, limit_fields
@@ -95,6 +98,7 @@ class Offload:
         return False
 
     def _setup(self) -> Setup:
+        app = self._node.app
         return Setup(
             str(self._node.app.folder),
             self._node.app.sources,
@@ -102,6 +106,7 @@ class Offload:
             self._secret,
             limit_fields(self._node.limits),
             self._node.runtime.environment,
+            msgspec.msgpack.encode(app.javascript) if app.javascript is not None else b"",
         )
 
     def code_changed(self) -> None:
@@ -110,11 +115,16 @@ class Offload:
         self._suspects = {
             path: found
             for path, function in self._node.app.functions.items()
-            if function.kind is not Kind.ACTION and (found := suspects(function.handler))
+            if function.kind is not Kind.ACTION
+            and not isinstance(function, JavaScriptFunction)
+            and (found := suspects(function.handler))
         }
         for path in self.stalled:
             self._suspects[path] = ["it has stopped the server before"]
         self._pool.restart()
+        self._pool.keeps_warm = False
+        if self._node.app.javascript is not None:
+            self._pool.warm_up()
 
     def close(self) -> None:
         self._pool.close()
@@ -122,7 +132,7 @@ class Offload:
     # ---------------------------------------------------------------- who goes there
 
     def _belongs_here(self, path: str) -> bool:
-        if path in self._suspects:
+        if path in self._suspects or self._is_javascript(path):
             return True
         until = self._slow_until_ns.get(path)
         if until is None:
@@ -131,6 +141,9 @@ class Offload:
             return True
         del self._slow_until_ns[path]
         return False
+
+    def _is_javascript(self, path: str) -> bool:
+        return isinstance(self._node.app.functions.get(path), JavaScriptFunction)
 
     def _mark_slow(self, path: str) -> None:
         self._slow_until_ns[path] = self._node.clock.monotonic_ns() + _SLOW_FOR_NS
@@ -216,7 +229,7 @@ class Offload:
                 node.committer.write_log.close_snapshot(opened.pop())
 
         self._unfinished += 1
-        return Job(path, prepare, finish)
+        return Job(path, prepare, finish, watches_time=self._is_javascript(path))
 
     def _send_mutation(self, mutation: PendingMutation, function: Function) -> None:  # type: ignore[type-arg]
         started = self._node.clock.monotonic_ns()

@@ -28,7 +28,9 @@ class Message(msgspec.Struct, tag=True, frozen=True, array_like=True):
 
 
 class Setup(Message, frozen=True):
-    """What to serve. `data_path`: the database, empty for action workers. `sources`: see `App`."""
+    """What to serve. `data_path`: the database, empty for action workers. `sources`: see `App`.
+    `javascript`: pushed code (`PushedCode`) as MessagePack, empty if there is none.
+    """
 
     app_folder: str
     sources: dict[str, bytes]
@@ -36,6 +38,7 @@ class Setup(Message, frozen=True):
     secret: bytes
     limits: dict[str, Any]
     environment: dict[str, str]
+    javascript: bytes = b""
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from cupola.errors import (
+    ApplicationError,
     CupolaError,
     DeveloperError,
     InvalidValueError,
@@ -32,6 +33,7 @@ from cupola.functions.execution import Execution, check_arguments, run_nested
 from cupola.functions.failure import tell
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.limits import Limits
+from cupola.runtimes.python import guard
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong, host_source
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
 from cupola.runtimes.v8.source_maps import SourceMaps
@@ -137,7 +139,7 @@ class JavaScriptRuntime:
         error: Exception | None = None
         told = None
         try:
-            value = self.run_in(call, function, args)
+            value = self._run_whole(call, function, args)
         except CupolaError as raised:
             error = raised
             told = (
@@ -148,8 +150,26 @@ class JavaScriptRuntime:
         lines = call.logs.lines
         return Execution(value, error, lines, call.identity_observed, call.next_journal, told)
 
-    def run_in(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
-        """Run a top-level call in its transaction. Returns its encoded result."""
+    def run_for_python(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
+        """Run a function that Python calls, inside its transaction, while its guard is lifted."""
+        inner = call.nested(function.path, function.kind)
+        mark = call.transaction.mark()
+        guarded = guard.suspend()
+        call.interruption.pause()
+        try:
+            return self._run_whole(inner, function, args)
+        except CupolaError as error:
+            if function.kind is Kind.MUTATION:
+                call.transaction.rollback(mark)
+            if isinstance(error, JavaScriptError) and error.data is not None:
+                raise ApplicationError(decode(error.data)) from None
+            raise
+        finally:
+            call.interruption.resume()
+            guard.restore(guarded)
+
+    def _run_whole(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
+        """One conversation from beginning to end. Returns the encoded result."""
         conversation = _Conversation(self._deno, self._limits, self._maps)
         try:
             return conversation.run(call, function, args, b"R")

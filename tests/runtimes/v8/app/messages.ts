@@ -293,3 +293,10 @@ export const imports = query({
     }
   },
 });
+
+export const clear = mutation({
+  args: {},
+  handler: async (ctx) => {
+    for (const message of await ctx.db.query("messages").collect()) await ctx.db.delete(message._id);
+  },
+});
