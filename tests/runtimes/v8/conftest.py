@@ -69,7 +69,11 @@ class Server:
     """A backend at work on a loop that turns while a test waits."""
 
     def __init__(
-        self, code: PushedCode, data: Path, limits: Limits = DEFAULT_LIMITS, python: App | None = None
+        self,
+        code: PushedCode,
+        data: Path,
+        limits: Limits = DEFAULT_LIMITS,
+        python: App | None = None,
     ) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.backend = Backend(SqlitePersistence(str(data)), limits=limits)
@@ -95,7 +99,9 @@ class Server:
             CallRequest(kind, path, json.dumps(args).encode(), identity)  # type: ignore[arg-type]
         )
 
-    def call(self, kind: str, path: str, identity: Identity = ANONYMOUS, /, **args: Any) -> CallResult:
+    def call(
+        self, kind: str, path: str, identity: Identity = ANONYMOUS, /, **args: Any
+    ) -> CallResult:
         result: CallResult = self.run(self.ask(kind, path, args, identity))
         return result
 
@@ -141,9 +147,12 @@ def server(shared: Server) -> Server:
 
 
 @pytest.fixture(scope="module")
-def python_app(tmp_path_factory: pytest.TempPathFactory) -> App:
+def bilingual(code: PushedCode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A deployment of functions in both languages."""
     folder = tmp_path_factory.mktemp("python")
     (folder / "functions").mkdir()
-    source = HERE / "functions.py.txt"
-    (folder / "functions" / "snakes.py").write_text(source.read_text())
-    return load_app(folder)
+    source = (HERE / "functions.py.txt").read_text()
+    (folder / "functions" / "snakes.py").write_text(source)
+    server = Server(code, folder / "data.sqlite3", python=load_app(folder))
+    yield server
+    server.close()

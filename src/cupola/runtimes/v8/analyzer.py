@@ -225,6 +225,7 @@ class _Session:
         self._lines: list[str] = []
         self._deno.send(b"P", prelude())
         self._deno.receive(_START_S)
+        self._deno.bound_memory()
         self._deno.send(b"B", bundle_frame(bundle))
 
     def __enter__(self) -> _Session:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import select
 import signal
 import socket
 import struct
@@ -28,8 +27,11 @@ _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 _HEADER = struct.Struct("<I")
 _MIB = 2**20
-_DATA_BYTES_MAX = 640 * _MIB
-"""Private memory of one process: V8 itself, the heap, and array buffers, which no flag bounds."""
+_BUFFER_BYTES = 1 << 16
+_TICK_S = 0.05
+_monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
+_BESIDES_HEAP_BYTES = 192 * _MIB
+"""What a process may take beside its heap: array buffers, which no flag bounds, and V8's own."""
 
 _FLAGS = (
     "--no-prompt",
@@ -98,11 +100,12 @@ class Deno:
             str(HOST / main),
         ]
         parent = os.getpid()
+        _, most_data = resource.getrlimit(resource.RLIMIT_DATA)  # see `bound_memory`
 
         def jail() -> None:
             _die_with(parent)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES_MAX, _DATA_BYTES_MAX))
+            resource.setrlimit(resource.RLIMIT_DATA, (most_data, most_data))
 
         try:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -122,9 +125,23 @@ class Deno:
         finally:
             theirs.close()
         self._socket = ours
-        self._poll = select.poll()
-        self._poll.register(ours, select.POLLIN)
-        self._data = bytearray()
+        # A blocking read that ends now and then costs one system call; waiting first, two.
+        tick = struct.pack("@ll", 0, int(_TICK_S * 1e6))
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
+        self._use_buffer(bytearray(_BUFFER_BYTES))
+        self._start = self._end = 0
+        self._heap_bytes_max = heap_bytes_max
+
+    def bound_memory(self) -> None:
+        """From now on it may take so much and no more. V8 reserves a lot when it starts, so this is
+        for when it has.
+        """
+        bound = self._reserved_bytes() + self._heap_bytes_max + _BESIDES_HEAP_BYTES
+        resource.prlimit(self.pid, resource.RLIMIT_DATA, (bound, bound))
+
+    def _reserved_bytes(self) -> int:
+        with open(f"/proc/{self.pid}/statm") as statm:
+            return int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def pid(self) -> int:
@@ -146,26 +163,51 @@ class Deno:
         Raises:
             TookTooLong, ProcessEnded
         """
-        data = self._data
-        deadline = time.monotonic() + timeout_s
+        deadline = 0.0
         while True:
-            if len(data) >= _HEADER.size:
-                (length,) = _HEADER.unpack_from(data)
-                end = _HEADER.size + length
-                if len(data) >= end:
-                    kind, body = bytes(data[4:5]), bytes(data[5:end])
-                    del data[:end]
-                    return kind, body
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._poll.poll(left * 1000):
-                raise TookTooLong
+            have = self._end - self._start
+            if have >= _HEADER.size:
+                (length,) = _HEADER.unpack_from(self._buffer, self._start)
+                if have >= _HEADER.size + length:
+                    return self._take(length)
+                self._make_room(_HEADER.size + length)
             try:
-                more = self._socket.recv(1 << 20)
+                count = self._socket.recv_into(self._view[self._end :])
+            except BlockingIOError:  # a look at the clock now and then, see `_TICK_S`
+                now = _monotonic()
+                deadline = deadline or now + timeout_s - _TICK_S
+                if now >= deadline:
+                    raise TookTooLong from None
+                continue
             except OSError:
-                more = b""
-            if not more:
+                count = 0
+            if not count:
                 raise ProcessEnded(self.end())
-            data += more
+            self._end += count
+
+    def _take(self, length: int) -> tuple[bytes, bytes]:
+        start = self._start + _HEADER.size
+        end = start + length
+        kind, body = bytes(self._view[start : start + 1]), bytes(self._view[start + 1 : end])
+        if end == self._end:
+            self._start = self._end = 0
+            if len(self._buffer) > _BUFFER_BYTES:
+                self._use_buffer(bytearray(_BUFFER_BYTES))
+        else:
+            self._start = end
+        return kind, body
+
+    def _make_room(self, size: int) -> None:
+        """Let a frame of `size` bytes, its header included, fit behind `_start`."""
+        if self._start + size <= len(self._buffer):
+            return
+        rest = self._buffer[self._start : self._end]
+        self._use_buffer(rest + bytearray(max(size, _BUFFER_BYTES) - len(rest)))
+        self._start, self._end = 0, len(rest)
+
+    def _use_buffer(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+        self._view = memoryview(buffer)
 
     def processor_s(self) -> float:
         """How long its main thread has run, in s; 0 when that cannot be told."""

@@ -43,6 +43,7 @@ from cupola.values import decode, encode
 HEAP_BYTES_MAX = 128 * 2**20
 """Of one process: the documented 64 MiB of a function, and room for contexts to be collected."""
 _START_S = 30.0
+_monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
 _TIRED_BYTES = 400 * 2**20
 _STALL_FACTOR = 10  # how much longer than its time a call may take on a busy machine
 
@@ -105,6 +106,7 @@ class JavaScriptRuntime:
             deno.kill()
             raise _cannot_start() from error
         assert kind == b"H", kind
+        deno.bound_memory()
 
     def _prepare_spare(self) -> None:
         if self._spare is None:
@@ -214,6 +216,7 @@ class _Conversation:
             self.is_open = False
         if isinstance(result, JavaScriptError):
             raise result
+        call.app.table_numbers.update(call.transaction.catalog.numbers)  # some may be new
         return _checked_result(function, result, call.limits)
 
     def _converse(self, call: Call) -> bytes | JavaScriptError:
@@ -244,7 +247,7 @@ class _Conversation:
             return b"1" + for_javascript(error)
 
     def _receive(self) -> tuple[bytes, bytes]:
-        started = time.monotonic()
+        started = _monotonic()
         processor_s: float | None = None
         while True:
             try:
@@ -252,7 +255,7 @@ class _Conversation:
             except TookTooLong:
                 # On a busy machine the process may have waited for a processor, and not run.
                 ran_s = self._deno.processor_s()
-                waited_s = time.monotonic() - started
+                waited_s = _monotonic() - started
                 if processor_s is None:
                     processor_s = max(0.0, ran_s - waited_s)
                 spent_s = min(waited_s, ran_s - processor_s) if ran_s else waited_s
@@ -261,7 +264,7 @@ class _Conversation:
                 if self._left_s <= 0.001 or waited_s > most_s:
                     raise
                 continue
-            self._left_s -= time.monotonic() - started
+            self._left_s -= _monotonic() - started
             return frame
 
     def failure(self, path: str, failure: ProcessEnded | TookTooLong) -> CupolaError:
@@ -276,7 +279,7 @@ class _Conversation:
         return LimitError(
             f"`{path}` ended its process; most likely it ran out of memory (maximum memory usage: "
             "64 MB). Read and build less per call.",
-            code="OutOfMemory",
+            code="FunctionOutOfMemory",
         )
 
     # ---------------------------------------------------------------- nested calls

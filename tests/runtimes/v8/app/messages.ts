@@ -289,7 +289,7 @@ export const imports = query({
     try {
       await import("./" + "other.js");
     } catch (error: any) {
-      return [error instanceof TypeError, error.message];
+      return [error instanceof TypeError, error.name];
     }
   },
 });
@@ -300,3 +300,39 @@ export const clear = mutation({
     for (const message of await ctx.db.query("messages").collect()) await ctx.db.delete(message._id);
   },
 });
+
+export const sendNumbered = mutation({
+  args: { channel: v.string() },
+  handler: async (ctx, { channel }) => {
+    const known = await ctx.db.query("messages").withIndex("by_channel", (q) => q.eq("channel", channel))
+      .collect();
+    await ctx.db.insert("messages", { channel, body: String(known.length) });
+  },
+});
+
+export const callsPython = query({
+  args: { n: v.number() },
+  handler: async (ctx, { n }) => await ctx.runQuery("snakes:double" as any, { n }),
+});
+
+export const randomMutation = mutation({
+  args: {}, handler: async () => [Math.random(), crypto.randomUUID(), importedRandom] });
+export const countedMutation = mutation({ args: {}, handler: async () => ++counter });
+export const globalMutation = mutation({
+  args: {},
+  handler: async () => {
+    const before = [(globalThis as any).left, ({} as any).polluted, (URL.prototype as any).left];
+    (globalThis as any).left = true;
+    (Object.prototype as any).polluted = true;
+    (URL.prototype as any).left = true;
+    return before.map((each) => each ?? null);
+  },
+});
+
+export const gets = query({
+  args: { id: v.string(), times: v.number() },
+  handler: async (ctx, { id, times }) => {
+    for (let i = 0; i < times; i++) await ctx.db.get(id as any);
+  },
+});
+export const nothing = query({ args: {}, handler: async () => null });

@@ -162,6 +162,17 @@
     return result;
   }
 
+  const { apply } = Reflect;
+  const { then } = Promise.prototype;
+  const ignore = () => {};
+
+  /** A call under way. The host looks at its promise itself, which counts as handling it. */
+  function launch(namespace, path, name, kind, args) {
+    const promise = start(namespace, path, name, kind, args);
+    apply(then, promise, [undefined, ignore]);
+    return promise;
+  }
+
   const CONVEX_ERROR = Symbol.for("ConvexError");
 
   /** A thrown value in words: JSON of {message, stack, data}. Runs code of the app. */
@@ -180,7 +191,9 @@
       return { message: `Uncaught ${plainly(thrown)}`, stack: "" };
     }
     const name = thrown.name === undefined ? "Error" : String(thrown.name);
-    const text = String(thrown.message ?? "");
+    const text = String(thrown.message ?? "").replace(
+      "A dynamic import callback was not specified.", "dynamic module import unsupported",
+    );
     const told = {
       message: `Uncaught ${[name, text].filter(Boolean).join(": ")}`,
       text,
@@ -204,14 +217,11 @@
   }
 
   return {
-    start,
+    launch,
     describe,
     unsetVariable: () => unset,
     execute() {
       call.phase = "execution";
-    },
-    throwTypeError: (message) => {
-      throw new TypeError(message);
     },
   };
 })

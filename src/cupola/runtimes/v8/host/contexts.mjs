@@ -154,11 +154,12 @@ class Context {
     const known = this.#modules.get(path);
     if (known !== undefined) return known;
     let module;
+    // Without a callback `import()` rejects with a TypeError of the context, as it should; one that
+    // is given is kept by Deno for ever, and the context with it.
     try {
       module = new vm.SourceTextModule(this.bundle.sources.get(path), {
         identifier: `convex:/${path}`,
         context: this.#context,
-        importModuleDynamically: () => this.abi.throwTypeError("dynamic module import unsupported"),
       });
     } catch (error) {
       throw new Told(tellOurs(error));
@@ -176,7 +177,7 @@ class Context {
     const namespace = this.evaluate(path);
     this.environment.begin(seed, now, true);
     this.abi.execute();
-    const promise = this.abi.start(namespace, path, name, kind, args);
+    const promise = this.abi.launch(namespace, path, name, kind, args);
     this.drain();
     const [state, value] = getPromiseDetails(promise);
     if (state === FULFILLED) return value;
