@@ -134,9 +134,12 @@ class Deployer:
     @property
     def environment(self) -> dict[str, str]:
         """What `process.env` and `os.environ` answer: the system's variables, then the app's."""
+        return self._with_built_in(self._variables)
+
+    def _with_built_in(self, variables: Mapping[str, str]) -> dict[str, str]:
         system = self._backend.node.system
         built_in = {"CONVEX_CLOUD_URL": system.cloud_url, "CONVEX_SITE_URL": system.site_url}
-        return {**{name: value for name, value in built_in.items() if value}, **self._variables}
+        return {**{name: value for name, value in built_in.items() if value}, **variables}
 
     @property
     def variables(self) -> dict[str, str]:
@@ -360,7 +363,7 @@ class Deployer:
         code = self.code
         if code is None or AUTH_CONFIG not in code.modules:
             return code
-        bundle = code.bundle({**self.environment, **variables})
+        bundle = code.bundle(self._with_built_in(variables))
         try:
             text = await self._the_analyzer().evaluate_auth_config(
                 bundle, code.modules[AUTH_CONFIG]

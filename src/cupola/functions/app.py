@@ -194,7 +194,8 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     root = folder / PACKAGE
     if sources is None and not root.is_dir():
         raise SchemaError(
-            f"{folder} is no app: it has no folder `{PACKAGE}/`. `cupola new NAME` makes one.",
+            f"{folder} is no app: it has no folder `{PACKAGE}/`, nor `convex/` for code that is "
+            "pushed. `cupola new NAME` makes one.",
             code="NoFunctionsFolder",
         )
     if sources is None:
