@@ -313,7 +313,7 @@ class Transaction:
             written.
         """
         ids = self._require_writable()
-        table = self.table(table_name) or self._create_table(table_name)
+        table = self.table(table_name) or self.create_table(table_name)
         _refuse_system_fields(fields)
         document_id = ids.next(table.number)
         document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
@@ -369,7 +369,8 @@ class Transaction:
         self._put(Write(info, document_id, old, new))
         return document_id
 
-    def _create_table(self, name: str) -> TableInfo:
+    def create_table(self, name: str) -> TableInfo:
+        """A table that does not exist yet, without documents. Raises: as `insert`."""
         check_identifier(name, "table")
         if name.startswith("_"):
             raise DatabaseUseError(

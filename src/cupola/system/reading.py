@@ -6,13 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cupola.database.catalog import FIRST_USER_TABLE, TABLES, Document, Index, TableInfo
+import msgspec
+
+from cupola.database.catalog import (
+    CATALOG_TABLES,
+    FIRST_USER_TABLE,
+    TABLES,
+    Catalog,
+    Document,
+    Index,
+    TableInfo,
+)
 from cupola.database.cursors import fingerprint
 from cupola.database.pagination import PageRequest, read_page
 from cupola.database.read_set import RangeRead
 from cupola.database.transaction import EVERYTHING, Transaction
 from cupola.functions.context import QueryCtx
 from cupola.limits import MiB
+from cupola.system.filters import Filter, read_filter
 
 _PAGE_ROWS_MAX = 1000  # a page stays well inside the time that a call may keep the loop
 _PAGE_BYTES_MAX = 1 * MiB
@@ -65,8 +76,33 @@ def table_size(ctx: QueryCtx, name: str) -> int:
         return transaction.size_of(table.primary, _COUNT_MAX)
 
 
+def catalog_of(ctx: QueryCtx) -> Catalog:
+    """Tables, indexes and schemas; the result depends on all of them."""
+    with engine(ctx) as transaction:
+        for number in CATALOG_TABLES.values():
+            depend_on_all(transaction, transaction.system_table(number).primary)
+        return transaction.catalog
+
+
 def page_of_table(ctx: QueryCtx, name: str, order: str, options: dict[str, Any]) -> dict[str, Any]:
     """A page of a table in order of creation, as the clients' pagination takes it."""
+    return _page(ctx, name, Filter(order=order), options, fingerprint("_system", name, order))
+
+
+def filtered_page(
+    ctx: QueryCtx, name: str, filters: str | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """A page of what a dashboard's filter shows; the newest first unless it says otherwise."""
+    wanted = read_filter(filters)
+    if wanted.order is None:
+        wanted = msgspec.structs.replace(wanted, order="desc")
+    plan = fingerprint("_system", name, filters or "")
+    return _page(ctx, name, wanted, options, plan)
+
+
+def _page(
+    ctx: QueryCtx, name: str, wanted: Filter, options: dict[str, Any], plan: bytes
+) -> dict[str, Any]:
     table = table_named(ctx, name)
     if table is None:
         return {"page": [], "isDone": True, "continueCursor": ""}
@@ -81,13 +117,12 @@ def page_of_table(ctx: QueryCtx, name: str, order: str, options: dict[str, Any])
     with engine(ctx) as transaction:
         result = read_page(
             transaction,
-            table.index("by_creation_time"),
-            EVERYTHING,
-            descending=order == "desc",
-            keep=None,
+            *wanted.place(table),
+            descending=wanted.order == "desc",
+            keep=wanted.keep(),
             request=request,
             journal=call.journal,
-            plan=fingerprint("_system", name, order),
+            plan=plan,
             sealer=call.sealer,
             limits=call.limits,
         )
