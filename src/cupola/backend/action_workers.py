@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from cupola.auth import Identity
 from cupola.backend.actions import ActionDone, error_of
 from cupola.backend.calls import CallRequest, CallResult
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from cupola.backend.backend import Backend
 
 MODULE = "cupola.runtimes.python.action_worker"
+JAVASCRIPT_MODULE = "cupola.runtimes.v8.action_worker"
 _PROBE_S = 5.0
 _BLOCKED_PROBES_MAX = 6
 _IDLE_S = 60.0
@@ -100,8 +103,18 @@ class _ActionWorker:
         self.version = node.app.version
         limits = messages.limit_fields(backend.limits)
         app = node.app
-        setup = Setup(str(app.folder), app.sources, "", b"", limits, node.runtime.environment)
-        self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
+        code = app.javascript
+        setup = Setup(
+            str(app.folder),
+            app.sources,
+            "",
+            b"",
+            limits,
+            node.runtime.environment,
+            msgspec.msgpack.encode(code) if code is not None else b"",
+        )
+        module = MODULE if code is None else JAVASCRIPT_MODULE
+        self.process = WorkerProcess(module, setup, loop, self._received, self._ended)
         self._timer = loop.call_later(_PROBE_S, self._look)
         self._started = self._idle_since = loop.time()
 

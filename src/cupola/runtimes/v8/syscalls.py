@@ -126,7 +126,7 @@ class Syscalls:
             return b"null"
         if table.document_id is None:
             if is_system:
-                raise _not_yet(f"`{table.name}`")
+                raise not_yet(f"`{table.name}`")
             raise DatabaseUseError(
                 f"`{table.name}` is a system table; read it with `db.system`.", code="SystemTable"
             )
@@ -245,7 +245,7 @@ class Syscalls:
         call = self._call
         kind = arguments.get("udfType")
         if kind == "snapshotQuery":
-            raise _not_yet("`useStaleSnapshot`")
+            raise not_yet("`useStaleSnapshot`")
         if kind not in ("query", "mutation"):
             raise FunctionKindError(f"Cannot call a {kind} from a {call.kind.value}.")
         if kind == "mutation" and call.kind is Kind.QUERY:
@@ -262,7 +262,7 @@ class Syscalls:
                 f"Trying to execute {function.path} as {kind}, but it is defined as "
                 f"{function.kind.value}."
             )
-        return self._nested.run_nested(call, function, _arguments(arguments))
+        return self._nested.run_nested(call, function, encoded_arguments(arguments))
 
     def _resolve(self, arguments: dict[str, Any], method: str) -> Function[Any, Any]:
         return self._call.app.find(path_of(arguments, method))
@@ -364,12 +364,13 @@ _NOT_YET = {
 for _op, _what in _NOT_YET.items():
 
     def _refuse(self: Syscalls, arguments: dict[str, Any], what: str = _what) -> bytes:
-        raise _not_yet(what)
+        raise not_yet(what)
 
     _HANDLERS[_op] = _refuse
 
 
-def _not_yet(what: str) -> DeveloperError:
+def not_yet(what: str) -> DeveloperError:
+    """Something that this version does not have."""
     return DeveloperError(f"{what} is not available yet in this version.", code="NotAvailable")
 
 
@@ -404,7 +405,7 @@ def path_of(arguments: dict[str, Any], method: str) -> str:
     )
 
 
-def _arguments(arguments: dict[str, Any]) -> bytes:
+def encoded_arguments(arguments: dict[str, Any]) -> bytes:
     """Encoded arguments of a nested call: one object."""
     args = arguments.get("args", {})
     if isinstance(args, list):  # packages of long ago pass them by position

@@ -101,18 +101,21 @@ export class Contexts {
     let web = null;
     const loadWeb = () => (web ??= install("web")(host, environment));
     const abi = install("abi")(host, environment, loadWeb);
+    const describe = install("failures")();
     environment.begin(bundle.seed, bundle.now, false);
-    return new Context(context, environment, abi, bundle, this.#drain, install);
+    return new Context(context, { environment, abi, describe, install }, bundle, this.#drain);
   }
 }
 
 class Context {
   #context;
+  #describe;
   #drain;
   #install;
   #modules = new Map();
 
-  constructor(context, environment, abi, bundle, drain, install) {
+  constructor(context, { environment, abi, describe, install }, bundle, drain) {
+    this.#describe = describe;
     this.#install = install;
     this.#context = context;
     this.#drain = drain;
@@ -204,6 +207,6 @@ class Context {
 
   /** What code of the context threw, in words. */
   tell(thrown) {
-    return JSON.parse(this.abi.describe(thrown));
+    return JSON.parse(this.#describe(thrown));
   }
 }
