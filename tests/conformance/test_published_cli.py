@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,7 @@ def test_published_clients_call_both_languages(
     assert facts["typescript"] == ["from python", "from python", "from typescript"]
     assert facts["python"] == ["from typescript", "from python", "from python"]
     assert facts["twice"] == 3
+    assert facts["action"] == {"value": 4}
     assert facts["refused"]["data"] == {"code": "Empty"}
     assert "ArgumentValidationError" in facts["badArgument"]["error"]
     assert "Could not find public function" in facts["internal"]["error"]
@@ -182,6 +184,16 @@ def test_data_shows_tables_and_documents(pushed: Project) -> None:
     assert "messages" in pushed.convex("data")
     shown = pushed.convex("data", "messages", "--limit", "2")
     assert "row 2" in shown and "row 1" in shown and "row 0" not in shown
+
+
+def test_an_export_has_every_document(pushed: Project, tmp_path: Path) -> None:
+    pushed.send("export", "kept")
+    pushed.convex("export", "--path", str(tmp_path / "snapshot.zip"))
+    with zipfile.ZipFile(tmp_path / "snapshot.zip") as archive:
+        lines = archive.read("messages/documents.jsonl").decode().splitlines()
+        assert archive.read("messages/generated_schema.jsonl") == b'"uniform"\n'
+    (found,) = (m for line in lines if (m := json.loads(line))["channel"] == "export")
+    assert found["body"] == "kept" and found["_id"] and found["_creationTime"]
 
 
 def test_logs_tell_what_functions_said(pushed: Project) -> None:

@@ -173,6 +173,11 @@ class Backend:
         return registry
 
     @property
+    def data_path(self) -> str | None:
+        """The database file, where other processes read it too."""
+        return self._worker_data_path
+
+    @property
     def state(self) -> State:
         return self.node.state
 

@@ -32,6 +32,7 @@ from cupola.deploy.answers import (
 from cupola.deploy.auth_config import providers_of
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, joined
 from cupola.deploy.evaluation import evaluated, missing_variables
+from cupola.deploy.exports import Exports
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diff
 from cupola.deploy.storage import StoredCode, load_environment
@@ -119,6 +120,7 @@ class Deployer:
         self._python = backend.app
         self._staged: dict[str, _Staged] = {}
         self._lock = asyncio.Lock()
+        self.exports = Exports(backend)
         self._note_version()
 
     @property
@@ -328,6 +330,10 @@ class Deployer:
             done,
         )
         await asyncio.shield(live)
+
+    async def close(self) -> None:
+        """The server stops: whatever runs beside it ends."""
+        await self.exports.close()
 
     # ---------------------------------------------------------------- environment variables
 

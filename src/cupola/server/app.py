@@ -26,7 +26,7 @@ from cupola.errors import (
 )
 from cupola.server.clients import Client, parse_client
 from cupola.server.cors import cors_headers, preflight_headers
-from cupola.server.deploy_routes import DeployRoutes
+from cupola.server.deploy_routes import EXPORT_FILES, DeployRoutes
 from cupola.server.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
@@ -133,6 +133,7 @@ class App:
         }
         pushes = DeployRoutes(backend, deployer, lambda request: self._caller(request)[0])
         self._routes.update(pushes.routes)
+        self._export_methods = pushes.export_files
         self._run_methods: Methods = {"POST": self._run}
         self._file_methods: Methods = {"GET": self._public_file}
 
@@ -175,6 +176,8 @@ class App:
         if methods is None:
             if request.path.startswith("/api/run/"):
                 methods = self._run_methods
+            elif request.path.startswith(EXPORT_FILES):
+                methods = self._export_methods
             elif request.path == "/api" or request.path.startswith("/api/"):
                 raise BadRequestError(
                     f"This server does not offer {request.path[:200]}.", code="UnsupportedEndpoint"

@@ -1,6 +1,7 @@
 """The paths of the published command line: pushes, environment variables, log streams."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,7 +25,10 @@ from cupola.server.push_bodies import push_body
 Handler = Callable[[Request], Awaitable[Response]]
 Identify = Callable[[Request], Identity]
 
+EXPORT_FILES = "/api/export/zip/"
+
 _PUSHES_MAX = 4
+_PIECE_BYTES = 256 * 1024
 _STRUCTURED_CLIENTS = (b"npm-cli-", b"dashboard-")
 
 
@@ -55,9 +59,12 @@ class DeployRoutes:
             "/api/v1/update_environment_variables": update,
             "/api/list_environment_variables": variables,
             "/api/v1/list_environment_variables": variables,
+            "/api/export/request/zip": {"POST": self._request_export},
             "/api/stream_function_logs": logs,
             "/api/app_metrics/stream_function_logs": logs,
         }
+        self.export_files: dict[str, Handler] = {"GET": self._export_file}
+        """Below EXPORT_FILES."""
 
     @property
     def _deployer(self) -> Deployer:
@@ -129,6 +136,23 @@ class DeployRoutes:
         await self._deployer.update_environment(read(UpdateEnvironment, body).changes)
         return _json(None)
 
+    async def _request_export(self, request: Request) -> Response:
+        await self._admin_body(request, "CreateBackups")
+        include_storage = request.query().get("includeStorage") == "true"
+        await self._deployer.exports.request(include_storage=include_storage)
+        return _json(None)
+
+    async def _export_file(self, request: Request) -> Response:
+        self._admin(request)
+        path, ts = self._deployer.exports.find(request.path.removeprefix(EXPORT_FILES))
+        name = f"snapshot_{self._backend.instance_name}_{ts}.zip"
+        headers = [
+            (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+            (b"cache-control", b"private, max-age=2592000"),
+        ]
+        size = path.stat().st_size
+        return Response(200, b"", b"application/zip", headers, stream=_pieces(path), length=size)
+
     async def _stream_logs(self, request: Request) -> Response:
         self._admin(request)
         try:
@@ -164,6 +188,12 @@ class DeployRoutes:
     def _check(self, identity: Identity, operation: str | None) -> None:
         _check_admin(identity, operation)
         self._logs.watch()  # whoever works on the deployment may want to see what happened
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _check_admin(identity: Identity, operation: str | None) -> None:
