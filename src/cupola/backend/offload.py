@@ -22,7 +22,7 @@ from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
-from cupola.backend.queries import QueryRun, log_lines_json, outcome_of
+from cupola.backend.queries import QueryRun, QueryRunner, log_lines_json, outcome_of
 from cupola.database.catalog import TABLES, Catalog
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
@@ -73,6 +73,7 @@ class Offload:
             loop,
             lambda: not backend.node.persistence.holding_snapshots(),
         )
+        self._runner = QueryRunner(self._node)
         self._slow_until_ns: dict[str, int] = {}
         self._suspects: dict[str, list[str]] = {}
         self.stalled: list[str] = []
@@ -433,9 +434,13 @@ class Offload:
         return self._belongs_here(key.path)
 
     def ask(self, request: CallRequest, key: QueryKey, done: Done) -> None:
+        app = self._node.app
+
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
-            release()
             run = self._query_run(key.path, outcome, since, None)
+            if self._node.app is app:
+                self._remember(request, key, run)
+            release()
             shown = run.outcome
             typed = run.error if isinstance(run.error, CupolaError) else None
             result = CallResult(
@@ -454,6 +459,15 @@ class Offload:
             self._job(key.path, key.args, request.identity, None, request_id, finished)
         )
         self._node.wake()
+
+    def _remember(self, request: CallRequest, key: QueryKey, run: QueryRun) -> None:
+        """Let those who ask the same share the outcome, as in process."""
+        if not run.outcome.ok or not run.reads_known:
+            return
+        entry = self._runner.entry(key, request.identity)
+        is_free = not entry.listeners and entry.identity.cache_key == request.identity.cache_key
+        if is_free and (entry.outcome is None or entry.stale):
+            self._runner.record(entry, run)
 
     def _query_run(self, path: str, outcome: Outcome, since: int, journal: str | None) -> QueryRun:
         node = self._node

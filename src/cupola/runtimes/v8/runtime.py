@@ -56,7 +56,7 @@ WEB_NAMES = [
 
 def prelude() -> bytes:
     """What a host needs before anything else: the scripts that furnish contexts."""
-    names = ("environment", "console", "abi", "web", "failures", "exports")
+    names = ("environment", "console", "abi", "web", "temporal", "failures", "exports")
     sources = {name: host_source(f"{name}.js") for name in names}
     return msgspec.json.encode({"sources": sources, "webNames": WEB_NAMES})
 
@@ -239,7 +239,7 @@ class _Conversation:
     def _answer(self, syscalls: Syscalls, body: bytes) -> bytes:
         op, _, arguments = body.partition(b"\n")
         try:
-            return b"0" + syscalls.answer(op.decode("utf-8", "replace"), arguments)
+            return syscalls.answer(op.decode("utf-8", "replace"), arguments)
         except CupolaError as error:
             if not is_catchable(error):
                 raise

@@ -51,7 +51,8 @@ class Syscalls:
         self._opened = 0
 
     def answer(self, op: str, text: bytes) -> bytes:
-        """The JSON of one answer.
+        """The answer as it crosses: "0" and its JSON; or "2", "D" or "M" (done, or maybe more), and
+        rows of a query, one a line.
 
         Raises:
             DeveloperError: The function did something wrong; it may catch this.
@@ -70,7 +71,8 @@ class Syscalls:
             raise DeveloperError(
                 f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
             )
-        return handler(self, arguments)
+        answer = handler(self, arguments)
+        return answer if op == "1.0/queryStreamNext" else b"0" + answer
 
     # ---------------------------------------------------------------- streams
 
@@ -91,11 +93,20 @@ class Syscalls:
         stream = self._streams.get(number) if isinstance(number, int) else None
         if stream is None:
             raise DatabaseUseError(f"There is no open query {number!r}.", code="QueryNotFound")
-        document = stream.next()
-        if document is None:
+        rows, is_last = stream.next_batch()
+        if is_last and self._call.kind is Kind.QUERY:  # a mutation may come back, see `_rewind`
             del self._streams[number]  # type: ignore[arg-type]
-            return b'{"value":null,"done":true}'
-        return b'{"value":' + document.body + b',"done":false}'
+        if not rows:
+            return b'0{"value":null,"done":true}'
+        kind = b"2D" if is_last else b"2M"
+        return kind + b"\n".join([row.body for row in rows])
+
+    def _rewind(self, arguments: dict[str, Any]) -> bytes:
+        """Our own: the function is about to write, and has not looked at the last rows yet."""
+        stream, unread = self._streams.get(arguments.get("queryId", -1)), arguments.get("unread")
+        if stream is not None and isinstance(unread, int):
+            stream.rewind(unread)
+        return b"null"
 
     def _query_cleanup(self, arguments: dict[str, Any]) -> bytes:
         number = arguments.get("queryId")
@@ -332,6 +343,7 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/queryStream": Syscalls._query_stream,
     "1.0/queryStreamNext": Syscalls._query_stream_next,
     "1.0/queryCleanup": Syscalls._query_cleanup,
+    "cupola/rewind": Syscalls._rewind,
     "1.0/queryPage": Syscalls._query_page,
     "1.0/get": Syscalls._get,
     "1.0/db/normalizeId": Syscalls._normalize_id,

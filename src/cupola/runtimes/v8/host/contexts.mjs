@@ -68,6 +68,13 @@ export class Bundle {
   }
 }
 
+function emptyContext() {
+  return vm.createContext(vm.constants.DONT_CONTEXTIFY, {
+    microtaskMode: "afterEvaluate",
+    codeGeneration: { strings: false, wasm: true },
+  });
+}
+
 export class Contexts {
   #scripts;
   #drain = new vm.Script("0", { filename: "cupola:drain" });
@@ -88,12 +95,13 @@ export class Contexts {
 
   /** A context without modules, in the import phase of `bundle`. `options`: see `abi.js`. */
   create(bundle, options = {}) {
-    const context = vm.createContext(vm.constants.DONT_CONTEXTIFY, {
-      microtaskMode: "afterEvaluate",
-      codeGeneration: { strings: false, wasm: true },
-    });
+    const context = emptyContext();
     const host = {
-      ...this.#host, environment: bundle.environment, webNames: this.#webNames, ...options,
+      ...this.#host,
+      environment: bundle.environment,
+      webNames: this.#webNames,
+      loadTemporal: (now) => this.#scripts.temporal.runInContext(emptyContext())(now),
+      ...options,
     };
     const install = (name) => this.#scripts[name].runInContext(context);
     const environment = install("environment")(host);
