@@ -373,3 +373,12 @@ export const firstOfMany = query({
       (await ctx.db.query("messages").take(0)).length];
   },
 });
+
+export const failsUntilThree = query({
+  args: {},
+  handler: async (ctx) => {
+    const messages = await ctx.db.query("messages").collect();
+    if (messages.length < 3) throw new Error("too few");
+    return messages.length;
+  },
+});
