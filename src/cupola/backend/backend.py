@@ -408,17 +408,12 @@ class Backend:
         node = self.node
         public_only = request.visibility == "public"
         function = node.find(request.path, Kind.ACTION, request.identity, public_only)
-        if self._running_actions >= self.limits.concurrent_actions_max:
-            raise OverloadedError(
-                f"{self._running_actions} actions are running already; try again later.",
-                code="TooManyConcurrentActions",
-            )
         request_id = request.request_id or node.new_request_id()
         started = node.clock.monotonic_ns()
-        self._running_actions += 1
+        self.begin_action()
 
         def finished(execution: Execution) -> None:
-            self._running_actions -= 1
+            self.end_action()
             result = action_result(node, execution, request_id)
             if node.watchers:
                 report(
@@ -433,8 +428,24 @@ class Backend:
                 )
             deliver(self.node, result, done)
 
-        node.counters["actions"] += 1
         self.actions.start(function, request.args, request.identity, request_id, finished)
+
+    def begin_action(self) -> None:
+        """Count one more running action.
+
+        Raises:
+            OverloadedError: There are as many as may be.
+        """
+        if self._running_actions >= self.limits.concurrent_actions_max:
+            raise OverloadedError(
+                f"{self._running_actions} actions are running already; try again later.",
+                code="TooManyConcurrentActions",
+            )
+        self._running_actions += 1
+        self.node.counters["actions"] += 1
+
+    def end_action(self) -> None:
+        self._running_actions -= 1
 
     # ---------------------------------------------------------------- sessions
 
