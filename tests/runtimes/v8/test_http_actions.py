@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cupola.server.serve import ServerOptions, Server
+from cupola.server.serve import Server, ServerOptions
 
 pytestmark = pytest.mark.node
 
