@@ -47,9 +47,28 @@ _TIRED_BYTES = 400 * 2**20
 _STALL_FACTOR = 10  # how much longer than its time a call may take on a busy machine
 
 WEB_NAMES = [
-    *("AbortController", "AbortSignal", "Blob", "Crypto", "CryptoKey", "CustomEvent"),
+    *(
+        "AbortController",
+        "AbortSignal",
+        "AsyncLocalStorage",
+        "AsyncResource",
+        "Blob",
+        "Crypto",
+        "CryptoKey",
+        "CustomEvent",
+    ),
     *("DOMException", "Event", "EventTarget", "File", "FormData", "Headers", "Performance"),
-    *("Request", "Response", "SubtleCrypto", "TextDecoder", "TextEncoder", "URL"),
+    *("ReadableStream", "ReadableStreamBYOBReader", "ReadableStreamDefaultReader"),
+    *("TextDecoderStream", "TextEncoderStream", "TransformStream", "WritableStream"),
+    *(
+        "WritableStreamDefaultWriter",
+        "Request",
+        "Response",
+        "SubtleCrypto",
+        "TextDecoder",
+        "TextEncoder",
+        "URL",
+    ),
     *("URLSearchParams", "atob", "btoa", "crypto", "performance", "structuredClone"),
 ]
 

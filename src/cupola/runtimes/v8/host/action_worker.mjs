@@ -4,6 +4,7 @@
 import vm from "node:vm";
 import { builtinModules, createRequire } from "node:module";
 import nodeProcess from "node:process";
+import { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import { Buffer as NodeBuffer } from "node:buffer";
 
 const send = self.postMessage.bind(self);
@@ -31,6 +32,8 @@ function hide(isNode) {
   for (const name of HIDDEN) {
     if (name in globalThis) define(name, undefined);
   }
+  define("AsyncLocalStorage", AsyncLocalStorage);
+  define("AsyncResource", AsyncResource);
   const { environment } = furnishings.bundle;
   const env = new Proxy({}, {
     get: (_, name) => (Object.hasOwn(environment, name) ? environment[name] : undefined),

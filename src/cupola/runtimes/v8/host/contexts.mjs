@@ -5,7 +5,7 @@
 
 import vm from "node:vm";
 
-const { getPromiseDetails } = Deno[Deno.internal].core;
+const { getPromiseDetails, getAsyncContext, setAsyncContext } = Deno[Deno.internal].core;
 
 const PENDING = 0;
 const FULFILLED = 1;
@@ -184,7 +184,17 @@ class Context {
   }
 
   /** Call an exported function. Returns its result's text, or throws what was told of its failure. */
-  call({ path, name, kind, args, seed, now }) {
+  call(request) {
+    const outer = getAsyncContext(); // of the call around this one, or ours
+    setAsyncContext(undefined);
+    try {
+      return this.#call(request);
+    } finally {
+      setAsyncContext(outer);
+    }
+  }
+
+  #call({ path, name, kind, args, seed, now }) {
     const namespace = this.evaluate(path);
     this.environment.begin(seed, now, true);
     this.abi.execute();
