@@ -196,6 +196,24 @@ def test_an_export_has_every_document(pushed: Project, tmp_path: Path) -> None:
     assert found["body"] == "kept" and found["_id"] and found["_creationTime"]
 
 
+def test_an_export_is_imported_into_another_deployment(project: Project, tmp_path: Path) -> None:
+    """Documents keep their ids; what was there is replaced, and CSV is added beside it."""
+    project.convex("deploy", "--yes")
+    project.send("general", "one")
+    snapshot, table = tmp_path / "snapshot.zip", tmp_path / "table.csv"
+    project.convex("export", "--path", str(snapshot))
+    project.send("general", "two")
+    said = project.convex("import", "--replace-all", "--yes", str(snapshot))
+    assert "Added 1 documents" in said
+    assert project.list("general") == ["one"]
+
+    table.write_text("channel,author,body\ngeneral,csv,three\n")
+    refused = project.convex("import", "--table", "messages", str(table), fails=True)
+    assert "has 1 documents already" in refused
+    project.convex("import", "--append", "--table", "messages", str(table))
+    assert project.list("general") == ["three", "one"]
+
+
 def test_logs_tell_what_functions_said(pushed: Project) -> None:
     pushed.send("logs", "listen")
     arguments = ["logs", "--history", "1000", "--jsonl"]

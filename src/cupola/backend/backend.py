@@ -19,7 +19,7 @@ import asyncio
 import collections
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.schema_push import SchemaPush
+from cupola.database.system_commits import Work, commit_now
 from cupola.database.transaction import Transaction
 from cupola.errors import (
     BadRequestError,
@@ -66,12 +67,12 @@ PushDone = Callable[[BaseException | None], None]
 
 class _PushWork:
     """Some stages of a schema push, and who is told once: when their goal is reached, or that it is
-    not.
+    not. `push` None: other work of the engine, in the same slices.
     """
 
     def __init__(
         self,
-        push: SchemaPush,
+        push: SchemaPush | None,
         steps: Iterator[None],
         is_reached: Callable[[], bool],
         finished: PushDone,
@@ -85,7 +86,7 @@ class _PushWork:
 
     def step(self) -> None:
         """Raises: StopIteration at the end; what the push failed with."""
-        if self._push.is_overwritten and not self._is_told:
+        if self._push is not None and self._push.is_overwritten and not self._is_told:
             raise BadRequestError(
                 "Another push has begun meanwhile; push again.", code="RaceDetected"
             )
@@ -526,6 +527,22 @@ class Backend:
             self._staged = None
             push.is_overwritten = True
             self._queue(_PushWork(push, push.withdraw(), lambda: False, lambda error: None, True))
+
+    def commit_in_slices(self, name: str, works: Iterable[Work], done: PushDone) -> None:
+        """Run each of `works` as a transaction of its own, some milliseconds in each turn, after
+        the pushes that wait already. `name` is written beside each commit.
+
+        `done(None)` after the last one, `done(error)` when one failed; those before it stay.
+        """
+        node, ended = self.node, [False]
+
+        def steps() -> Iterator[None]:
+            for work in works:
+                commit_now(node.committer, node.persistence, self.clock, node.publish, name, work)
+                yield
+            ended[0] = True
+
+        self._queue(_PushWork(None, steps(), lambda: ended[0], done))
 
     def _new_push(self, schema: SchemaDefinition) -> SchemaPush:
         if self._staged is not None:

@@ -33,6 +33,7 @@ from cupola.deploy.auth_config import providers_of
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, joined
 from cupola.deploy.evaluation import evaluated, missing_variables
 from cupola.deploy.exports import Exports
+from cupola.deploy.imports import Imports
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diff
 from cupola.deploy.storage import StoredCode, load_environment
@@ -121,6 +122,7 @@ class Deployer:
         self._staged: dict[str, _Staged] = {}
         self._lock = asyncio.Lock()
         self.exports = Exports(backend)
+        self.imports = Imports(backend)
         self._note_version()
 
     @property
@@ -334,6 +336,7 @@ class Deployer:
     async def close(self) -> None:
         """The server stops: whatever runs beside it ends."""
         await self.exports.close()
+        await self.imports.close()
 
     # ---------------------------------------------------------------- environment variables
 

@@ -9,6 +9,7 @@ import orjson
 from cupola.auth import Identity, parse_authorization
 from cupola.backend import Backend
 from cupola.deploy import Deployer
+from cupola.deploy.imports import FinishUpload, ImportId
 from cupola.deploy.requests import (
     AdminRequest,
     FinishPush,
@@ -60,6 +61,11 @@ class DeployRoutes:
             "/api/list_environment_variables": variables,
             "/api/v1/list_environment_variables": variables,
             "/api/export/request/zip": {"POST": self._request_export},
+            "/api/import/start_upload": {"POST": self._start_upload},
+            "/api/import/upload_part": {"POST": self._upload_part},
+            "/api/import/finish_upload": {"POST": self._finish_upload},
+            "/api/perform_import": {"POST": self._perform_import},
+            "/api/cancel_import": {"POST": self._cancel_import},
             "/api/stream_function_logs": logs,
             "/api/app_metrics/stream_function_logs": logs,
         }
@@ -152,6 +158,30 @@ class DeployRoutes:
         ]
         size = path.stat().st_size
         return Response(200, b"", b"application/zip", headers, stream=_pieces(path), length=size)
+
+    async def _start_upload(self, request: Request) -> Response:
+        await self._admin_body(request, "ImportBackups")
+        return _json({"uploadToken": self._deployer.imports.start_upload()})
+
+    async def _upload_part(self, request: Request) -> Response:
+        body = await self._admin_body(request, "ImportBackups")
+        query = request.query()
+        token, number = query.get("uploadToken", ""), query.get("partNumber", "")
+        return _json(self._deployer.imports.part(token, number, body))
+
+    async def _finish_upload(self, request: Request) -> Response:
+        body = read(FinishUpload, await self._admin_body(request, "ImportBackups"))
+        return _json({"importId": await self._deployer.imports.finish_upload(body)})
+
+    async def _perform_import(self, request: Request) -> Response:
+        body = read(ImportId, await self._admin_body(request, "ImportBackups"))
+        await self._deployer.imports.perform(body.import_id)
+        return _json(None)
+
+    async def _cancel_import(self, request: Request) -> Response:
+        body = read(ImportId, await self._admin_body(request, "ImportBackups"))
+        await self._deployer.imports.cancel(body.import_id)
+        return _json(None)
 
     async def _stream_logs(self, request: Request) -> Response:
         self._admin(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cupola.database.catalog import ENVIRONMENT, EXPORTS
+from cupola.database.catalog import ENVIRONMENT, EXPORTS, IMPORTS
 from cupola.functions.context import QueryCtx
 from cupola.system.modules import function_specs
 from cupola.system.reading import (
@@ -75,8 +75,14 @@ def latest_export(ctx: QueryCtx) -> Any:
 
 @system_query("cli/queryImport:list")
 def imports(ctx: QueryCtx) -> Any:
-    """None: imports do not exist yet."""
-    return []
+    """The newest twenty."""
+    found = sorted(documents(ctx, IMPORTS), key=lambda each: each["_creationTime"])  # type: ignore[arg-type, return-value]
+    return found[-20:][::-1]
+
+
+@system_query("cli/queryImport:default")
+def one_import(ctx: QueryCtx, importId: str) -> Any:
+    return next((each for each in documents(ctx, IMPORTS) if each["_id"] == importId), None)
 
 
 @system_query("cli/convexUrl:cloudUrl")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from cupola.database.catalog import DEPLOYMENT, ENVIRONMENT, EXPORTS, Document
+from cupola.database.catalog import DEPLOYMENT, ENVIRONMENT, EXPORTS, IMPORTS, Document
 from cupola.errors import BadRequestError
 from cupola.functions.context import MutationCtx
 from cupola.system.reading import documents, engine
@@ -13,6 +13,7 @@ from cupola.system.registry import PREFIX, system_mutation
 
 UPDATE_ENVIRONMENT: Final = PREFIX + "deployment/environment:update"
 PUT_EXPORT: Final = PREFIX + "deployment/exports:put"
+PUT_IMPORT: Final = PREFIX + "deployment/imports:put"
 FORGET_EXPORT: Final = PREFIX + "deployment/exports:forget"
 PUSH_FACTS: Final = "push"
 """The name of what the newest push says beside its modules, in the table of the deployment."""
@@ -52,6 +53,13 @@ def put_export(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
     """Note a new export, or how far one is. Returns its id."""
     with engine(ctx) as transaction:
         return transaction.put_system(EXPORTS, id, fields)
+
+
+@system_mutation("deployment/imports:put")
+def put_import(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
+    """The same for an import."""
+    with engine(ctx) as transaction:
+        return transaction.put_system(IMPORTS, id, fields)
 
 
 @system_mutation("deployment/exports:forget")
