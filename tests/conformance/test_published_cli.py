@@ -34,6 +34,7 @@ class Project:
         self.folder = folder
         self.server = ServerProcess(folder, folder.parent)
         self._node = node
+        self._processes: list[subprocess.Popen[str]] = []
 
     def start(self) -> None:
         self.server.start()
@@ -65,6 +66,25 @@ class Project:
         """Run `tsc`; what it complains of."""
         return self._run("typescript/bin/tsc", "--noEmit", *arguments).stdout
 
+    def start_convex(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run `npx convex …` beside the test, which reads what it says on both streams."""
+        process = subprocess.Popen(
+            [self._node, str(self.folder / "node_modules/convex/bin/main.js"), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+        self.server.stop()
+
     def _run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self._node, str(self.folder / "node_modules" / script), *arguments],
@@ -94,7 +114,7 @@ def project(node: str, tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path / "app", node)
     project.start()
     yield project
-    project.server.stop()
+    project.stop()
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +124,7 @@ def pushed(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proj
     project.start()
     project.said = project.convex("dev", "--once", "--tail-logs", "disable")  # type: ignore[attr-defined]
     yield project
-    project.server.stop()
+    project.stop()
 
 
 # ------------------------------------------------------------------------------------- what it does
@@ -216,27 +236,14 @@ def test_an_export_is_imported_into_another_deployment(project: Project, tmp_pat
 
 def test_logs_tell_what_functions_said(pushed: Project) -> None:
     pushed.send("logs", "listen")
-    arguments = ["logs", "--history", "1000", "--jsonl"]
-    command = [pushed._node, str(pushed.folder / "node_modules/convex/bin/main.js"), *arguments]
-    process = subprocess.Popen(
-        command,
-        cwd=pushed.folder,
-        env=pushed._environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+    process = pushed.start_convex("logs", "--history", "1000", "--jsonl")
+    assert process.stdout is not None
+    entries = (json.loads(line) for line in process.stdout if line.startswith("{"))
+    found = next(
+        entry
+        for entry in entries
+        if any("listen" in text for line in entry["logLines"] for text in line["messages"])
     )
-    try:
-        assert process.stdout is not None
-        entries = (json.loads(line) for line in process.stdout if line.startswith("{"))
-        found = next(
-            entry
-            for entry in entries
-            if any("listen" in text for line in entry["logLines"] for text in line["messages"])
-        )
-    finally:
-        process.kill()
-        process.communicate()
     assert (found["identifier"], found["udfType"]) == ("messages:send", "Mutation")
 
 
@@ -277,6 +284,33 @@ def test_changed_code_serves_after_the_next_push(project: Project) -> None:
     assert project.list("general") == ["one"]
     project.convex("deploy", "--yes")
     assert project.list("general") == ["new: one"]
+
+
+def test_dev_pushes_what_is_saved(project: Project) -> None:
+    """`npx convex dev` stays: code is live soon after it is saved, also after a mistake, and what
+    functions log is shown in its terminal.
+    """
+    process = project.start_convex("dev", "--typecheck", "disable")
+    assert process.stdout is not None
+    said = iter(process.stdout.readline, "")
+
+    def wait_for(words: str) -> str:
+        found = next((line for line in said if words in line), None)
+        assert found is not None, f"never said {words!r}; the server says:\n{project.server.log()}"
+        return found
+
+    wait_for("Convex functions ready!")
+    project.send("general", "one")
+    wait_for("'sending' 'one'")
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    wait_for("Convex functions ready!")
+    assert project.list("general") == ["new: one"]
+    project.change("convex/lib/text.ts", "return text", "throw new Error('boom'); return text")
+    project.change("convex/lib/text.ts", "export function", "shout(''); export function")
+    wait_for("boom")
+    assert project.list("general") == ["new: one"]
+    project.change("convex/lib/text.ts", "shout(''); export function", "export function")
+    wait_for("Convex functions ready!")
 
 
 def test_no_call_fails_during_a_push(
