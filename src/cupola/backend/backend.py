@@ -567,6 +567,11 @@ class Backend:
         self.passes.everything_stale()
         node.state = "ready" if node.state == "starting" else node.state
 
+    def prepare(self, app: App) -> None:
+        """`app` will become the running code, most likely: start its workers now."""
+        if self.mutations.offload is not None:
+            self.mutations.offload.prepare(app)
+
     def mutations_code_changed(self) -> None:
         if self.mutations.offload is not None:
             self.mutations.offload.code_changed()

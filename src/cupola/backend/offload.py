@@ -28,6 +28,7 @@ from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Write
 from cupola.errors import ConflictError, CupolaError
+from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError, error_data, error_message
@@ -99,16 +100,23 @@ class Offload:
         return False
 
     def _setup(self) -> Setup:
-        app = self._node.app
+        return self._setup_of(self._node.app)
+
+    def _setup_of(self, app: App) -> Setup:
         return Setup(
-            str(self._node.app.folder),
-            self._node.app.sources,
+            str(app.folder),
+            app.sources,
             self._data_path,
             self._secret,
             limit_fields(self._node.limits),
             self._node.runtime.environment,
             msgspec.msgpack.encode(app.javascript) if app.javascript is not None else b"",
         )
+
+    def prepare(self, app: App) -> None:
+        """This code will run soon: have a worker ready for it."""
+        if app.javascript is not None and app.version != self._node.app.version:
+            self._pool.prepare(self._setup_of(app), app.version)
 
     def code_changed(self) -> None:
         """Other code: other suspects, and workers that know it."""
@@ -122,7 +130,7 @@ class Offload:
         }
         for path in self.stalled:
             self._suspects[path] = ["it has stopped the server before"]
-        self._pool.restart()
+        self._pool.restart(self._node.app.version)
         self._pool.keeps_warm = False
         if self._node.app.javascript is not None:
             self._pool.warm_up()

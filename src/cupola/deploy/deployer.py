@@ -219,6 +219,7 @@ class Deployer:
         push_id = self._clock.random_bytes(16).hex()
         if not (push.dry_run or push.for_codegen or only_evaluate):
             self._stage(push_id, _Staged(code, variables, diff, self._prepare(app.schema)))
+            self._backend.prepare(app)
         return push_started(push_id, code, variables, diff)
 
     def _the_analyzer(self) -> Analyzer:
