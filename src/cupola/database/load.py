@@ -22,18 +22,22 @@ class CatalogLoader:
     """
 
     def __init__(self) -> None:
+        self._ts = -1
         self._versions: list[tuple[bytes, int]] = []
-        self._catalog: Catalog | None = None
+        self._catalog = Catalog.empty()
 
-    def load(self, reader: Reader) -> Catalog:
-        """What tables, indexes and schema exist in this snapshot."""
+    def load(self, reader: Reader, ts: int) -> Catalog:
+        """What tables, indexes and schema exist in this snapshot, whose timestamp is `ts`."""
+        if ts == self._ts:
+            return self._catalog
         versions = [
             (key, version)
             for number in CATALOG_TABLES.values()
             for key, version, _ in _rows(reader, number)
         ]
-        if self._catalog is None or versions != self._versions:
+        if versions != self._versions:
             self._catalog, self._versions = load_catalog(reader), versions
+        self._ts = ts
         return self._catalog
 
 

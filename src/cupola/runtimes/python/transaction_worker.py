@@ -104,9 +104,9 @@ class TransactionWorker:
             snapshot.close()
 
     def _run_at(self, run: RunCall, reader: Reader) -> CallDone:
-        catalog = self._catalogs.load(reader)
-        self._app.table_numbers.update(catalog.numbers)
         ts = reader.newest_ts()
+        catalog = self._catalogs.load(reader, ts)
+        self._app.table_numbers.update(catalog.numbers)
         try:
             function = self._app.find(run.path)
         except CupolaError as error:  # it was sent before the code changed
