@@ -66,6 +66,18 @@ class Project:
         """Run `tsc`; what it complains of."""
         return self._run("typescript/bin/tsc", "--noEmit", *arguments).stdout
 
+    def bundle(self, source: str, target: str) -> None:
+        """Bundle a page for the browser, as a build tool would."""
+        options = {
+            "entryPoints": [source],
+            "outfile": target,
+            "bundle": True,
+            "format": "esm",
+            "jsx": "automatic",
+        }
+        script = f"require('esbuild').buildSync({json.dumps(options)})"
+        subprocess.run([self._node, "-e", script], cwd=self.folder, check=True)
+
     def start_convex(self, *arguments: str) -> subprocess.Popen[str]:
         """Run `npx convex …` beside the test, which reads what it says on both streams."""
         process = subprocess.Popen(
@@ -381,3 +393,21 @@ def test_a_name_of_both_languages_is_refused(project: Project) -> None:
     )
     said = project.convex("deploy", "--yes", fails=True)
     assert "`rooms:bodies` is defined in Python and in JavaScript" in said
+
+
+@pytest.mark.browser
+def test_a_react_page_follows_data_and_code(
+    project: Project, node: str, chromium: str, start_driver: StartDriver
+) -> None:
+    """The quickstart's page in two windows: what one sends the other shows, and when the functions
+    change under them, they show what the new ones answer, without a reload.
+    """
+    project.convex("deploy", "--yes")
+    project.bundle("web/main.jsx", "public/main.js")
+    driver = start_driver(project.server, node, "react_page.mjs", chromium)
+    assert driver.facts() == {"pushNow": True}
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    project.convex("deploy", "--yes")
+    driver.go_on()
+    facts = driver.facts()
+    assert facts == {"shown": ["new: again", "new: hello"], "notReloaded": True, "problems": []}
