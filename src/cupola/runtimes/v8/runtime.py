@@ -43,7 +43,7 @@ HEAP_BYTES_MAX = 128 * 2**20
 """Of one process: the documented 64 MiB of a function, and room for contexts to be collected."""
 _START_S = 30.0
 _monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
-_TIRED_BYTES = 400 * 2**20
+_TIRED_BYTES = 200 * 2**20
 _STALL_FACTOR = 10  # how much longer than its time a call may take on a busy machine
 
 WEB_NAMES = [

@@ -8,10 +8,12 @@ import { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import { Buffer as NodeBuffer } from "node:buffer";
 
 const send = self.postMessage.bind(self);
-const schedule = globalThis.setTimeout;
+const schedule = globalThis.setImmediate;
 const OPERATIONS_MAX = 8;
 
 let furnishings = null;
+let describe = null;
+let lookAt = null;
 
 // Globals that the reference's isolates lack; "use node" actions get those of Node back.
 const HIDDEN = [
@@ -264,7 +266,9 @@ async function sendBody(body) {
 
 // ------------------------------------------------------------------------------------------ calls
 
-async function run({ path, name, args, isNode, look, http }) {
+/** All that can be done before anybody calls. */
+function furnish(data) {
+  furnishings = data;
   furnishings.bundle.sources = new Map(
     furnishings.bundle.modules.map(([each, source, node]) => [each, { source, isNode: node }]),
   );
@@ -272,9 +276,12 @@ async function run({ path, name, args, isNode, look, http }) {
     { log: (level, text) => send(["L", { level, text }]) },
     { monotonicMs: performance.now.bind(performance) },
   );
-  const describe = install("failures")();
-  const lookAt = install("exports")();
+  describe = install("failures")();
+  lookAt = install("exports")();
   installAbi();
+}
+
+async function run({ path, name, args, isNode, look, http }) {
   hide(isNode);
   let over = false;
   const end = (kind, message) => {
@@ -301,7 +308,7 @@ async function run({ path, name, args, isNode, look, http }) {
     if (http !== undefined) await answer(namespace, http);
     else value = await invoke(namespace, path, name, args);
     // Rejections of promises that nobody holds are reported in a turn of their own.
-    await new Promise((resolve) => schedule(resolve, 0));
+    await new Promise((resolve) => schedule(resolve));
     warnOfUnawaited();
     end("V", { value });
   } catch (error) {
@@ -333,7 +340,7 @@ function warnOfUnawaited() {
 addEventListener("message", ({ data }) => {
   switch (data.type) {
     case "furnish":
-      furnishings = data;
+      furnish(data);
       break;
     case "run":
       void run(data);
