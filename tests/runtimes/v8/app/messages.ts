@@ -382,3 +382,12 @@ export const failsUntilThree = query({
     return messages.length;
   },
 });
+
+export const looksBack = mutation({
+  args: {},
+  handler: async (ctx) => {
+    await ctx.db.insert("messages", { channel: "a", body: "new" });
+    const before = await ctx.runQuery(anyApi.messages.all, {}, { useStaleSnapshot: true } as any);
+    return [before, await ctx.runQuery(anyApi.messages.all, {})];
+  },
+});
