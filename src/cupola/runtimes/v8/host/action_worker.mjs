@@ -153,6 +153,7 @@ function resolve(specifier, referrer) {
   const { sources } = furnishings.bundle;
   let path = null;
   try {
+    if (/^[^./:]+(\/|$)/.test(specifier)) throw new TypeError("a bare name");
     const url = new URL(specifier, `convex:/${referrer}`);
     if (url.protocol === "convex:") path = decodeURIComponent(url.pathname).replace(/^\//, "");
   } catch {
