@@ -130,6 +130,12 @@ def test_a_module_that_makes_no_sense_is_refused(source, words):
     assert words in refused(a=source).message
 
 
+def test_an_external_package_is_refused_with_a_way_out():
+    source = 'import ws from "ws"; export const a = ws;'
+    error = refused(Module("a.js", source, environment="node"))
+    assert "external packages are not available yet" in error.message
+
+
 def test_a_router_and_a_cron_table_must_be_what_they_are():
     assert "must have a default export" in refused(http="export const a = 1;").message
     assert "must be a router" in refused(http="export default 5;").message

@@ -153,13 +153,19 @@ function resolve(specifier, referrer) {
   const { sources } = furnishings.bundle;
   let path = null;
   try {
-    if (/^[^./:]+(\/|$)/.test(specifier)) throw new TypeError("a bare name");
+    if (!/^(\.{0,2}\/|[a-z]+:)/.test(specifier)) throw new TypeError("a bare name");
     const url = new URL(specifier, `convex:/${referrer}`);
     if (url.protocol === "convex:") path = decodeURIComponent(url.pathname).replace(/^\//, "");
   } catch {
     // a bare name
   }
   if (path !== null && !sources.has(path) && sources.has(`${path}.js`)) path = `${path}.js`;
+  if (path === null && sources.get(referrer)?.isNode) {
+    throw new Error(
+      `"${specifier}", imported from "${referrer}", is not bundled: external packages are not ` +
+        "available yet. Take it out of `node.externalPackages` in convex.json.",
+    );
+  }
   if (path === null || !sources.has(path)) {
     throw new Error(`Couldn't find module "${specifier}", imported from "${referrer}"`);
   }
