@@ -176,6 +176,31 @@ def test_run_calls_any_function(pushed: Project) -> None:
     assert "ArgumentValidationError" in said
 
 
+def test_run_takes_a_query_that_is_made_up(pushed: Project) -> None:
+    """It reads like deployed ones, calls them, and cannot write."""
+    for body in ("one", "two", "three"):
+        pushed.send("inline", body)
+    said = pushed.convex(
+        "run",
+        "--inline-query",
+        'const found = await ctx.db.query("messages")'
+        '  .withIndex("by_channel", (q) => q.eq("channel", "inline"))'
+        '  .filter((q) => q.neq(q.field("body"), "two")).order("desc").collect(); '
+        'const all = await ctx.runQuery("messages:list", { channel: "inline" }); '
+        'console.log("looking"); '
+        "return { bodies: found.map((message) => message.body), all: all.length };",
+    )
+    assert "looking" in said
+    assert json.loads(said[said.index("{") : said.rindex("}") + 1]) == {
+        "bodies": ["three", "one"],
+        "all": 3,
+    }
+    said = pushed.convex("run", "--inline-query", "return ctx.db.insert === undefined")
+    assert said.strip() == "true"
+    said = pushed.convex("run", "--inline-query", "throw new Error('boom')", fails=True)
+    assert "boom" in said
+
+
 def test_function_spec_shows_both_languages(pushed: Project) -> None:
     spec = json.loads(pushed._run("convex/bin/main.js", "function-spec").stdout)
     functions = {function["identifier"]: function for function in spec["functions"]}
