@@ -75,6 +75,7 @@ class Limits:
     ping_interval_s: float = 15.0
     client_silence_s: float = 120.0
     http_body_bytes_max: int = 16 * MiB + 2000
+    push_size_bytes_max: int = 200_000_000
     http_batch_queries_max: int = 1000
     query_cache_bytes_max: int = 100 * MiB
     request_retention_s: float = 14 * 24 * 3600.0

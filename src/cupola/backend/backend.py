@@ -19,7 +19,7 @@ import asyncio
 import collections
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,10 @@ from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.schema_push import SchemaPush
+from cupola.database.system_commits import Work, commit_now
+from cupola.database.transaction import Transaction
 from cupola.errors import (
+    BadRequestError,
     CupolaError,
     OperatorError,
     OverloadedError,
@@ -46,9 +49,11 @@ from cupola.errors import (
 from cupola.functions.app import App
 from cupola.functions.definitions import Kind
 from cupola.functions.execution import Execution
+from cupola.functions.javascript import PushedCode
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.runtimes.python.in_process import InProcessRuntime
+from cupola.schema import SchemaDefinition
 from cupola.values import use_limits
 
 if TYPE_CHECKING:
@@ -58,18 +63,39 @@ _LOG = logging.getLogger("cupola")
 _PING_SLICES = 5
 
 
-class _Deploy:
-    """A schema push, and who is told once: when its schema is accepted, or that it is not."""
+PushDone = Callable[[BaseException | None], None]
 
-    def __init__(self, push: SchemaPush, finished: Callable[[BaseException | None], None]) -> None:
-        self.steps = push.steps()
+
+class _PushWork:
+    """Some stages of a schema push, and who is told once: when their goal is reached, or that it is
+    not. `push` None: other work of the engine, in the same slices.
+    """
+
+    def __init__(
+        self,
+        push: SchemaPush | None,
+        steps: Iterator[None],
+        is_reached: Callable[[], bool],
+        finished: PushDone,
+        is_clean_up: bool = False,
+    ) -> None:
         self._push = push
+        self._steps = steps
+        self._is_reached = is_reached
         self._finished = finished
-        self._is_told = False
+        self._is_told = is_clean_up
 
-    def tell_if_accepted(self) -> None:
+    def step(self) -> None:
+        """Raises: StopIteration at the end; what the push failed with."""
+        if self._push is not None and self._push.is_overwritten and not self._is_told:
+            raise BadRequestError(
+                "Another push has begun meanwhile; push again.", code="RaceDetected"
+            )
+        next(self._steps)
+
+    def tell_if_reached(self) -> None:
         """To be called after each step: old code must not meet the new schema."""
-        if self._push.is_accepted and not self._is_told:
+        if not self._is_told and self._is_reached():
             self._is_told = True
             self._finished(None)
 
@@ -128,7 +154,8 @@ class Backend:
         self._sessions: dict[int, SessionHost] = {}
         self._session_number = 0
         self._running_actions = 0
-        self._pushes: collections.deque[_Deploy] = collections.deque()
+        self._pushes: collections.deque[_PushWork] = collections.deque()
+        self._staged: SchemaPush | None = None
         self._tick = 0
 
     # ---------------------------------------------------------------- what it is
@@ -146,6 +173,11 @@ class Backend:
         for collector in self.collectors:
             registry.register(collector)
         return registry
+
+    @property
+    def data_path(self) -> str | None:
+        """The database file, where other processes read it too."""
+        return self._worker_data_path
 
     @property
     def state(self) -> State:
@@ -378,17 +410,12 @@ class Backend:
         node = self.node
         public_only = request.visibility == "public"
         function = node.find(request.path, Kind.ACTION, request.identity, public_only)
-        if self._running_actions >= self.limits.concurrent_actions_max:
-            raise OverloadedError(
-                f"{self._running_actions} actions are running already; try again later.",
-                code="TooManyConcurrentActions",
-            )
         request_id = request.request_id or node.new_request_id()
         started = node.clock.monotonic_ns()
-        self._running_actions += 1
+        self.begin_action()
 
         def finished(execution: Execution) -> None:
-            self._running_actions -= 1
+            self.end_action()
             result = action_result(node, execution, request_id)
             if node.watchers:
                 report(
@@ -403,8 +430,24 @@ class Backend:
                 )
             deliver(self.node, result, done)
 
-        node.counters["actions"] += 1
         self.actions.start(function, request.args, request.identity, request_id, finished)
+
+    def begin_action(self) -> None:
+        """Count one more running action.
+
+        Raises:
+            OverloadedError: There are as many as may be.
+        """
+        if self._running_actions >= self.limits.concurrent_actions_max:
+            raise OverloadedError(
+                f"{self._running_actions} actions are running already; try again later.",
+                code="TooManyConcurrentActions",
+            )
+        self._running_actions += 1
+        self.node.counters["actions"] += 1
+
+    def end_action(self) -> None:
+        self._running_actions -= 1
 
     # ---------------------------------------------------------------- sessions
 
@@ -435,25 +478,109 @@ class Backend:
 
     # ---------------------------------------------------------------- code
 
-    def deploy(self, app: App, done: Callable[[BaseException | None], None]) -> None:
+    def deploy(self, app: App, done: PushDone) -> None:
         """Make `app` the running code, once its schema is accepted; until then the old one serves.
 
         `done(None)` when it is live, `done(error)` when the old code stays.
         """
-        node = self.node
-        push = SchemaPush(app.schema, node.committer, node.persistence, self.clock, node.publish)
+        push = self._new_push(app.schema)
 
         def finished(error: BaseException | None) -> None:
             if error is None:
-                node.app = app
-                app.table_numbers.update(node.committer.catalog.numbers)
-                self.mutations_code_changed()
-                self.passes.everything_stale()
-                node.state = "ready" if node.state == "starting" else node.state
+                self.use(app)
             done(error)
 
-        self._pushes.append(_Deploy(push, finished))
+        self._queue(_PushWork(push, push.steps(), lambda: push.is_accepted, finished))
+
+    def stage(self, schema: SchemaDefinition, done: PushDone) -> SchemaPush:
+        """Get ready for a schema, without putting it in force: `done(None)` when `accept` may be
+        called, `done(error)` when stored documents do not match. The newest push overwrites those
+        before it; see `SchemaPush.is_overwritten`.
+        """
+        push = self._staged = self._new_push(schema)
+        self._queue(_PushWork(push, push.prepare(), lambda: push.is_prepared, done))
+        return push
+
+    def accept(
+        self, push: SchemaPush, app: App, also: Callable[[Transaction], None], done: PushDone
+    ) -> None:
+        """Make `app` the running code and a staged schema the one in force, and write what `also`
+        writes: all at once, or nothing. Else as `deploy`.
+        """
+        accepted = [False]
+
+        def finished(error: BaseException | None) -> None:
+            if error is None:
+                self.use(app)
+            done(error)
+
+        def steps() -> Iterator[None]:
+            for _ in push.accept(also):
+                accepted[0] = push.is_accepted
+                yield
+            accepted[0] = True
+
+        self._queue(_PushWork(push, steps(), lambda: accepted[0], finished))
+
+    def withdraw(self, push: SchemaPush) -> None:
+        """Forget a staged schema, if nothing has overwritten it and nobody has accepted it."""
+        if push is self._staged and not push.is_accepted:
+            self._staged = None
+            push.is_overwritten = True
+            self._queue(_PushWork(push, push.withdraw(), lambda: False, lambda error: None, True))
+
+    def commit_in_slices(self, name: str, works: Iterable[Work], done: PushDone) -> None:
+        """Run each of `works` as a transaction of its own, some milliseconds in each turn, after
+        the pushes that wait already. `name` is written beside each commit.
+
+        `done(None)` after the last one, `done(error)` when one failed; those before it stay.
+        """
+        node, ended = self.node, [False]
+
+        def steps() -> Iterator[None]:
+            for work in works:
+                commit_now(node.committer, node.persistence, self.clock, node.publish, name, work)
+                yield
+            ended[0] = True
+
+        self._queue(_PushWork(None, steps(), lambda: ended[0], done))
+
+    def _new_push(self, schema: SchemaDefinition) -> SchemaPush:
+        if self._staged is not None:
+            self._staged.is_overwritten = True
+            self._staged = None
+        node = self.node
+        return SchemaPush(schema, node.committer, node.persistence, self.clock, node.publish)
+
+    def _queue(self, work: _PushWork) -> None:
+        self._pushes.append(work)
         self.wake()
+
+    def use(self, app: App, environment: Mapping[str, str] | None = None) -> None:
+        """Run other code on the schema in force. `environment`: other variables for it."""
+        node = self.node
+        app.system = node.system
+        node.app = app
+        if environment is not None:
+            node.runtime.environment = dict(environment)
+        app.table_numbers.update(node.committer.catalog.numbers)
+        self.mutations_code_changed()
+        self.passes.everything_stale()
+        node.state = "ready" if node.state == "starting" else node.state
+
+    def prepare(self, app: App) -> None:
+        """`app` will become the running code, most likely: start its workers now."""
+        if self.mutations.offload is not None:
+            self.mutations.offload.prepare(app)
+
+    async def run_one_off(self, code: PushedCode, path: str, identity: Identity) -> CallResult:
+        """Run a query of code that is not deployed; see `run_one_off`. Needs a data file."""
+        from cupola.backend.one_off import run_one_off
+
+        assert self._worker_data_path is not None
+        return await run_one_off(
+            self.node, self._worker_data_path, self._secret, code, path, identity
+        )
 
     def mutations_code_changed(self) -> None:
         if self.mutations.offload is not None:
@@ -475,18 +602,18 @@ class Backend:
         """Some milliseconds of a schema push. Steps commit groups of their own."""
         if not self._pushes or self.node.persistence.holding_commits():
             return
-        deploy = self._pushes[0]
+        work = self._pushes[0]
         deadline = self.clock.monotonic_ns() + int(self.limits.backfill_time_s * 1e9)
         try:
             while self.clock.monotonic_ns() < deadline or self.node.state == "starting":
-                next(deploy.steps)
-                deploy.tell_if_accepted()
+                work.step()
+                work.tell_if_reached()
         except StopIteration:
             self._pushes.popleft()
-            deploy.tell_if_accepted()
+            work.tell_if_reached()
         except CupolaError as error:
             self._pushes.popleft()
-            deploy.fail(error)
+            work.fail(error)
 
     def load(self, folder: Path | str) -> None:
         """Import an app from its folder and make it the running code, now."""

@@ -26,6 +26,8 @@ from cupola.limits import Limits
 from cupola.persistence import Persistence
 from cupola.reactivity import QueryCache
 from cupola.runtimes.python.in_process import InProcessRuntime
+from cupola.system import System
+from cupola.system.registry import PREFIX
 from cupola.values import decode, encode
 
 State = Literal["starting", "ready", "draining", "failed"]
@@ -65,7 +67,9 @@ class Node:
         self.runtime = runtime
         self.cache = QueryCache(limits.query_cache_bytes_max)
         self.outbox = Outbox(persistence.durable_ts)
+        self.system = System()
         self.app = App({}, {})
+        self.app.system = self.system
         self.state: State = "starting"
         self.wake: Callable[[], None] = lambda: None
         self.followers: list[Callable[[list[Published]], None]] = []
@@ -114,6 +118,12 @@ class Node:
             ForbiddenError: This caller may only run queries.
             FunctionKindError: It is of another kind.
         """
+        if path.startswith(PREFIX) and not identity.may_call_internal:
+            raise ForbiddenError(
+                "You do not have permission to perform this operation (functions of the system "
+                "need an admin key).",
+                code="OperationNotPermitted",
+            )
         try:
             function = self.app.find(path)
         except FunctionNotFoundError as error:

@@ -11,12 +11,11 @@ from pathlib import Path
 from cupola.auth import load_or_create_credentials
 from cupola.backend import Backend
 from cupola.cli.settings import Settings
+from cupola.deploy import Deployer
 from cupola.errors import ConfigurationError, PersistenceError
-from cupola.functions.app import App, load_app
+from cupola.functions.app import PACKAGE, App, load_app
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.server.serve import ServerOptions
-
-DATA_FILE = "data.sqlite3"
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -32,11 +31,12 @@ def open_backend(settings: Settings) -> Backend:
         raise PersistenceError(
             f"{settings.data} cannot be made ({error.strerror}). Choose another --data folder."
         ) from None
+    file = settings.data / settings.data_file
     credentials = load_or_create_credentials(
         settings.data, settings.instance_name, settings.instance_secret
     )
     try:
-        persistence = SqlitePersistence(os.fspath(settings.data / DATA_FILE), settings.limits)
+        persistence = SqlitePersistence(os.fspath(file), settings.limits)
     except ConfigurationError as error:  # for who reads exit codes, this is about the data
         raise PersistenceError(error.message, code=error.code) from error
     backend = Backend(
@@ -45,18 +45,36 @@ def open_backend(settings: Settings) -> Backend:
         instance_name=credentials.instance_name,
         instance_secret=credentials.instance_secret,
     )
-    backend.use_workers(os.fspath(settings.data / DATA_FILE))
+    backend.use_workers(os.fspath(file))
     return backend
 
 
-def load_and_deploy(backend: Backend, folder: Path) -> App:
-    """Import the app and make it the running code, before anything is served.
+def load_python(deployer: Deployer, settings: Settings) -> App:
+    """Import what an app has of Python. Where its code is pushed, that may be nothing at all.
+
+    Raises:
+        SchemaError: It cannot be imported, or there is neither Python nor anything pushed.
+    """
+    folder = settings.app
+    is_pushed = deployer.code is not None or is_typescript(folder)
+    if not settings.has_python or (is_pushed and not (folder / PACKAGE).is_dir()):
+        return App({}, {}, folder)
+    return load_app(folder)
+
+
+def is_typescript(folder: Path) -> bool:
+    """Whether this is a project that the published command line pushes."""
+    return (folder / "convex").is_dir() or (folder / "convex.json").is_file()
+
+
+def load_and_deploy(backend: Backend, deployer: Deployer, settings: Settings) -> App:
+    """Make the app and what was pushed beside it the running code, before anything is served.
 
     Raises:
         SchemaError: It cannot be imported, or its tables do not fit the stored documents.
     """
-    app = load_app(folder)
-    backend.deploy_now(app)
+    app = load_python(deployer, settings)
+    deployer.deploy_python_now(app)
     backend.run_until_idle()
     return app
 
@@ -66,5 +84,7 @@ def server_options(settings: Settings) -> ServerOptions:
         host=settings.host,
         port=settings.port,
         site_port=settings.site_port,
-        public=settings.app / "public",
+        public=settings.app / "public" if settings.has_python else None,
+        cloud_url=settings.cloud_url,
+        site_url=settings.site_url,
     )

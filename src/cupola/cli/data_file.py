@@ -8,7 +8,7 @@ from typing import Literal
 
 import apsw
 
-from cupola.cli.assembly import DATA_FILE
+from cupola.cli.settings import DATA_FILE
 from cupola.clock import Clock
 from cupola.errors import CupolaError
 from cupola.persistence.sqlite.failures import explain

@@ -17,11 +17,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from cupola.backend import Backend
-from cupola.cli.assembly import load_and_deploy, open_backend, server_options
+from cupola.cli.assembly import is_typescript, load_and_deploy, open_backend, server_options
 from cupola.cli.dev_screen import Screen
 from cupola.cli.running import announced
 from cupola.cli.settings import Settings
 from cupola.clock import SystemClock
+from cupola.deploy import Deployer
 from cupola.errors import CupolaError
 from cupola.functions.app import PACKAGE, App, load_app
 from cupola.server.serve import Server
@@ -47,12 +48,14 @@ def dev(settings: Settings, *, open_page: bool) -> None:
 
 async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
     folder = settings.app
-    if not (folder / PACKAGE).is_dir():
+    if not (folder / PACKAGE).is_dir() and not is_typescript(folder):
         load_app(folder)  # raises, and says what to do
     backend = open_backend(settings)
+    deployer = Deployer(backend)
+    deployer.on_push = screen.pushed
     files = _files(folder / PACKAGE)
     try:
-        load_and_deploy(backend, folder)
+        load_and_deploy(backend, deployer, settings)
     except CupolaError as error:
         screen.refused(error, serving=False)
     backend.node.watchers.append(screen.executed)
@@ -64,9 +67,11 @@ async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
             if open_page:
                 _open_page(server.url, screen)
 
-        watching = asyncio.create_task(_watch(backend, folder, files, screen))
+        watching = asyncio.create_task(_watch(backend, deployer, folder, files, screen))
         try:
-            await serve_backend(backend, server_options(settings), started=started)
+            await serve_backend(
+                backend, server_options(settings), started=started, deployer=deployer
+            )
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -74,9 +79,13 @@ async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
     screen.stopped()
 
 
-async def _watch(backend: Backend, folder: Path, loaded: Files, screen: Screen) -> None:
+async def _watch(
+    backend: Backend, deployer: Deployer, folder: Path, loaded: Files, screen: Screen
+) -> None:
     """Push what is saved, one version after the other. `loaded`: what has been tried already."""
     refused = False
+    if not (folder / PACKAGE).is_dir():
+        return  # all the code is pushed
     async for _ in _looks(folder / PACKAGE):
         files = _files(folder / PACKAGE)
         if files == loaded:
@@ -85,8 +94,8 @@ async def _watch(backend: Backend, folder: Path, loaded: Files, screen: Screen) 
         started_ns = backend.clock.monotonic_ns()
         try:
             app = load_app(folder)
-            if app.version != backend.app.version:
-                await _deployed(backend, app)
+            if app.version != deployer.python.version:
+                await _deployed(deployer, app)
             elif not refused:
                 continue
         except CupolaError as error:
@@ -97,7 +106,7 @@ async def _watch(backend: Backend, folder: Path, loaded: Files, screen: Screen) 
             screen.reloaded(app, (backend.clock.monotonic_ns() - started_ns) / 1e9)
 
 
-async def _deployed(backend: Backend, app: App) -> None:
+async def _deployed(deployer: Deployer, app: App) -> None:
     """Returns once `app` is the running code. Raises: what the push failed with."""
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -107,7 +116,7 @@ async def _deployed(backend: Backend, app: App) -> None:
         else:
             over.set_exception(error)
 
-    backend.deploy(app, done)
+    deployer.deploy_python(app, done)
     await over
 
 

@@ -19,13 +19,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from cupola.cli.assembly import is_typescript
 from cupola.cli.data_file import examine_file
 from cupola.cli.exit_codes import Exit
 from cupola.cli.running import find_running
 from cupola.cli.settings import Settings
 from cupola.clock import Clock, SystemClock
 from cupola.errors import CupolaError
-from cupola.functions.app import load_app
+from cupola.functions.app import PACKAGE, load_app
 from cupola.runtimes.python import guard
 from cupola.values import use_limits
 
@@ -216,6 +217,8 @@ def _determinism(unguarded: list[str]) -> Finding:
 
 def _app(settings: Settings) -> Finding:
     """Whether the app's code can be imported, and what is in it."""
+    if is_typescript(settings.app) and not (settings.app / PACKAGE).is_dir():
+        return Finding("App", "ok", "no Python: its code is pushed, by `npx convex dev`")
     with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of the answer
         try:
             use_limits(settings.limits)

@@ -12,6 +12,8 @@ from cupola.cli import supervisor
 from cupola.cli.assembly import load_and_deploy, open_backend, server_options
 from cupola.cli.running import announced
 from cupola.cli.settings import LogFormat, Settings
+from cupola.deploy import Deployer
+from cupola.functions.app import App
 from cupola.server.serve import Server
 from cupola.server.serve import run as run_loop
 from cupola.server.serve import serve as serve_backend
@@ -30,7 +32,9 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
     _log_to_stderr(log_format)
     backend = open_backend(settings)
     try:
-        load_and_deploy(backend, settings.app)
+        deployer = Deployer(backend)
+        deployer.on_push = _log_push
+        load_and_deploy(backend, deployer, settings)
     except BaseException:
         backend.node.persistence.close()
         raise
@@ -45,9 +49,12 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
             announce(server)
             if supervisor.current is not None:
                 _beat(supervisor.current, settings.limits.loop_stall_s)
-            _LOG.info("Serving %s on %s", settings.app, server.url)
+            what = settings.app if settings.has_python else settings.data / settings.data_file
+            _LOG.info("Serving %s on %s", what, server.url)
 
-        run_loop(serve_backend(backend, server_options(settings), started=started))
+        run_loop(
+            serve_backend(backend, server_options(settings), started=started, deployer=deployer)
+        )
     _LOG.info("Stopped.")
 
 
@@ -56,6 +63,10 @@ def _beat(beacon: supervisor.Beacon, stall_s: float) -> None:
     beacon.beat(stall_s)
     every_s = min(_BEAT_S, stall_s / 4)
     asyncio.get_running_loop().call_later(every_s, _beat, beacon, stall_s)
+
+
+def _log_push(app: App) -> None:
+    _LOG.info("A push serves: version %s, %d functions", app.version, len(app.functions))
 
 
 def _log_execution(log: ExecutionLog) -> None:

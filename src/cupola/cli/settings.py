@@ -17,6 +17,7 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 VARIABLE = "CUPOLA_"
 LIMIT_VARIABLE = "CUPOLA_LIMIT_"
 DATA_FOLDER = ".cupola"
+DATA_FILE = "data.sqlite3"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 3210
 PORT_MAX = 65535
@@ -30,6 +31,8 @@ class Settings:
     """One deployment as `cupola dev` and `cupola serve` run it.
 
     `instance_name` and `instance_secret` (hexadecimal) are None where the data folder decides.
+    `has_python` False: all code is pushed, and `app` is no app's folder. `cloud_url` and
+    `site_url`: where the world finds the two ports, if not at this host.
     """
 
     app: Path
@@ -40,6 +43,10 @@ class Settings:
     instance_name: str | None
     instance_secret: str | None
     limits: Limits
+    data_file: str = DATA_FILE
+    has_python: bool = True
+    cloud_url: str | None = None
+    site_url: str | None = None
 
 
 def settings_of(

@@ -16,6 +16,17 @@ An index is "backfilling", then "ready" or "staged", and in the end "dropping" u
 deleted. Every table has two indexes without a document: `by_id` and `by_creation_time`. An index
 key is the indexed fields in order, then `_creationTime` (user indexes), then the id (spec: values,
 section 5.1).
+
+More system tables are *private*: what a deployment keeps for itself. Only the system's own
+functions read them, and a catalog says nothing of what they hold.
+
+| table                    | document                                                      |
+|--------------------------|---------------------------------------------------------------|
+| `_modules`               | one pushed JavaScript module; see `deploy.storage`            |
+| `_environment_variables` | `{name, value}`                                               |
+| `_deployment`            | `{name, value}`: other facts of the newest push, as JSON text |
+| `_exports`               | a snapshot export and how far it is; see `deploy.exports`     |
+| `_snapshot_imports`      | an import and how far it is; see `deploy.imports`             |
 """
 
 from __future__ import annotations
@@ -32,7 +43,20 @@ from cupola.values import UNSET, Value, encode_key
 TABLES: Final = 513
 INDEXES: Final = 514
 SCHEMAS: Final = 515
-SYSTEM_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
+MODULES: Final = 516
+ENVIRONMENT: Final = 517
+DEPLOYMENT: Final = 518
+EXPORTS: Final = 519
+IMPORTS: Final = 520
+CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
+PRIVATE_TABLES: Final = {
+    "_modules": MODULES,
+    "_environment_variables": ENVIRONMENT,
+    "_deployment": DEPLOYMENT,
+    "_exports": EXPORTS,
+    "_snapshot_imports": IMPORTS,
+}
+SYSTEM_TABLES: Final = {**CATALOG_TABLES, **PRIVATE_TABLES}
 FIRST_USER_TABLE: Final = 10_001
 FIRST_USER_INDEX: Final = 1 << 32
 

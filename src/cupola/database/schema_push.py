@@ -13,6 +13,9 @@ cease to exist.
 
 Whatever fails before stage 4 leaves the old schema as it was: `steps` raises, and takes back what
 it declared. A push that was killed is cleaned up by the next one.
+
+`prepare` is stages 1 to 3, `accept` is stage 4: between the two a push may wait for its owner, with
+writes checked against both schemas. Another push that begins meanwhile overwrites it.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from functools import partial
 from cupola.clock import Clock
 from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Document, Index, TableInfo
 from cupola.database.committer import Committer, Published
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.system_commits import commit_now
+from cupola.database.transaction import Transaction
 from cupola.errors import DeveloperError, SchemaError
 from cupola.persistence import CommitRecord, IndexEntry, Persistence, Timestamp
 from cupola.schema import IndexDefinition, SchemaDefinition, is_subset
@@ -50,8 +54,14 @@ class SchemaPush:
         self._persistence = persistence
         self._clock = clock
         self._publish = publish
+        self.is_prepared = False
+        """Nothing is left to be built or checked."""
         self.is_accepted = False
         """The schema is in force; what steps are left delete what nobody reads any more."""
+        self.is_overwritten = False
+        """Set by the owner: another push has begun, so this one must not be accepted any more."""
+        self.failed_table: str | None = None
+        """The table of the document that refused the schema."""
 
     def steps(self) -> Iterator[None]:
         """Run the push; each step is one small group.
@@ -59,9 +69,14 @@ class SchemaPush:
         Raises:
             SchemaError: Stored or newly written documents do not match; the message names one.
         """
+        yield from self.prepare()
+        yield from self.accept()
+
+    def prepare(self) -> Iterator[None]:
+        """Declare, backfill and check. Raises: as `steps`."""
         yield from self._clean_up()
         if self._nothing_to_do():
-            self.is_accepted = True
+            self.is_prepared = True
             return
         self._committer.pending_violation = None
         self._run("_system:declareSchema", self._declare)
@@ -77,10 +92,51 @@ class SchemaPush:
         except BaseException:
             yield from self._clean_up()
             raise
-        self._run("_system:acceptSchema", self._accept)
+        self.is_prepared = True
+
+    def accept(self, also: Callable[[Transaction], None] | None = None) -> Iterator[None]:
+        """Put the prepared schema in force, and do `also` in the same transaction.
+
+        Raises:
+            SchemaError: A document written since it was prepared does not match.
+        """
+        assert self.is_prepared and not self.is_overwritten
+        has_changes = not self._nothing_to_do()
+        if has_changes:
+            try:
+                self._refuse_violation()
+            except SchemaError:
+                yield from self._clean_up()
+                raise
+
+        def work(transaction: Transaction) -> None:
+            if has_changes:
+                self._accept(transaction)
+            if also is not None:
+                also(transaction)
+
+        if has_changes or also is not None:
+            self._run("_system:acceptSchema", work)
         self.is_accepted = True
-        yield
-        yield from self._finish_dropping()
+        if has_changes:
+            yield
+            yield from self._finish_dropping()
+
+    def withdraw(self) -> Iterator[None]:
+        """Take back what was declared, and never accept it."""
+        yield from self._clean_up()
+
+    @property
+    def violation(self) -> str | None:
+        """Why a prepared schema cannot be accepted any more, if a write has shown it."""
+        if not self.is_prepared or self.is_accepted or self._committer.catalog.pending is None:
+            return None
+        return self._committer.pending_violation
+
+    def progress(self) -> tuple[int, int]:
+        """How many of the indexes that this push needs are built, and how many there are."""
+        total = sum(len(table.indexes) for table in self._schema.tables.values())
+        return total if self.is_prepared else max(total - len(self._building()), 0), total
 
     # ---------------------------------------------------------------- what differs
 
@@ -216,6 +272,7 @@ class SchemaPush:
                 try:
                     check(document)
                 except DeveloperError as error:
+                    self.failed_table = table.name
                     raise SchemaError(
                         f'Document "{document["_id"]!s}" in table "{table.name}" does not match '
                         f"the new schema: {error.message}\nChange the document or the schema; "
@@ -275,25 +332,7 @@ class SchemaPush:
     # ---------------------------------------------------------------- groups of their own
 
     def _run(self, name: str, work: Callable[[Transaction], None]) -> None:
-        transaction = Transaction(
-            self._persistence.reader,
-            self._committer.catalog,
-            self._committer.head_ts,
-            ids=IdSource(self._clock.random_bytes(16), self._clock.now_ns()),
-            creation_time=self._committer.next_creation_time(),
-        )
-        work(transaction)
-        self._committer.begin_group()
-        try:
-            self._committer.apply(
-                transaction.writes(),
-                CommitRecord(function=name),
-                creation_time=transaction.creation_time,
-            )
-        except BaseException:
-            self._committer.abandon_group()
-            raise
-        self._publish(self._committer.append_group())
+        commit_now(self._committer, self._persistence, self._clock, self._publish, name, work)
 
     def _group(
         self,

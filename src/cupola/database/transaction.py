@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from cupola.database.catalog import (
     INDEXES,
+    PRIVATE_TABLES,
     SCHEMAS,
     TABLES,
     Catalog,
@@ -50,6 +51,7 @@ _PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
 _SEEN_MAX = 64
 _STRING_TAG = b"\x10"  # of encoded strings (spec: values, section 5); no id contains it
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
+_PRIVATE_NUMBERS = frozenset(PRIVATE_TABLES.values())
 
 
 class KeyRange(NamedTuple):
@@ -117,6 +119,7 @@ class Transaction:
         self.usage = Usage(limits)
         self.creation_time = creation_time
         self._reader = reader
+        self._first_catalog = catalog
         self._limits = limits
         self._ids = ids
         self._writes: dict[str, Write] = {}
@@ -130,12 +133,13 @@ class Transaction:
 
     def table(self, name: str) -> TableInfo | None:
         """The table of this name; None while nothing was ever inserted into it. Either answer is a
-        read.
+        read. Private tables do not exist here; see `system_table`.
         """
         table = self.catalog.by_name.get(name)
-        if table is None:
+        if table is None or table.number in _PRIVATE_NUMBERS:
             self._read_all_of(TABLES)
-        elif table.number not in self._tables_used:
+            return None
+        if table.number not in self._tables_used:
             self._tables_used.add(table.number)
             if table.document_id is not None:
                 self.read_set.add_point(primary_index_id(TABLES), encode_key(table.document_id))
@@ -149,14 +153,21 @@ class Transaction:
         """
         number = table_number_of(document_id)
         table = self.catalog.by_number.get(number)
-        if table is None:
+        if table is None or number in _PRIVATE_NUMBERS:
             self._read_all_of(TABLES)
             raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')
         return table
 
     def get(self, document_id: str) -> StoredDocument | None:
         """The document as this transaction sees it."""
-        primary = self.table_of(document_id).primary.number
+        return self._get_in(self.table_of(document_id), document_id)
+
+    def system_table(self, number: int) -> TableInfo:
+        """A table of the system, private ones included: for the system's own functions."""
+        return self.catalog.by_number[number]
+
+    def _get_in(self, table: TableInfo, document_id: str) -> StoredDocument | None:
+        primary = table.primary.number
         key = encode_key(document_id)
         self.read_set.add_point(primary, key)
         write = self._writes.get(document_id)
@@ -250,6 +261,10 @@ class Transaction:
         self.usage.counted(total)
         return total
 
+    def size_of(self, index: Index, limit: int) -> int:
+        """How many entries an index has in the snapshot, up to `limit`. Not noted as a read."""
+        return self._reader.count(index.number, b"", None, limit=limit)
+
     def _page(
         self,
         index: int,
@@ -299,7 +314,7 @@ class Transaction:
             written.
         """
         ids = self._require_writable()
-        table = self.table(table_name) or self._create_table(table_name)
+        table = self.table(table_name) or self.create_table(table_name)
         _refuse_system_fields(fields)
         document_id = ids.next(table.number)
         document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
@@ -345,7 +360,7 @@ class Transaction:
                 Write(info, document_id, None, StoredDocument(None, encode(document), document))
             )
             return document_id
-        old = self.get(document_id)
+        old = self._get_in(info, document_id)
         assert old is not None, document_id
         new = None
         if fields is not None:
@@ -355,7 +370,34 @@ class Transaction:
         self._put(Write(info, document_id, old, new))
         return document_id
 
-    def _create_table(self, name: str) -> TableInfo:
+    def restore(self, table_name: str, document: Document) -> None:
+        """Insert a document that brings its own `_id` and `_creationTime`, from an export.
+
+        Raises:
+            SchemaError, InvalidValueError, LimitError: As `insert`.
+            DatabaseUseError: The id is of another table, or taken.
+        """
+        document_id = str(document["_id"])
+        table = self.table(table_name) or self.create_table(table_name)
+        if table_number_of(document_id) != table.number or self._get_in(table, document_id):
+            raise DatabaseUseError(
+                f'"{document_id}" cannot come into `{table_name}`: the id is taken, or of another '
+                "table.",
+                code="DocumentIdTaken",
+            )
+        self._put(Write(table, document_id, None, self._encoded(table, document)))
+
+    def renumber(self, numbers: Mapping[str, int]) -> None:
+        """Give empty tables other numbers, which ids carry. They must exist, and stay distinct."""
+        for name, number in numbers.items():
+            document_id = self.catalog.by_name[name].document_id
+            assert document_id is not None
+            self.put_system(TABLES, document_id, {"name": name, "number": float(number)})
+
+    def create_table(self, name: str, number: int | None = None) -> TableInfo:
+        """A table that does not exist yet, without documents. `number`: a free one, if it matters.
+        Raises: as `insert`.
+        """
         check_identifier(name, "table")
         if name.startswith("_"):
             raise DatabaseUseError(
@@ -367,7 +409,9 @@ class Transaction:
                 f"This deployment has {self._limits.tables_max} tables, which is the limit.",
                 code="TooManyTables",
             )
-        number = self.catalog.next_table_number()
+        if number is None:
+            number = self.catalog.next_table_number()
+        assert number not in self.catalog.by_number, number
         self.put_system(TABLES, None, {"name": name, "number": float(number)})
         return self.catalog.by_name[name]
 
@@ -430,6 +474,12 @@ class Transaction:
             self.catalog = self.catalog.with_document(write.table.number, write.id, value)
 
     # ---------------------------------------------------------------- nesting and finishing
+
+    def unobserved(self) -> Transaction:
+        """The snapshot as it was at the start: without what was written here, which it cannot add
+        to, and read without a trace in this read set.
+        """
+        return Transaction(self._reader, self._first_catalog, self.snapshot_ts, limits=self._limits)
 
     def mark(self) -> int:
         """Where a sub-transaction begins."""

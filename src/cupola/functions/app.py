@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from cupola.database.documents import StoredDocument
 from cupola.database.ranges import Range
@@ -24,10 +24,18 @@ from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, 
 from cupola.functions.conversion import value_of
 from cupola.functions.database_api import fresh_document, fresh_documents
 from cupola.functions.definitions import Function
+from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
 
 PACKAGE = "functions"
+
+
+class SystemFunctions(Protocol):
+    """Functions that every deployment has, whatever its app."""
+
+    @property
+    def functions(self) -> Mapping[str, Function[Any, Any]]: ...
 
 
 class App:
@@ -40,23 +48,63 @@ class App:
         folder: Path | None = None,
         version: str = "",
         sources: Mapping[str, bytes] | None = None,
+        javascript: PushedCode | None = None,
+        schema: SchemaDefinition | None = None,
+        table_numbers: dict[str, int] | None = None,
     ) -> None:
+        """`functions`: all of them, those of `javascript` included. `schema`: instead of what the
+        tables' classes declare.
+        """
         self.functions = dict(functions)
         self.tables = dict(tables)
         self.folder = folder
         self.version = version
         self.sources = dict(sources or {})
         """The code, by path below `functions/`: what workers load, whatever is on disk then."""
+        self.javascript = javascript
+        self.system: SystemFunctions | None = None
+        """The functions at `_system/…`, set by whoever runs this app."""
+        self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
-        self.table_numbers: dict[str, int] = {}
+        self.table_numbers = {} if table_numbers is None else table_numbers
         """Numbers of the deployment's tables, kept up to date by whoever runs this app."""
         for path, function in self.functions.items():
             function.compile(path, self.table_numbers)
 
     @property
     def schema(self) -> SchemaDefinition:
-        """What the tables' classes declare."""
-        return schema_of(self.tables.values())
+        """What the tables' classes declare, or what was pushed."""
+        return self._schema or schema_of(self.tables.values())
+
+    def with_javascript(self, code: PushedCode, schema: SchemaDefinition | None = None) -> App:
+        """This app with other pushed code, as another version. `schema` replaces the one of
+        the classes.
+
+        Raises:
+            SchemaError: A function is defined in both languages, or a validator makes no sense.
+        """
+        functions = {
+            path: function
+            for path, function in self.functions.items()
+            if not isinstance(function, JavaScriptFunction)
+        }
+        pushed = functions_of(code.bundle, code.analysis)
+        if twice := sorted(functions.keys() & pushed.keys()):
+            raise SchemaError(
+                f"`{twice[0]}` is defined in Python and in JavaScript; rename one.",
+                code="InvalidModules",
+            )
+        version = f"{self.version.partition('+')[0]}+{code.bundle.digest[:16]}"
+        return App(
+            {**functions, **pushed},
+            self.tables,
+            self.folder,
+            version,
+            self.sources,
+            code,
+            schema,
+            self.table_numbers,  # the functions of Python are shared with this app
+        )
 
     def find(self, path: str) -> Function[Any, Any]:
         """The function at a path.
@@ -67,7 +115,10 @@ class App:
         """
         function = self.functions.get(path)
         if function is None:
-            function = self.functions.get(str(parse_function_path(path)))
+            path_text = str(parse_function_path(path))
+            function = self.functions.get(path_text)
+            if function is None and self.system is not None:
+                function = self.system.functions.get(path_text)
         if function is None:
             raise FunctionNotFoundError(
                 f"Could not find function for '{path}'.{self._nearest(path)}"
@@ -148,7 +199,8 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     root = folder / PACKAGE
     if sources is None and not root.is_dir():
         raise SchemaError(
-            f"{folder} is no app: it has no folder `{PACKAGE}/`. `cupola new NAME` makes one.",
+            f"{folder} is no app: it has no folder `{PACKAGE}/`, nor `convex/` for code that is "
+            "pushed. `cupola new NAME` makes one.",
             code="NoFunctionsFolder",
         )
     if sources is None:

@@ -16,10 +16,15 @@ from cupola.limits import Limits
 if TYPE_CHECKING:
     from cupola.functions.app import App
     from cupola.functions.definitions import Kind
+    from cupola.functions.javascript import JavaScriptFunction
 
 
 class Interrupted(BaseException):
     """Raised inside user code to end a call, whose outcome then counts for nothing."""
+
+
+class NeedsWorker(Interrupted):
+    """The call runs a function of another language, which only workers can."""
 
 
 class Interruption(Protocol):
@@ -44,6 +49,10 @@ NEVER_INTERRUPTED = NoInterruption()
 
 Invoke = Callable[["Call", Callable[[], Any]], Any]
 """Runs user code for a call: a runtime puts its guard and time budget around it."""
+
+
+RunJavaScript = Callable[["Call", "JavaScriptFunction", bytes], bytes]
+"""Runs a pushed function inside the caller's transaction; takes and gives encoded JSON."""
 
 
 _NO_LOGS = LogBuffer()  # replaced by one with the deployment's limits
@@ -71,6 +80,7 @@ class Call:
     sealer: CursorSealer
     journal: str | None = None
     invoke: Invoke = invoke_plainly
+    run_javascript: RunJavaScript | None = None
     interruption: Interruption = NEVER_INTERRUPTED
     logs: LogBuffer = _NO_LOGS
     parent: Call | None = None

@@ -15,10 +15,11 @@ from cupola.errors import (
     LimitError,
     ReturnsValidationError,
 )
-from cupola.functions.call import Call, Interrupted
+from cupola.functions.call import Call, Interrupted, NeedsWorker
 from cupola.functions.conversion import value_of
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.failure import Told, tell
+from cupola.functions.javascript import JavaScriptFunction
 from cupola.limits import Limits
 from cupola.values import Value, decode, encode, size_of
 
@@ -90,7 +91,15 @@ def _run(function: Function[Any, Any], ctx: Any, args: bytes, limits: Limits) ->
 def run_nested(
     call: Call, function: Function[Any, Any], args: dict[str, Any], context: MakeContext
 ) -> Any:
-    """Run a function inside the caller's transaction; a failed mutation's writes are undone."""
+    """Run a function inside the caller's transaction; a failed mutation's writes are undone.
+
+    Raises:
+        NeedsWorker: It is JavaScript, and this process runs none.
+    """
+    if isinstance(function, JavaScriptFunction):
+        if call.run_javascript is None:
+            raise NeedsWorker
+        return decode(call.run_javascript(call, function, encode_arguments(args)))
     inner = call.nested(function.path, function.kind)
     mark = call.transaction.mark()
     try:
@@ -113,6 +122,19 @@ def bind_arguments(function: Function[Any, Any], args: bytes, limits: Limits) ->
     Raises:
         ArgumentValidationError: They do not match the function's type hints.
     """
+    value = check_arguments(function, args, limits)
+    try:
+        return function.parameters.bind(value)
+    except DeveloperError as error:
+        raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
+
+
+def check_arguments(function: Function[Any, Any], args: bytes, limits: Limits) -> dict[str, Any]:
+    """Decode an arguments object and hold it against the function's validator.
+
+    Raises:
+        ArgumentValidationError: They do not match.
+    """
     if len(args) > limits.arguments_size_bytes_max * 2:
         raise _arguments_too_large(limits)
     try:
@@ -128,9 +150,9 @@ def bind_arguments(function: Function[Any, Any], args: bytes, limits: Limits) ->
         )
     try:
         function.check_arguments(value)
-        return function.parameters.bind(value)
     except DeveloperError as error:
         raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
+    return value
 
 
 def _arguments_too_large(limits: Limits) -> LimitError:

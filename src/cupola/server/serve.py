@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import uvicorn
 
 from cupola.backend import Backend
+from cupola.deploy import Deployer
 from cupola.errors import ConfigurationError, CupolaError
-from cupola.server.app import App, site
+from cupola.server.app import App, Site
 from cupola.server.http_protocol import HttpProtocol
 from cupola.server.metrics import ServerMetrics
 from cupola.server.websocket import PING_INTERVAL_S, RESTART_REASON, RESTARTING, Connections
@@ -43,6 +44,7 @@ class ServerOptions:
 
     Port 0 takes any free one. `site_port` None serves no HTTP actions. `public` is the folder of
     the app's own page. `drain_s` bounds how long running calls may take when the server stops.
+    `cloud_url` and `site_url` are where the world finds the two ports, if not at this host.
     """
 
     host: str = "127.0.0.1"
@@ -51,6 +53,8 @@ class ServerOptions:
     public: Path | None = None
     drain_s: float = 30.0
     ping_interval_s: float = PING_INTERVAL_S
+    cloud_url: str | None = None
+    site_url: str | None = None
 
 
 class Server:
@@ -60,11 +64,22 @@ class Server:
         print(server.url)
     """
 
-    def __init__(self, backend: Backend, options: ServerOptions | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        options: ServerOptions | None = None,
+        *,
+        deployer: Deployer | None = None,
+    ) -> None:
+        """`deployer`: who takes pushes; by default a new one."""
         self._backend = backend
         self._options = options or ServerOptions()
         self.metrics = ServerMetrics()
-        self._app = App(backend, public=self._options.public, metrics=self.metrics)
+        if deployer is None and isinstance(backend, Backend):
+            deployer = Deployer(backend)
+        self._deployer = deployer
+        public = self._options.public
+        self._app = App(backend, public=public, metrics=self.metrics, deployer=deployer)
         self._connections = Connections(backend, self.metrics, self._options.ping_interval_s)
         self._listeners: list[_Listener] = []
         self._ticker: asyncio.TimerHandle | None = None
@@ -98,8 +113,11 @@ class Server:
             except ConfigurationError:
                 api.close()
                 raise
-            listeners.append(_Listener(site, None, sock, connections_max))
+            listeners.append(_Listener(Site(self._backend), None, sock, connections_max))
             self.site_port = sock.getsockname()[1]
+        if self._deployer is not None:
+            cloud_url = options.cloud_url or self.url
+            self._deployer.serve_at(cloud_url, options.site_url or self.site_url or "")
         loop = asyncio.get_running_loop()
         if self._backend.request_turn is None:
             self._backend.attach(loop)
@@ -121,6 +139,8 @@ class Server:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             logger.warning("Calls still ran after %s s; they were cut off.", drain_s)
+        if self._deployer is not None:
+            await self._deployer.close()
         await self._connections.close_all(RESTARTING, RESTART_REASON)
         await self._stop()
 
@@ -208,11 +228,13 @@ async def serve(
     options: ServerOptions | None = None,
     *,
     started: Callable[[Server], None] = lambda server: None,
+    deployer: Deployer | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and close the backend.
 
     Args:
         started: Called once the ports are open, with the server that knows them.
+        deployer: Who takes pushes; by default a new one.
 
     Raises:
         ConfigurationError: A port cannot be had.
@@ -229,7 +251,7 @@ async def serve(
         else:
             stop.set_exception(error)
 
-    server = Server(backend, options)
+    server = Server(backend, options, deployer=deployer)
     backend.on_failure = end
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, end)

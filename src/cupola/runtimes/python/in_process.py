@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cupola.functions.call import Call
+from cupola.errors import OperatorError
+from cupola.functions.call import Call, NeedsWorker
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, execute
+from cupola.functions.javascript import JavaScriptFunction
 from cupola.runtimes.python import guard
 from cupola.runtimes.python.budget import Budget, CallTooLong, never_interrupt
 from cupola.runtimes.python.guarded_call import GuardedCall
@@ -36,14 +38,23 @@ class InProcessRuntime:
         """Run a call to its end.
 
         Raises:
-            CallTooLong: It kept the thread too long; nothing of it counts.
+            CallTooLong: It kept the thread too long, or needs a worker; nothing of it counts.
         """
+        if isinstance(function, JavaScriptFunction):
+            return Execution(None, _no_workers(function), [])
         if self.on_enter is not None:
             self.on_enter(function.path)
+        self.prepare(call)
+        context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
+        try:
+            return execute(call, function, args, context)
+        except NeedsWorker:
+            raise CallTooLong from None
+
+    def prepare(self, call: Call) -> None:
+        """Put guard and budget around the Python that runs in a call."""
         call.invoke = self._invoke
         call.interruption = self.budget
-        context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
-        return execute(call, function, args, context)
 
     def _invoke(self, call: Call, code: Callable[[], Any]) -> Any:
         guarded = GuardedCall(
@@ -64,6 +75,13 @@ class InProcessRuntime:
             if too_long:  # whatever the call made of the interruption
                 raise CallTooLong
         return value
+
+
+def _no_workers(function: JavaScriptFunction) -> OperatorError:
+    return OperatorError(
+        f"`{function.path}` is JavaScript, which runs in workers, and this deployment has none.",
+        code="NoJavaScriptRuntime",
+    )
 
 
 # A tick that lands here, with a call around this one, would leave one of the two behind.

@@ -16,12 +16,12 @@ import sys
 from typing import Any
 
 from cupola.database.cursors import CursorSealer
-from cupola.database.load import load_catalog
+from cupola.database.load import CatalogLoader
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import CupolaError
 from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
-from cupola.functions.definitions import Kind
+from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
 from cupola.limits import Limits
 from cupola.persistence import Reader
@@ -57,6 +57,7 @@ class TransactionWorker:
         self._limits: Limits
         self._sealer: CursorSealer
         self._snapshots: SqliteSnapshots
+        self._catalogs = CatalogLoader()
 
     def serve(self) -> None:
         """Until the engine goes away."""
@@ -68,6 +69,7 @@ class TransactionWorker:
                     self._send(self._set_up(message))
                 elif isinstance(message, RunCall):
                     self._send(self._run(message))
+                    self._after_call()
 
     def _send(self, message: Message) -> None:
         self._socket.sendall(frame(message))
@@ -79,11 +81,20 @@ class TransactionWorker:
         self._runtime.environment = setup.environment
         self._snapshots = SqliteSnapshots(setup.data_path)
         try:
-            self._app = load_app(setup.app_folder, setup.sources)
+            self._app = self._load(setup)
         except CupolaError as error:
             return Ready(error.message)
         _bound_memory(self._limits.worker_memory_bytes_max)
         return Ready(None)
+
+    def _load(self, setup: Setup) -> App:
+        return load_app(setup.app_folder, setup.sources)
+
+    def _execute(self, call: Call, function: Function[Any, Any], args: bytes) -> Execution:
+        return self._runtime.run(call, function, args)
+
+    def _after_call(self) -> None:
+        """Something to do while nobody waits."""
 
     def _run(self, run: RunCall) -> CallDone:
         snapshot = self._snapshots.open()
@@ -93,9 +104,9 @@ class TransactionWorker:
             snapshot.close()
 
     def _run_at(self, run: RunCall, reader: Reader) -> CallDone:
-        catalog = load_catalog(reader)
-        self._app.table_numbers.update(catalog.numbers)
         ts = reader.newest_ts()
+        catalog = self._catalogs.load(reader, ts)
+        self._app.table_numbers.update(catalog.numbers)
         try:
             function = self._app.find(run.path)
         except CupolaError as error:  # it was sent before the code changed
@@ -123,7 +134,7 @@ class TransactionWorker:
             sealer=self._sealer,
             journal=run.journal,
         )
-        execution = self._runtime.run(call, function, run.args)
+        execution = self._execute(call, function, run.args)
         return self._done(run, ts, transaction, execution)
 
     def _done(
@@ -170,9 +181,11 @@ def sendable(text: str) -> str:
 
 
 def _bound_memory(bytes_max: int) -> None:
-    """No call may take more than its share; past it, Python raises MemoryError."""
-    used = _data_bytes()
-    resource.setrlimit(resource.RLIMIT_DATA, (used + bytes_max, used + bytes_max))
+    """No call may take more than its share; past it, Python raises MemoryError. The bound is a soft
+    one: children have bounds of their own.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + bytes_max, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

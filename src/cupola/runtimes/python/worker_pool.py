@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ from cupola.runtimes.python.messages import CallDone, Message, Ready, RunCall, S
 from cupola.runtimes.python.worker_process import WorkerProcess
 
 MODULE = "cupola.runtimes.python.transaction_worker"
+JAVASCRIPT_MODULE = "cupola.runtimes.v8.transaction_worker"
 _MEMORY_LOOK_S = 0.02
 _IDLE_S = 60.0
 _START_S = 30.0
@@ -31,12 +33,17 @@ Outcome = CallDone | Exception
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Job:
-    """One call for a worker. `prepare` makes its message at the moment it is sent."""
+    """One call for a worker. `prepare` makes its message at the moment it is sent.
+
+    `watches_time`: its worker ends it past the time limit; here only a bound is kept that holds
+    whatever the worker does.
+    """
 
     path: str
     prepare: Callable[[], RunCall]
     done: Callable[[Outcome], None]
     attempts: int = 0
+    watches_time: bool = False
 
 
 def time_limit_error(path: str, seconds: float) -> DeveloperError:
@@ -83,6 +90,8 @@ class WorkerPool:
         self.kills = 0
         self._lost_starts = 0  # in a row
         self._rests_until = 0.0
+        self.keeps_warm = False
+        self._prepared: tuple[str, _Worker] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(worker.job is not None for worker in self._workers)
@@ -116,10 +125,27 @@ class WorkerPool:
             self._workers.append(worker)
             starting += 1
 
+    def warm_up(self) -> None:
+        """Start a worker before anybody needs it; one is kept from now on."""
+        self.keeps_warm = True
+        if any(worker.is_useful for worker in self._workers):
+            return
+        # Without room the first call will tell.
+        with contextlib.suppress(OSError):
+            self._workers.append(_Worker(self, self._setup(), self._loop, self._limits))
+
+    def may_end(self, worker: _Worker) -> bool:
+        """Whether an idle worker is one too many."""
+        others = sum(each.is_useful for each in self._workers if each is not worker)
+        return not self.keeps_warm or others > 0
+
     def forget(self, worker: _Worker) -> None:
         """A worker has ended, for whatever reason."""
         if worker in self._workers:
             self._workers.remove(worker)
+        if self._prepared is not None and self._prepared[1] is worker:
+            self._prepared = None
+            return  # nobody waits for it
         self._lost_starts = 0 if worker.has_started else self._lost_starts + 1
         if self._lost_starts >= _LOST_STARTS_MAX:
             more = min(self._lost_starts - _LOST_STARTS_MAX, 10)
@@ -147,14 +173,33 @@ class WorkerPool:
         for job in waiting:
             job.done(error)
 
-    def restart(self) -> None:
+    def prepare(self, setup: Setup, version: str) -> None:
+        """Start a worker for code that will run soon; `restart` takes it over."""
+        self._forget_prepared()
+        # Without room the first call will tell.
+        with contextlib.suppress(OSError):
+            self._prepared = (version, _Worker(self, setup, self._loop, self._limits))
+
+    def _forget_prepared(self) -> None:
+        if self._prepared is not None:
+            _, worker = self._prepared
+            self._prepared = None
+            worker.retire()
+
+    def restart(self, version: str = "") -> None:
         """The code has changed: idle workers end now, busy ones after their call."""
         self._lost_starts, self._rests_until = 0, 0.0
         for worker in list(self._workers):
             worker.retire()
+        if self._prepared is not None and self._prepared[0] == version:
+            self._workers.append(self._prepared[1])
+            self._prepared = None
+        self._forget_prepared()
+        self.assign()
 
     def close(self) -> None:
         self._waiting.clear()
+        self._forget_prepared()
         for worker in list(self._workers):
             worker.take_job()
             worker.process.kill()
@@ -181,7 +226,8 @@ class _Worker:
         self._watch: asyncio.TimerHandle | None = None
         self._timeout: asyncio.TimerHandle = loop.call_later(_START_S, self._too_slow_to_start)
         try:
-            self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
+            module = JAVASCRIPT_MODULE if setup.javascript else MODULE
+            self.process = WorkerProcess(module, setup, loop, self._received, self._ended)
         except OSError:
             self._timeout.cancel()
             raise
@@ -190,10 +236,16 @@ class _Worker:
     def is_idle(self) -> bool:
         return self.process.is_ready and self.job is None and not self._retired
 
+    @property
+    def is_useful(self) -> bool:
+        """Whether it runs the present code."""
+        return not self._retired
+
     def run(self, job: Job) -> None:
         self.job = job
         self._timeout.cancel()
-        self._timeout = self._loop.call_later(self._time_s, self._out_of_time)
+        time_s = self._limits.transaction_age_s if job.watches_time else self._time_s
+        self._timeout = self._loop.call_later(time_s, self._out_of_time)
         self._base_memory = self.process.memory_bytes()
         self._watch = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory)
         self.process.send(job.prepare())
@@ -236,8 +288,14 @@ class _Worker:
             self._idle()
 
     def _idle(self) -> None:
-        self._timeout = self._loop.call_later(_IDLE_S, self.process.kill)
+        self._timeout = self._loop.call_later(_IDLE_S, self._idle_too_long)
         self._pool.assign()
+
+    def _idle_too_long(self) -> None:
+        if self._pool.may_end(self):
+            self.process.kill()
+        else:
+            self._timeout = self._loop.call_later(_IDLE_S, self._idle_too_long)
 
     def _out_of_time(self) -> None:
         job = self.take_job()

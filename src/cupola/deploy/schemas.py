@@ -1,0 +1,109 @@
+"""The schema of a deployment that has tables of both languages, and what a push changes in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cupola.database.catalog import Catalog
+from cupola.errors import SchemaError
+from cupola.schema import ANY, IndexDefinition, SchemaDefinition, TableDefinition
+
+_BUILT_IN = ("by_id", "by_creation_time")
+
+
+def joined_schema(
+    python: SchemaDefinition, javascript: SchemaDefinition | None
+) -> SchemaDefinition:
+    """The tables of both. A table may be declared in both languages, if they agree.
+
+    Raises:
+        SchemaError: They declare a table in two ways.
+    """
+    if javascript is None:
+        return python
+    if not python.tables:
+        return javascript
+    tables = dict(python.tables)
+    for name, table in javascript.tables.items():
+        if not javascript.validate:  # the tables of Python are checked all the same
+            table = TableDefinition(name, ANY, table.indexes, table.carried)
+        known = tables.get(name)
+        tables[name] = table if known is None else _agreed(known, table)
+    return SchemaDefinition.of(tables.values(), validate=True)
+
+
+def _agreed(python: TableDefinition, javascript: TableDefinition) -> TableDefinition:
+    name = python.name
+    if python.document.to_json() != javascript.document.to_json():
+        raise SchemaError(
+            f"Table `{name}` is declared in Python and in schema.ts with different fields: "
+            f"{python.document.describe()} there, {javascript.document.describe()} here. "
+            "Declare it once, or the same in both.",
+            code="DuplicateTable",
+        )
+    indexes = {index.name: index for index in python.indexes}
+    for index in javascript.indexes:
+        if indexes.setdefault(index.name, index) != index:
+            raise SchemaError(
+                f"Index `{index.name}` of table `{name}` is declared in Python and in schema.ts "
+                "with different fields. Declare it once, or the same in both.",
+                code="DuplicateTable",
+            )
+    carried = {**python.carried, **javascript.carried}
+    return TableDefinition(name, python.document, tuple(indexes.values()), carried)
+
+
+# ------------------------------------------------------------------------------------ what changes
+
+
+def index_diff(catalog: Catalog, schema: SchemaDefinition) -> dict[str, list[dict[str, Any]]]:
+    """What a push of `schema` does to indexes, as the command line prints it."""
+    before, after = _existing(catalog), _wanted(schema)
+    diff: dict[str, list[dict[str, Any]]] = {
+        "added_indexes": [],
+        "removed_indexes": [],
+        "enabled_indexes": [],
+        "disabled_indexes": [],
+    }
+    for name, index in after.items():
+        old = before.get(name)
+        if old is None or old.fields != index.fields:
+            diff["added_indexes"].append(_shown(name, index))
+        elif old.staged and not index.staged:
+            diff["enabled_indexes"].append(_shown(name, index))
+        elif index.staged and not old.staged:
+            diff["disabled_indexes"].append(_shown(name, index))
+    for name, index in before.items():
+        new = after.get(name)
+        if new is None or new.fields != index.fields:
+            diff["removed_indexes"].append(_shown(name, index))
+    return diff
+
+
+def _existing(catalog: Catalog) -> dict[str, IndexDefinition]:
+    """Indexes that serve, by `table.index`."""
+    return {
+        f"{table.name}.{index.name}": IndexDefinition(
+            index.name, tuple(index.field_names[:-1]), index.state == "staged"
+        )
+        for table in catalog.by_name.values()
+        for index in table.indexes.values()
+        if index.name not in _BUILT_IN and index.state in ("ready", "staged")
+    }
+
+
+def _wanted(schema: SchemaDefinition) -> dict[str, IndexDefinition]:
+    return {
+        f"{table.name}.{index.name}": index
+        for table in schema.tables.values()
+        for index in table.indexes
+    }
+
+
+def _shown(name: str, index: IndexDefinition) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "database",
+        "fields": [*index.fields, "_creationTime"],
+        "staged": index.staged,
+    }

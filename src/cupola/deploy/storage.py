@@ -1,0 +1,92 @@
+"""Where pushed code is kept: in private tables, one document per module.
+
+A push writes what differs, in the transaction that puts its schema in force; so after a crash the
+deployment has the code and the schema of one push, or those of the one before.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cupola.database.catalog import DEPLOYMENT, ENVIRONMENT, MODULES, Document
+from cupola.database.load import load_documents
+from cupola.database.transaction import Transaction
+from cupola.deploy.code import DeployedCode, PushFacts
+from cupola.functions.bundles import AnalyzedModule, Module
+from cupola.persistence import Reader
+from cupola.system.deployment import PUSH_FACTS
+
+
+class StoredCode:
+    """What the private tables hold. `write` and then, once that has committed, `confirm`."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Read everything, once."""
+        self._module_ids: dict[str, str] = {}
+        self._push_id: str | None = None
+        self.code: DeployedCode | None = None
+        self._written: tuple[dict[str, str], str, DeployedCode] | None = None
+        modules: dict[str, Module] = {}
+        analysis: dict[str, AnalyzedModule] = {}
+        for document_id, document in load_documents(reader, MODULES).items():
+            module = _module(document)
+            modules[module.path] = module
+            self._module_ids[module.path] = document_id
+            if (analyzed := document["analysis"]) is not None:
+                analysis[module.path] = msgspec.json.decode(str(analyzed), type=AnalyzedModule)
+        for document_id, document in load_documents(reader, DEPLOYMENT).items():
+            if document["name"] == PUSH_FACTS:
+                self._push_id = document_id
+                facts = msgspec.json.decode(str(document["value"]), type=PushFacts)
+                self.code = DeployedCode(modules, analysis, facts)
+
+    def write(self, transaction: Transaction, code: DeployedCode) -> None:
+        """Make `code` what is stored: documents that stay the same are left alone."""
+        old = self.code
+        ids = dict(self._module_ids)
+        for path, module in code.modules.items():
+            analyzed = code.analysis.get(path)
+            is_known = old is not None and old.modules.get(path) == module
+            if old is None or not is_known or old.analysis.get(path) != analyzed:
+                document = _document(module, analyzed)
+                ids[path] = transaction.put_system(MODULES, ids.get(path), document)
+        for path in ids.keys() - code.modules.keys():
+            transaction.put_system(MODULES, ids.pop(path), None)
+        value = msgspec.json.encode(code.facts).decode()
+        fields: Document = {"name": PUSH_FACTS, "value": value}
+        push_id = transaction.put_system(DEPLOYMENT, self._push_id, fields)
+        self._written = (ids, push_id, code)
+
+    def confirm(self) -> None:
+        """What was written last has committed."""
+        assert self._written is not None
+        self._module_ids, self._push_id, self.code = self._written
+
+
+def load_environment(reader: Reader) -> dict[str, str]:
+    """The variables that administrators have set."""
+    documents = load_documents(reader, ENVIRONMENT).values()
+    return {str(document["name"]): str(document["value"]) for document in documents}
+
+
+def _document(module: Module, analyzed: AnalyzedModule | None) -> Document:
+    return {
+        "path": module.path,
+        "source": module.source,
+        "sourceMap": module.source_map,
+        "environment": module.environment,
+        "sha256": module.sha256,
+        "analysis": msgspec.json.encode(analyzed).decode() if analyzed is not None else None,
+    }
+
+
+def _module(document: Document) -> Module:
+    return msgspec.convert(
+        {
+            "path": document["path"],
+            "source": document["source"],
+            "source_map": document["sourceMap"],
+            "environment": document["environment"],
+        },
+        type=Module,
+    )

@@ -1,0 +1,88 @@
+"""Functions of pushed JavaScript, as the rest of the system sees them: a kind, a visibility and
+validators. Their code runs in V8 (`runtimes.v8`), never in this process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from cupola.errors import SchemaError
+from cupola.functions.bundles import AnalyzedFunction, AnalyzedModule, Bundle
+from cupola.functions.definitions import Function, Kind, Visibility
+from cupola.schema.validator_json import validator_from_json
+from cupola.schema.validators import Validator
+from cupola.values import FunctionPath, parse_function_path
+
+
+class JavaScriptFunction(Function[Any, Any]):
+    """A query, mutation or action of a bundle's module."""
+
+    def __init__(self, module: str, analyzed: AnalyzedFunction, *, is_node: bool = False) -> None:
+        """`module`: its path, with `.js`. `is_node`: an action that begins with "use node".
+
+        Raises:
+            SchemaError: Its validators, as JSON, make no sense.
+        """
+        self.kind = Kind(analyzed.kind)
+        self.visibility = Visibility(analyzed.visibility or "public")
+        self.module = module
+        self.name = analyzed.name
+        self.is_node = is_node
+        self.returns = None
+        self.path = str(FunctionPath(module.removesuffix(".js"), analyzed.name))
+        self.takes = _validator(analyzed.args)
+        self.gives = _validator(analyzed.returns)
+
+    def handler(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"`{self.path}` is JavaScript and cannot be called as Python.")
+
+    def compile(self, path: str, tables: Mapping[str, int]) -> None:
+        """Build the checks of arguments and results; `tables` as in `Function.compile`."""
+        self.path = path
+        self.check_arguments = _check(self.takes, tables)
+        self.check_result = _check(self.gives, tables)
+
+
+def _validator(text: str | None) -> Validator | None:
+    tree = None if text is None else msgspec.json.decode(text)
+    return None if tree is None else validator_from_json(tree)
+
+
+def _check(validator: Validator | None, tables: Mapping[str, int]) -> Any:
+    return validator.checker(tables) if validator is not None else lambda value: None
+
+
+def functions_of(
+    bundle: Bundle, analysis: Mapping[str, AnalyzedModule]
+) -> dict[str, JavaScriptFunction]:
+    """The functions of a bundle, by path.
+
+    Raises:
+        InvalidPathError: A module's name is none that a path may have.
+        SchemaError: A validator makes no sense.
+    """
+    found: dict[str, JavaScriptFunction] = {}
+    for module in bundle.modules:
+        analyzed = analysis.get(module.path)
+        for each in analyzed.functions if analyzed is not None else ():
+            try:
+                function = JavaScriptFunction(
+                    module.path, each, is_node=module.environment == "node"
+                )
+            except SchemaError as error:
+                text = f"{module.path}, `{each.name}`: {error.message}"
+                raise SchemaError(text, code=error.code) from error
+            found[str(parse_function_path(function.path))] = function
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PushedCode:
+    """What a push has made of JavaScript: a bundle and what is in it."""
+
+    bundle: Bundle
+    analysis: Mapping[str, AnalyzedModule]

@@ -1,0 +1,63 @@
+// Frames over the socket on file descriptors 0 and 1: four bytes of length (little-endian), then a
+// character that says what it is, then text. Reading and writing block.
+
+const input = Deno.stdin;
+const output = Deno.stdout;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const small = new Uint8Array(1 << 16);
+const smallHeader = new DataView(small.buffer);
+
+let chunk = new Uint8Array(1 << 16);
+let start = 0;
+let end = 0;
+
+function fill(wanted) {
+  if (start + wanted > chunk.length) {
+    const larger = wanted > chunk.length ? new Uint8Array(wanted) : chunk;
+    larger.set(chunk.subarray(start, end));
+    end -= start;
+    start = 0;
+    chunk = larger;
+  }
+  while (end - start < wanted) {
+    const count = input.readSync(chunk.subarray(end));
+    if (count === null) Deno.exit(0); // the worker has gone
+    end += count;
+  }
+}
+
+/** The next frame's text, its first character included. */
+export function readFrame() {
+  fill(4);
+  const length = chunk[start] | (chunk[start + 1] << 8) | (chunk[start + 2] << 16) |
+    (chunk[start + 3] << 24);
+  start += 4;
+  fill(length);
+  const text = decoder.decode(chunk.subarray(start, start + length));
+  start += length;
+  if (start === end) {
+    start = end = 0;
+    if (chunk.length > 1 << 20) chunk = new Uint8Array(1 << 16);
+  }
+  return text;
+}
+
+export function writeFrame(text) {
+  if (text.length <= 16000) { // three bytes per UTF-16 unit at most
+    const { written } = encoder.encodeInto(text, small.subarray(4));
+    smallHeader.setUint32(0, written, true);
+    writeAll(small.subarray(0, written + 4));
+    return;
+  }
+  const body = encoder.encode(text);
+  const header = new Uint8Array(4);
+  new DataView(header.buffer).setUint32(0, body.length, true);
+  writeAll(header);
+  writeAll(body);
+}
+
+function writeAll(bytes) {
+  let sent = 0;
+  while (sent < bytes.length) sent += output.writeSync(sent === 0 ? bytes : bytes.subarray(sent));
+}

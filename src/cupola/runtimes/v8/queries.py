@@ -1,0 +1,354 @@
+"""Queries that JavaScript describes as JSON, over a transaction (spec: function runtime, 7, 8)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from cupola.database.catalog import Index, TableInfo, table_to_come
+from cupola.database.cursors import END, fingerprint
+from cupola.database.documents import StoredDocument
+from cupola.database.pagination import PageRequest, PageResult, read_page
+from cupola.database.ranges import Range, key_range
+from cupola.database.transaction import EVERYTHING, KeyRange
+from cupola.errors import CupolaError, DatabaseUseError, LimitError
+from cupola.functions.call import Call
+from cupola.functions.expressions import Expression
+from cupola.runtimes.v8.filters import bound_of, expression_of
+
+_OPERATORS_MAX = 256
+_PAGE_SIZE_MAX = 32_000
+_BUILT_IN = ("by_id", "by_creation_time")
+_BOUNDS = {"Gt": "gt", "Gte": "gte", "Lt": "lt", "Lte": "lte"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """A query: which index to read, in which direction, and what to do with its rows.
+
+    `operators`: filters and limits, in the order written.
+    """
+
+    table: str
+    index: str
+    constraints: dict[str, Any]
+    descending: bool
+    operators: tuple[Expression | int, ...]
+    text: str
+
+    def place(self, call: Call) -> tuple[Index, KeyRange] | None:
+        """Where to read; None while the table does not exist."""
+        table = call.transaction.table(self.table)
+        if table is None or table.document_id is None:  # private tables look like none
+            self._range(table_to_come(self.table), strict=False)
+            return None
+        return self._range(table)
+
+    def _range(self, table: TableInfo, *, strict: bool = True) -> tuple[Index, KeyRange]:
+        if not strict and self.index not in _BUILT_IN:
+            return table.primary, EVERYTHING
+        index = table.index(self.index)
+        if not self.constraints:
+            return index, EVERYTHING
+        return index, key_range(self.table, index, self.constraints)
+
+
+def plan_of(tree: Any) -> Plan:
+    """The plan of a query.
+
+    Raises:
+        DatabaseUseError, InvalidValueError: It makes no sense.
+    """
+    source, operators = tree.get("source"), tree.get("operators", [])
+    if not isinstance(source, dict) or not isinstance(operators, list):
+        raise _malformed("it has no source")
+    if len(operators) > _OPERATORS_MAX:
+        raise LimitError(
+            f"A query has {len(operators)} operators; at most {_OPERATORS_MAX} are allowed.",
+            code="TooManyOperators",
+        )
+    order = source.get("order")
+    if order not in ("asc", "desc", None):
+        raise _malformed("its order is neither asc nor desc")
+    table, index, constraints = _source(source)
+    return Plan(
+        table,
+        index,
+        constraints,
+        order == "desc",
+        tuple(_operator(each) for each in operators),
+        json.dumps(tree, sort_keys=True),
+    )
+
+
+def _source(source: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    match source:
+        case {"type": "FullTableScan", "tableName": str(table)}:
+            return table, "by_creation_time", {}
+        case {"type": "IndexRange", "indexName": str(name), "range": list(bounds)}:
+            table, dot, index = name.partition(".")
+            if not dot:
+                raise _malformed(f"`{name}` names no table's index")
+            return table, index, _constraints(bounds)
+        case {"type": "Search", "indexName": str(name)}:
+            raise DatabaseUseError(
+                f"Text search (`withSearchIndex` on `{name}`) is not available yet; read an index "
+                "and filter.",
+                code="SearchNotAvailable",
+            )
+    raise _malformed("its source is of no known type")
+
+
+def _constraints(bounds: list[Any]) -> dict[str, Any]:
+    """Equalities and at most one range, by field."""
+    found: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    limited: str | None = None
+    for bound in bounds:
+        match bound:
+            case {"type": "Eq", "fieldPath": str(name), "value": value}:
+                if name in found:
+                    raise _already(name)
+                found[name] = bound_of(value)
+            case {"type": str(kind), "fieldPath": str(name), "value": value} if kind in _BOUNDS:
+                if limited not in (None, name):
+                    raise DatabaseUseError(
+                        f"An index range has bounds on `{limited}` and on `{name}`; bounds must be "
+                        "on one field.",
+                        code="BoundsOnMultipleFields",
+                    )
+                if any(each[0] == _BOUNDS[kind][0] for each in limits):
+                    raise _already(name)
+                limited = name
+                limits[_BOUNDS[kind]] = bound_of(value)
+            case _:
+                raise _malformed("a bound of its index range is malformed")
+    if limited is not None:
+        if limited in found:
+            raise _already(limited)
+        found[limited] = Range(**limits)
+    return found
+
+
+def _operator(tree: Any) -> Expression | int:
+    match tree:
+        case {"filter": condition}:
+            return expression_of(condition)
+        case {"limit": int(count) | float(count)} if count >= 0:
+            return int(count)
+    raise _malformed("an operator is neither a filter nor a limit")
+
+
+def _malformed(reason: str) -> DatabaseUseError:
+    return DatabaseUseError(f"A query makes no sense: {reason}.", code="BadQuery")
+
+
+def _already(name: str) -> DatabaseUseError:
+    return DatabaseUseError(f"The index range bounds `{name}` twice.", code="AlreadyDefinedBound")
+
+
+class Batch(NamedTuple):
+    """Rows read ahead; `is_last`: there are none behind them."""
+
+    rows: list[StoredDocument]
+    is_last: bool
+
+
+class Stream:
+    """The rows of a query, read some at a time: crossing into JavaScript costs more than reading.
+
+    What was read ahead counts as read, whether or not the function comes to look at it. After a
+    write it is out of date: `rewind` goes back to the last row that was looked at.
+    """
+
+    def __init__(self, call: Call, plan: Plan) -> None:
+        """Compiles the range; reads nothing yet.
+
+        Raises:
+            DatabaseUseError: There is no such index, or it has no such range.
+        """
+        self._call = call
+        self._plan = plan
+        place = plan.place(call)
+        self._index = place[0] if place is not None else None
+        self._keys = place[1] if place is not None else EVERYTHING
+        *filters, last = plan.operators or (None,)
+        if not isinstance(last, int):
+            filters, last = list(plan.operators), None
+        self._left = last  # how many rows are still to come at most
+        self._reads_ahead = all(isinstance(each, Expression) for each in filters)
+        self._filters = filters
+        self._read: list[bytes] = []  # keys of the newest batch
+        self._ahead = _AHEAD_MIN
+        self._rows = self._scan()
+
+    def _scan(self) -> Iterator[tuple[bytes, StoredDocument]]:
+        if self._index is None:
+            return iter(())
+        expect = _AHEAD_MIN if self._left is None else max(1, min(self._left, _AHEAD_MIN))
+        rows = self._call.transaction.scan(
+            self._index, self._keys, descending=self._plan.descending, expect=expect
+        )
+        if self._reads_ahead:
+            return _filtered(rows, [each for each in self._filters if isinstance(each, Expression)])
+        return _piped(rows, self._plan.operators)
+
+    def next_batch(self) -> Batch:
+        """The next rows, at least one unless there are none."""
+        wanted = self._ahead if self._reads_ahead else 1
+        if self._left is not None and self._reads_ahead:
+            wanted = min(wanted, self._left)
+        found: list[StoredDocument] = []
+        keys: list[bytes] = []
+        size = 0
+        is_last = wanted == 0
+        while len(found) < wanted and size < _AHEAD_BYTES:
+            try:
+                row = next(self._rows, None)
+            except CupolaError:
+                if not found:
+                    raise
+                break  # it is met again by who asks for more
+            if row is None:
+                is_last = True
+                break
+            keys.append(row[0])
+            found.append(row[1])
+            size += len(row[1].body)
+        self._ahead = min(self._ahead * 4, _AHEAD_MAX)
+        if self._left is not None and self._reads_ahead:
+            self._left -= len(found)
+            is_last = is_last or self._left == 0
+        self._read = keys or self._read[-1:]
+        return Batch(found, is_last)
+
+    def rewind(self, unread: int) -> None:
+        """Forget the last rows of the newest batch: they will be read again, as they are then."""
+        if not 0 < unread <= len(self._read) or not self._reads_ahead:
+            return
+        if self._left is not None:
+            self._left += unread
+        looked_at = self._read[:-unread]
+        if looked_at:
+            self._keys = _behind(self._keys, looked_at[-1], self._plan.descending)
+        self._read = []
+        self._rows = self._scan()
+
+
+_AHEAD_MIN = 16
+_AHEAD_MAX = 256
+_AHEAD_BYTES = 256 * 1024
+
+
+def _behind(keys: KeyRange, key: bytes, descending: bool) -> KeyRange:
+    """The part of a range that comes after a key, in the direction of the scan."""
+    return keys._replace(end=key) if descending else keys._replace(start=key + b"\0")
+
+
+_Rows = Iterator[tuple[bytes, StoredDocument]]
+
+
+def _piped(rows: _Rows, operators: tuple[Expression | int, ...]) -> _Rows:
+    for each in operators:
+        rows = _limited(rows, each) if isinstance(each, int) else _filtered(rows, [each])
+    return rows
+
+
+def _filtered(rows: _Rows, conditions: list[Expression]) -> _Rows:
+    if not conditions:
+        return rows
+    return (row for row in rows if all(each.keeps(row[1].value) for each in conditions))
+
+
+def _limited(rows: _Rows, count: int) -> _Rows:
+    """The first rows, and no look at the one behind them."""
+    for _ in range(count):
+        row = next(rows, None)
+        if row is None:
+            return
+        yield row
+
+
+def page_of(call: Call, arguments: dict[str, Any]) -> PageResult:
+    """One page (`1.0/queryPage`). A call may paginate once.
+
+    Raises:
+        DatabaseUseError, InvalidCursorError
+    """
+    if call.paginated:
+        raise DatabaseUseError(
+            "This query or mutation function ran multiple paginated queries. Only one paginated "
+            "query is supported per function; split it in two.",
+            code="MultiplePaginatedDatabaseQueries",
+        )
+    call.paginated = True
+    plan = plan_of(arguments["query"])
+    request = _page_request(arguments)
+    place = plan.place(call)
+    _, keys = place or (None, EVERYTHING)
+    shape = fingerprint(call.path, plan.text, keys.start, keys.end or b"\xff")
+    if place is None:
+        end = call.sealer.seal(END, shape)
+        call.next_journal = end
+        return PageResult([], True, end, None, None, end)
+    if any(isinstance(each, int) for each in plan.operators):
+        raise DatabaseUseError("A paginated query takes no limit.", code="BadQuery")
+    result = read_page(
+        call.transaction,
+        *place,
+        descending=plan.descending,
+        keep=_keep(plan),
+        request=request,
+        journal=call.journal,
+        plan=shape,
+        sealer=call.sealer,
+        limits=call.limits,
+    )
+    call.next_journal = result.journal
+    return result
+
+
+def _keep(plan: Plan) -> Callable[[StoredDocument], bool] | None:
+    filters = [each for each in plan.operators if isinstance(each, Expression)]
+    if not filters:
+        return None
+    return lambda row: all(each.keeps(row.value) for each in filters)
+
+
+def _page_request(arguments: dict[str, Any]) -> PageRequest:
+    size = _whole(arguments, "pageSize")
+    if size is None or size < 1:
+        raise DatabaseUseError(
+            "NoDocumentsForPagination: numItems must be at least 1.",
+            code="NoDocumentsForPagination",
+        )
+    if size > _PAGE_SIZE_MAX:
+        raise LimitError(
+            f"A page has at most {_PAGE_SIZE_MAX} documents, not {size}.", code="PageSizeTooLarge"
+        )
+    rows, size_bytes = _whole(arguments, "maximumRowsRead"), _whole(arguments, "maximumBytesRead")
+    if rows == 0 or size_bytes == 0:
+        raise DatabaseUseError(
+            "A pagination limit must be at least 1.", code="InvalidPaginationLimit"
+        )
+    return PageRequest(
+        size, _text(arguments, "cursor"), _text(arguments, "endCursor"), rows, size_bytes
+    )
+
+
+def _whole(arguments: dict[str, Any], name: str) -> int | None:
+    value = arguments.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        raise DatabaseUseError(f"`{name}` must be a whole number.", code="BadArguments")
+    return int(value)
+
+
+def _text(arguments: dict[str, Any], name: str) -> str | None:
+    value = arguments.get(name)
+    if value is not None and not isinstance(value, str):
+        raise DatabaseUseError(f"`{name}` must be a string or null.", code="BadArguments")
+    return value

@@ -1,0 +1,337 @@
+"""Queries and mutations of pushed JavaScript, run to their end by a Deno process of our own.
+
+A call is a conversation: we send what to run; the process answers with syscalls, each of which
+waits for our reply, and at last with a result or a failure. A function that calls another makes a
+conversation inside the conversation. While the process computes, the clock of the call runs; while
+we do, it stands still. Past a limit the process is killed, which nothing in it can prevent, and a
+spare one, started beforehand, takes its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import msgspec
+
+from cupola.errors import (
+    ApplicationError,
+    CupolaError,
+    DeveloperError,
+    LimitError,
+    OperatorError,
+)
+from cupola.functions.bundles import Bundle
+from cupola.functions.call import Call
+from cupola.functions.context import MutationCtx, QueryCtx
+from cupola.functions.definitions import Function, Kind
+from cupola.functions.execution import Execution, check_arguments, run_nested
+from cupola.functions.failure import tell
+from cupola.functions.javascript import JavaScriptFunction
+from cupola.limits import Limits
+from cupola.runtimes.python import guard
+from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong, host_source
+from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.results import checked_result
+from cupola.runtimes.v8.source_maps import SourceMaps
+from cupola.runtimes.v8.syscalls import Syscalls, is_catchable
+from cupola.values import decode, encode
+
+HEAP_BYTES_MAX = 128 * 2**20
+"""Of one process: the documented 64 MiB of a function, and room for contexts to be collected."""
+_START_S = 30.0
+_monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
+_TIRED_BYTES = 200 * 2**20
+_LOOK_S = 0.01
+_STALL_FACTOR = 8  # how much longer than its time a call may take on a busy machine
+
+WEB_NAMES = [
+    *(
+        "AbortController",
+        "AbortSignal",
+        "AsyncLocalStorage",
+        "AsyncResource",
+        "Blob",
+        "Crypto",
+        "CryptoKey",
+        "CustomEvent",
+    ),
+    *("DOMException", "Event", "EventTarget", "File", "FormData", "Headers", "Performance"),
+    *("ReadableStream", "ReadableStreamBYOBReader", "ReadableStreamDefaultReader"),
+    *("TextDecoderStream", "TextEncoderStream", "TransformStream", "WritableStream"),
+    *(
+        "WritableStreamDefaultWriter",
+        "Request",
+        "Response",
+        "SubtleCrypto",
+        "TextDecoder",
+        "TextEncoder",
+        "URL",
+    ),
+    *("URLSearchParams", "atob", "btoa", "crypto", "performance", "structuredClone"),
+]
+
+
+def prelude() -> bytes:
+    """What a host needs before anything else: the scripts that furnish contexts."""
+    names = ("environment", "console", "abi", "web", "temporal", "failures", "exports")
+    sources = {name: host_source(f"{name}.js") for name in names}
+    return msgspec.json.encode({"sources": sources, "webNames": WEB_NAMES})
+
+
+def bundle_frame(bundle: Bundle) -> bytes:
+    """A bundle for a host. Modules that begin with "use node" never run there."""
+    modules = [(m.path, m.source) for m in bundle.modules if m.environment == "isolate"]
+    return json.dumps(
+        {
+            "modules": modules,
+            "environment": bundle.environment,
+            "seed": bundle.import_seed.hex(),
+            "now": bundle.import_time_ms,
+        }
+    ).encode()
+
+
+class JavaScriptRuntime:
+    """Runs one call at a time."""
+
+    def __init__(self, bundle: Bundle, limits: Limits) -> None:
+        self._limits = limits
+        self._prelude = prelude()
+        self._bundle = bundle_frame(bundle)
+        self._maps = SourceMaps({module.path: module for module in bundle.modules})
+        self._spare: Deno | None = None
+        self._deno = self._start()
+        self._await_ready(self._deno)
+        self.replaced = 0
+        self._prepare_spare()
+
+    def _start(self) -> Deno:
+        """A process that loads the bundle on its own while we do other things."""
+        deno = Deno("transactions.mjs", HEAP_BYTES_MAX)
+        try:
+            deno.send(b"P", self._prelude)
+            deno.send(b"B", self._bundle)
+        except ProcessEnded as ended:
+            raise _cannot_start() from ended
+        return deno
+
+    def _await_ready(self, deno: Deno) -> None:
+        try:
+            kind, _ = deno.receive(_START_S)
+        except (TookTooLong, ProcessEnded) as error:
+            deno.kill()
+            raise _cannot_start() from error
+        assert kind == b"H", kind
+        deno.bound_memory()
+
+    def _prepare_spare(self) -> None:
+        if self._spare is None:
+            self._spare = self._start()
+
+    def _replace(self) -> None:
+        """The process was hurt, or has grown: the spare takes its place."""
+        self._deno.kill()
+        self.replaced += 1
+        deno, self._spare = self._spare, None
+        if deno is None:
+            deno = self._start()
+        self._await_ready(deno)
+        self._deno = deno
+
+    def after_call(self) -> None:
+        """Between calls, while nobody waits."""
+        if self._deno.memory_bytes() > _TIRED_BYTES:
+            self._replace()
+        self._prepare_spare()
+
+    def close(self) -> None:
+        self._deno.kill()
+        if self._spare is not None:
+            self._spare.kill()
+
+    # ---------------------------------------------------------------- calls
+
+    def run(self, call: Call, function: JavaScriptFunction, args: bytes) -> Execution:
+        """Run a call to its end. Errors of the app and its callers are returned, not raised."""
+        value: bytes | None = None
+        error: Exception | None = None
+        told = None
+        try:
+            value = self._run_whole(call, function, args)
+        except CupolaError as raised:
+            error = raised
+            told = (
+                raised.told(call.request_id)
+                if isinstance(raised, JavaScriptError)
+                else tell(raised, call.request_id, None)
+            )
+        lines = call.logs.lines
+        return Execution(value, error, lines, call.identity_observed, call.next_journal, told)
+
+    def run_for_python(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
+        """Run a function that Python calls, inside its transaction, while its guard is lifted."""
+        inner = call.nested(function.path, function.kind)
+        mark = call.transaction.mark()
+        guarded = guard.suspend()
+        call.interruption.pause()
+        try:
+            return self._run_whole(inner, function, args)
+        except CupolaError as error:
+            if function.kind is Kind.MUTATION:
+                call.transaction.rollback(mark)
+            if isinstance(error, JavaScriptError) and error.data is not None:
+                raise ApplicationError(decode(error.data)) from None
+            raise
+        finally:
+            call.interruption.resume()
+            guard.restore(guarded)
+
+    def _run_whole(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
+        """One conversation from beginning to end. Returns the encoded result."""
+        conversation = _Conversation(self._deno, self._limits, self._maps)
+        try:
+            return conversation.run(call, function, args, b"R")
+        except (ProcessEnded, TookTooLong) as failure:
+            self._replace()
+            raise conversation.failure(call.path, failure) from None
+        except CupolaError as error:
+            if conversation.is_open:  # it still waits for an answer that will not come
+                self._replace()
+            raise error
+        except BaseException:
+            self._replace()
+            raise
+
+
+class _Conversation:
+    """One top-level call, those nested in it included, and the time it has left."""
+
+    def __init__(self, deno: Deno, limits: Limits, maps: SourceMaps) -> None:
+        self._deno = deno
+        self._limits = limits
+        self._maps = maps
+        self._left_s = limits.user_time_s
+        self._started = _monotonic()
+        self._used_before_s = deno.processor_s()
+        self._runs = 0  # each of them has randomness of its own
+        self.is_open = False
+
+    def run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
+        check_arguments(function, args, call.limits)  # JavaScript decodes the text itself
+        self._runs += 1
+        seed = hashlib.blake2b(call.seed + b"%d" % self._runs, digest_size=32).hexdigest()
+        request = {
+            "path": function.module,
+            "name": function.name,
+            "kind": function.kind.value,
+            "args": f"[{args.decode()}]",
+            "seed": seed,
+            "now": call.now_ns // 1_000_000,
+        }
+        self._deno.send(kind, msgspec.json.encode(request))
+        self.is_open = True
+        result = self._converse(call)
+        if kind == b"R":
+            self.is_open = False
+        if isinstance(result, JavaScriptError):
+            raise result
+        call.app.table_numbers.update(call.transaction.catalog.numbers)  # some may be new
+        return checked_result(function, result, call.limits)
+
+    def _converse(self, call: Call) -> bytes | JavaScriptError:
+        """Answer syscalls until the function that `call` runs has ended."""
+        syscalls = Syscalls(call, self)
+        deno = self._deno
+        while True:
+            kind, body = self._receive()
+            if kind == b"S":
+                deno.send(self._answer(syscalls, body))
+            elif kind == b"V":
+                return body
+            elif kind == b"L":
+                level, _, text = body.decode("utf-8", "replace").partition(" ")
+                call.logs.add(level, text)
+            elif kind == b"E":
+                return thrown(body, self._maps)
+            else:
+                raise OperatorError(f"Deno said {kind!r}.", code="InternalServerError")
+
+    def _answer(self, syscalls: Syscalls, body: bytes) -> bytes:
+        op, _, arguments = body.partition(b"\n")
+        try:
+            return syscalls.answer(op.decode("utf-8", "replace"), arguments)
+        except CupolaError as error:
+            if not is_catchable(error):
+                raise
+            return b"1" + for_javascript(error)
+
+    def _receive(self) -> tuple[bytes, bytes]:
+        """The next frame, if it comes within the time that is left.
+
+        Raises:
+            TookTooLong, ProcessEnded
+        """
+        while True:
+            since = _monotonic()
+            try:
+                frame = self._deno.receive(self._left_s)
+            except TookTooLong:
+                self._look_at_time()
+                continue
+            self._left_s -= _monotonic() - since
+            if self._left_s <= 0:
+                self._look_at_time()
+            return frame
+
+    def _look_at_time(self) -> None:
+        """The time is up by the clock. On a busy machine the process may have waited for a
+        processor: what it has used counts, and the clock only at last.
+        """
+        limit_s = self._limits.user_time_s
+        used_s = self._deno.processor_s() - self._used_before_s
+        if used_s >= limit_s or _monotonic() - self._started > limit_s * _STALL_FACTOR:
+            raise TookTooLong
+        self._left_s = max(limit_s - used_s, _LOOK_S)
+
+    def failure(self, path: str, failure: ProcessEnded | TookTooLong) -> CupolaError:
+        """The documented error of a call that was ended."""
+        if isinstance(failure, TookTooLong):
+            return DeveloperError(
+                "Function execution timed out (maximum duration: "
+                f"{self._limits.user_time_s:g}s). `{path}` took too long: do less per call, or "
+                "move the work to an action.",
+                code="FunctionTimeout",
+            )
+        return LimitError(
+            f"`{path}` ended its process; most likely it ran out of memory (maximum memory usage: "
+            "64 MB). Read and build less per call.",
+            code="FunctionOutOfMemory",
+        )
+
+    # ---------------------------------------------------------------- nested calls
+
+    def run_nested(self, call: Call, function: Function[Any, Any], args: bytes) -> bytes:
+        """Run a function inside the caller's transaction; a failed mutation's writes are undone."""
+        if not isinstance(function, JavaScriptFunction):
+            context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
+            arguments: Any = decode(args)
+            return encode(run_nested(call, function, arguments, context))
+        inner = call.nested(function.path, function.kind)
+        mark = call.transaction.mark()
+        try:
+            return self.run(inner, function, args, b"N")
+        except CupolaError:
+            if function.kind is Kind.MUTATION:
+                call.transaction.rollback(mark)
+            raise
+
+
+def _cannot_start() -> OperatorError:
+    return OperatorError(
+        "The process for JavaScript does not start; set CUPOLA_DENO_STDERR=1 and look at what it "
+        "prints.",
+        code="NoJavaScriptRuntime",
+    )

@@ -1,0 +1,484 @@
+"""The syscalls of queries and mutations (spec: function runtime, section 6), over a transaction.
+
+Each takes JSON and answers JSON. Documents pass as the bytes they are stored as.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from cupola.database.catalog import TableInfo
+from cupola.database.transaction import EVERYTHING
+from cupola.errors import (
+    BadRequestError,
+    CupolaError,
+    DatabaseUseError,
+    DeveloperError,
+    FunctionKindError,
+    InvalidIdError,
+    InvalidPathError,
+    InvalidValueError,
+    LimitError,
+)
+from cupola.functions.call import Call
+from cupola.functions.definitions import Function, Kind
+from cupola.runtimes.v8.filters import bound_of
+from cupola.runtimes.v8.queries import Stream, page_of, plan_of
+from cupola.values import UNSET, decode_tree, encode, table_number_of
+
+_HANDLE = "function://;"
+_STREAMS_MAX = 4096
+
+
+class NestedCalls(Protocol):
+    """Who runs the functions that a function calls."""
+
+    def run_nested(self, call: Call, function: Function[Any, Any], args: bytes) -> bytes:
+        """Run a function inside the caller's transaction. Raises what it failed with."""
+        ...
+
+
+class Syscalls:
+    """The syscalls of one call. Open streams are numbered from 0."""
+
+    def __init__(self, call: Call, nested: NestedCalls) -> None:
+        self._call = call
+        self._nested = nested
+        self._streams: dict[int, Stream] = {}
+        self._opened = 0
+
+    def answer(self, op: str, text: bytes) -> bytes:
+        """The answer as it crosses: "0" and its JSON; or "2", "D" or "M" (done, or maybe more), and
+        rows of a query, one a line.
+
+        Raises:
+            DeveloperError: The function did something wrong; it may catch this.
+            CupolaError: Any other ends the call.
+        """
+        handler = _HANDLERS.get(op)
+        if handler is None:
+            raise DeveloperError(_unknown(op), code="UnknownOperation")
+        try:
+            arguments = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise DeveloperError(
+                f"The arguments of {op} are no JSON: {error}", code="SyscallArgsInvalidJson"
+            ) from None
+        if not isinstance(arguments, dict):
+            raise DeveloperError(
+                f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
+            )
+        answer = handler(self, arguments)
+        return answer if op == "1.0/queryStreamNext" else b"0" + answer
+
+    # ---------------------------------------------------------------- streams
+
+    def _query_stream(self, arguments: dict[str, Any]) -> bytes:
+        query = _required(arguments, "query", dict, "queryStream")
+        if len(self._streams) >= _STREAMS_MAX:
+            raise LimitError(
+                f"{_STREAMS_MAX} queries are open at once; read or end some first.",
+                code="TooManyOpenQueries",
+            )
+        number = self._opened
+        self._streams[number] = Stream(self._call, plan_of(query))
+        self._opened += 1
+        return b'{"queryId":%d}' % number
+
+    def _query_stream_next(self, arguments: dict[str, Any]) -> bytes:
+        number = arguments.get("queryId")
+        stream = self._streams.get(number) if isinstance(number, int) else None
+        if stream is None:
+            raise DatabaseUseError(f"There is no open query {number!r}.", code="QueryNotFound")
+        rows, is_last = stream.next_batch()
+        if is_last and self._call.kind is Kind.QUERY:  # a mutation may come back, see `_rewind`
+            del self._streams[number]  # type: ignore[arg-type]
+        if not rows:
+            return b'0{"value":null,"done":true}'
+        kind = b"2D" if is_last else b"2M"
+        return kind + b"\n".join([row.body for row in rows])
+
+    def _rewind(self, arguments: dict[str, Any]) -> bytes:
+        """Our own: the function is about to write, and has not looked at the last rows yet."""
+        stream, unread = self._streams.get(arguments.get("queryId", -1)), arguments.get("unread")
+        if stream is not None and isinstance(unread, int):
+            stream.rewind(unread)
+        return b"null"
+
+    def _query_cleanup(self, arguments: dict[str, Any]) -> bytes:
+        number = arguments.get("queryId")
+        known = isinstance(number, int) and self._streams.pop(number, None) is not None
+        return b"true" if known else b"false"
+
+    def _query_page(self, arguments: dict[str, Any]) -> bytes:
+        _required(arguments, "query", dict, "queryPage")
+        result = page_of(self._call, arguments)
+        rest = msgspec.json.encode(
+            {
+                "isDone": result.is_done,
+                "continueCursor": result.continue_cursor,
+                "splitCursor": result.split_cursor,
+                "pageStatus": result.status,
+            }
+        )
+        return b'{"page":[' + b",".join(row.body for row in result.documents) + b"]," + rest[1:]
+
+    # ---------------------------------------------------------------- documents
+
+    def _get(self, arguments: dict[str, Any]) -> bytes:
+        is_system = arguments.get("isSystem") is True
+        method = "db.system.get" if is_system else "db.get"
+        document_id = _required(arguments, "id", str, method)
+        table = self._table_of(document_id, arguments, method)
+        if table is None:
+            return b"null"
+        if table.document_id is None:
+            if is_system:
+                raise not_yet(f"`{table.name}`")
+            raise DatabaseUseError(
+                f"`{table.name}` is a system table; read it with `db.system`.", code="SystemTable"
+            )
+        if is_system:
+            raise DatabaseUseError(
+                f"`{table.name}` is no system table; read it with `db.get`.", code="SystemTable"
+            )
+        document = self._call.transaction.get(document_id)
+        return b"null" if document is None else document.body
+
+    def _table_of(
+        self, document_id: str, arguments: dict[str, Any], method: str
+    ) -> TableInfo | None:
+        """The table of an id; None if no table has its number.
+
+        Raises:
+            InvalidIdError: It is no id, or of another table than `table` in the arguments.
+        """
+        try:
+            number = table_number_of(document_id)
+        except InvalidIdError as error:
+            raise InvalidIdError(f"Invalid argument `id` for `{method}`: {error.message}") from None
+        try:
+            table = self._call.transaction.table_of(document_id)
+        except InvalidIdError:
+            return None
+        assert table.number == number
+        wanted = arguments.get("table")
+        if wanted is not None and wanted != table.name:
+            raise InvalidIdError(
+                f'Invalid argument `id` for `{method}`: expected to be an Id<"{wanted}">, got '
+                f'Id<"{table.name}"> instead.'
+            )
+        return table
+
+    def _normalize_id(self, arguments: dict[str, Any]) -> bytes:
+        name = _required(arguments, "table", str, "db.normalizeId")
+        text = _required(arguments, "idString", str, "db.normalizeId")
+        table = self._call.transaction.table(name)
+        if table is None or table.document_id is None:
+            return b'{"id":null}'
+        try:
+            is_its = table_number_of(text) == table.number
+        except InvalidIdError:
+            is_its = False
+        return msgspec.json.encode({"id": text if is_its else None})
+
+    def _count(self, arguments: dict[str, Any]) -> bytes:
+        name = _required(arguments, "table", str, "db.count")
+        table = self._call.transaction.table(name)
+        if table is None or table.document_id is None:
+            return b"0"
+        return b"%d" % self._call.transaction.count(table.primary, EVERYTHING)
+
+    def _insert(self, arguments: dict[str, Any]) -> bytes:
+        name = _required(arguments, "table", str, "db.insert")
+        fields = _document(arguments, "db.insert")
+        document_id = self._call.transaction.insert(name, fields)
+        return msgspec.json.encode({"_id": document_id})
+
+    def _shallow_merge(self, arguments: dict[str, Any]) -> bytes:
+        document_id = self._existing(arguments, "db.patch")
+        value = _required(arguments, "value", dict, "db.patch")
+        fields = {name: bound_of(item) for name, item in value.items()}
+        transaction = self._call.transaction
+        old = transaction.get(document_id)
+        if old is not None:
+            changed = {
+                name: item
+                for name, item in fields.items()
+                if not (item is UNSET and name not in old.value)
+            }
+            merged = {**old.value, **changed}
+            merged = {name: item for name, item in merged.items() if item is not UNSET}
+            if encode(merged) == old.body:  # nothing changes, so nothing is written
+                return old.body
+        transaction.patch(document_id, fields)
+        return self._body(document_id)
+
+    def _replace(self, arguments: dict[str, Any]) -> bytes:
+        document_id = self._existing(arguments, "db.replace")
+        fields = _document(arguments, "db.replace")
+        transaction = self._call.transaction
+        old = transaction.get(document_id)
+        if old is not None:
+            kept = {name: old.value[name] for name in ("_id", "_creationTime")}
+            if encode({**kept, **fields}) == old.body:
+                return old.body
+        transaction.replace(document_id, fields)
+        return self._body(document_id)
+
+    def _remove(self, arguments: dict[str, Any]) -> bytes:
+        document_id = self._existing(arguments, "db.delete")
+        old = self._call.transaction.get(document_id)
+        self._call.transaction.delete(document_id)
+        assert old is not None
+        return old.body
+
+    def _existing(self, arguments: dict[str, Any], method: str) -> str:
+        """The id of a document to write, of a table that exists."""
+        document_id: str = _required(arguments, "id", str, method)
+        if self._table_of(document_id, arguments, method) is None:
+            raise InvalidIdError(
+                f'Invalid argument `id` for `{method}`: Table for ID "{document_id}" not found'
+            )
+        return document_id
+
+    def _body(self, document_id: str) -> bytes:
+        document = self._call.transaction.get(document_id)
+        assert document is not None
+        return document.body
+
+    # ---------------------------------------------------------------- functions
+
+    def _run_udf(self, arguments: dict[str, Any]) -> bytes:
+        call = self._call
+        kind = arguments.get("udfType")
+        is_earlier = kind == "snapshotQuery" and call.kind is Kind.MUTATION
+        if not is_earlier and kind not in ("query", "mutation"):
+            raise FunctionKindError(f"Cannot call a {kind} from a {call.kind.value}.")
+        if kind == "mutation" and call.kind is Kind.QUERY:
+            raise FunctionKindError("Cannot call a mutation from a query.")
+        if call.depth + 1 > call.limits.nested_calls_max:
+            raise LimitError(
+                f"Functions call each other more than {call.limits.nested_calls_max} levels deep "
+                "(MaximumCallDepthExceeded); call plain functions instead.",
+                code="MaximumCallDepthExceeded",
+            )
+        if is_earlier:
+            return self._run_at_start(arguments)
+        function = self._resolve(arguments, "runUdf")
+        if function.kind is not Kind(kind):
+            raise FunctionKindError(
+                f"Trying to execute {function.path} as {kind}, but it is defined as "
+                f"{function.kind.value}."
+            )
+        return self._nested.run_nested(call, function, encoded_arguments(arguments))
+
+    def _run_at_start(self, arguments: dict[str, Any]) -> bytes:
+        """A query of the snapshot that the mutation began with, which it does not depend on."""
+        call = self._call
+        earlier = dataclasses.replace(call, transaction=call.transaction.unobserved())
+        function = self._resolve(arguments, "runUdf")
+        if function.kind is not Kind.QUERY:
+            raise FunctionKindError(
+                f"Trying to execute {function.path} as query, but it is defined as "
+                f"{function.kind.value}."
+            )
+        try:
+            return self._nested.run_nested(earlier, function, encoded_arguments(arguments))
+        finally:
+            if earlier.identity_observed:
+                call.observe_identity()
+
+    def _resolve(self, arguments: dict[str, Any], method: str) -> Function[Any, Any]:
+        return self._call.app.find(path_of(arguments, method))
+
+    def _create_function_handle(self, arguments: dict[str, Any]) -> bytes:
+        handle = arguments.get("functionHandle")
+        if not isinstance(handle, str):
+            handle = _HANDLE + self._resolve(arguments, "createFunctionHandle").path
+        return msgspec.json.encode(handle)
+
+    # ---------------------------------------------------------------- about the call
+
+    def _get_user_identity(self, arguments: dict[str, Any]) -> bytes:
+        self._call.observe_identity()
+        attributes = self._call.identity.attributes
+        return b"null" if attributes is None else encode(attributes)
+
+    def _get_function_metadata(self, arguments: dict[str, Any]) -> bytes:
+        name = self._call.path.removesuffix(":default")
+        return msgspec.json.encode({"name": name, "componentPath": ""})
+
+    def _get_transaction_metrics(self, arguments: dict[str, Any]) -> bytes:
+        usage, limits = self._call.transaction.usage, self._call.limits
+        used = {
+            "bytesRead": (usage.bytes_read, limits.bytes_read_max),
+            "bytesWritten": (usage.bytes_written, limits.bytes_written_max),
+            "databaseQueries": (usage.ranges, limits.ranges_read_max),
+            "documentsRead": (usage.documents_read, limits.documents_read_max),
+            "documentsWritten": (usage.documents_written, limits.documents_written_max),
+            "functionsScheduled": (0, 0),
+            "scheduledFunctionArgsBytes": (0, 0),
+        }
+        return msgspec.json.encode(
+            {name: {"used": n, "remaining": most - n} for name, (n, most) in used.items()}
+        )
+
+    def _get_deployment_metadata(self, arguments: dict[str, Any]) -> bytes:
+        return b'{"name":"cupola","region":null,"class":"s256"}'
+
+    def _get_request_metadata(self, arguments: dict[str, Any]) -> bytes:
+        if self._call.kind is Kind.QUERY:
+            raise BadRequestError(
+                "A query cannot see the request that asked: its result is shared.",
+                code="RequestMetadataNotAllowed",
+            )
+        self._call.observe_identity()
+        return msgspec.json.encode(
+            {
+                "ip": None,
+                "userAgent": None,
+                "requestId": self._call.request_id,
+                "scheduledFunctionId": None,
+                "authToken": None,
+            }
+        )
+
+    def _audit_log(self, arguments: dict[str, Any]) -> bytes:
+        return b"null"  # accepted; nobody keeps an audit log yet
+
+    def _component_argument(self, arguments: dict[str, Any]) -> bytes:
+        raise DeveloperError(
+            "The app itself has no component arguments.", code="ComponentArgumentInApp"
+        )
+
+
+_HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
+    "1.0/queryStream": Syscalls._query_stream,
+    "1.0/queryStreamNext": Syscalls._query_stream_next,
+    "1.0/queryCleanup": Syscalls._query_cleanup,
+    "cupola/rewind": Syscalls._rewind,
+    "1.0/queryPage": Syscalls._query_page,
+    "1.0/get": Syscalls._get,
+    "1.0/db/normalizeId": Syscalls._normalize_id,
+    "1.0/count": Syscalls._count,
+    "1.0/insert": Syscalls._insert,
+    "1.0/shallowMerge": Syscalls._shallow_merge,
+    "1.0/replace": Syscalls._replace,
+    "1.0/remove": Syscalls._remove,
+    "1.0/runUdf": Syscalls._run_udf,
+    "1.0/createFunctionHandle": Syscalls._create_function_handle,
+    "1.0/getUserIdentity": Syscalls._get_user_identity,
+    "1.0/getFunctionMetadata": Syscalls._get_function_metadata,
+    "1.0/getTransactionMetrics": Syscalls._get_transaction_metrics,
+    "1.0/getDeploymentMetadata": Syscalls._get_deployment_metadata,
+    "1.0/getRequestMetadata": Syscalls._get_request_metadata,
+    "1.0/auditLog": Syscalls._audit_log,
+    "1.0/componentArgument": Syscalls._component_argument,
+}
+_SYNCHRONOUS = frozenset(
+    {"1.0/queryStream", "1.0/queryCleanup", "1.0/db/normalizeId", "1.0/componentArgument"}
+)
+_NOT_YET = {
+    "1.0/storageGetUrl": "`ctx.storage`",
+    "1.0/storageGetMetadata": "`ctx.storage`",
+    "1.0/storageGenerateUploadUrl": "`ctx.storage`",
+    "1.0/storageDelete": "`ctx.storage`",
+    "1.0/schedule": "`ctx.scheduler`",
+    "1.0/cancel_job": "`ctx.scheduler`",
+}
+
+
+def _refusal(what: str) -> Callable[[Syscalls, dict[str, Any]], bytes]:
+    def refuse(self: Syscalls, arguments: dict[str, Any]) -> bytes:
+        raise not_yet(what)
+
+    return refuse
+
+
+_HANDLERS.update({op: _refusal(what) for op, what in _NOT_YET.items()})
+
+
+def not_yet(what: str) -> DeveloperError:
+    """Something that this version does not have."""
+    return DeveloperError(f"{what} is not available yet in this version.", code="NotAvailable")
+
+
+def _unknown(op: str) -> str:
+    kind = "operation" if op in _SYNCHRONOUS else "async operation"
+    return f"Unknown {kind} {op[:100]}"
+
+
+def path_of(arguments: dict[str, Any], method: str) -> str:
+    """The path of the function that a syscall names, by handle, name or reference.
+
+    Raises:
+        DeveloperError: It names none.
+    """
+    match arguments:
+        case {"functionHandle": str(handle)} if handle.startswith(_HANDLE):
+            return handle.removeprefix(_HANDLE)
+        case {"functionHandle": str(handle)}:
+            raise InvalidPathError(f"{handle[:200]!r} is no function handle of this deployment.")
+        case {"name": str(name)}:
+            return name
+        case {"reference": str(reference)} if reference.startswith("_reference/function/"):
+            return reference.removeprefix("_reference/function/")
+        case {"reference": str(reference)}:
+            raise DeveloperError(
+                f"`{reference[:200]}` cannot be resolved: components are not available yet.",
+                code="InvalidReference",
+            )
+    raise DeveloperError(
+        f"Invalid arguments for `{method}`: missing a function name, reference or handle.",
+        code="BadArguments",
+    )
+
+
+def encoded_arguments(arguments: dict[str, Any]) -> bytes:
+    """Encoded arguments of a nested call: one object."""
+    args = arguments.get("args", {})
+    if isinstance(args, list):  # packages of long ago pass them by position
+        args = args[0] if args else {}
+    try:
+        return encode(decode_tree(args))
+    except InvalidValueError as error:
+        raise InvalidValueError(f"Invalid argument `args`: {error.message}") from None
+
+
+def _document(arguments: dict[str, Any], method: str) -> dict[str, Any]:
+    value = _required(arguments, "value", dict, method)
+    try:
+        document = decode_tree(value)
+    except InvalidValueError as error:
+        raise InvalidValueError(
+            f"Invalid argument `value` for `{method}`: {error.message}", code=error.code
+        ) from None
+    if not isinstance(document, dict):
+        raise _wrong(method, "value", "an object")
+    return document
+
+
+_KINDS: dict[type, str] = {str: "a string", dict: "an object"}
+
+
+def _required(arguments: dict[str, Any], name: str, kind: type, method: str) -> Any:
+    value = arguments.get(name)
+    if not isinstance(value, kind):
+        raise _wrong(method, name, _KINDS[kind])
+    return value
+
+
+def _wrong(method: str, name: str, wanted: str) -> DeveloperError:
+    return DeveloperError(
+        f"Invalid argument `{name}` for `{method}`: it must be {wanted}.", code="BadArguments"
+    )
+
+
+def is_catchable(error: CupolaError) -> bool:
+    """Whether a function may catch this; any other ends its call."""
+    return isinstance(error, DeveloperError | BadRequestError)

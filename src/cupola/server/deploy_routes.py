@@ -1,0 +1,266 @@
+"""The paths of the published command line: pushes, environment variables, log streams."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from cupola.auth import Identity, parse_authorization
+from cupola.backend import Backend
+from cupola.deploy import Deployer
+from cupola.deploy.imports import FinishUpload, ImportId
+from cupola.deploy.made_up_queries import MadeUpQuery
+from cupola.deploy.requests import (
+    AdminRequest,
+    FinishPush,
+    StartPush,
+    UpdateEnvironment,
+    WaitForSchema,
+    read,
+)
+from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
+from cupola.server.function_logs import FunctionLogs
+from cupola.server.http_calls import output_format, result_body
+from cupola.server.messages import Request, Response
+from cupola.server.push_bodies import push_body
+
+Handler = Callable[[Request], Awaitable[Response]]
+Identify = Callable[[Request], Identity]
+
+EXPORT_FILES = "/api/export/zip/"
+
+_PUSHES_MAX = 4
+_PIECE_BYTES = 256 * 1024
+_STRUCTURED_CLIENTS = (b"npm-cli-", b"dashboard-")
+
+
+class DeployRoutes:
+    """Handlers, by path and method in `routes`."""
+
+    def __init__(self, backend: Backend, deployer: Deployer | None, identify: Identify) -> None:
+        """`identify`: who sends a request, by its headers or URL."""
+        self._backend = backend
+        self._given_deployer = deployer
+        self._identify = identify
+        self._logs = FunctionLogs(backend)
+        self._pushes = 0
+        update: dict[str, Handler] = {"POST": self._update_environment}
+        variables: dict[str, Handler] = {"GET": self._list_environment}
+        logs: dict[str, Handler] = {"GET": self._stream_logs}
+        self.routes: dict[str, dict[str, Handler]] = {
+            "/api/get_config_hashes": {"POST": self._config_hashes},
+            "/api/deploy2/evaluate_schema": {"POST": self._evaluate_schema},
+            "/api/deploy2/evaluate_push": {"POST": self._evaluate_push},
+            "/api/deploy2/start_push": {"POST": self._start_push},
+            "/api/deploy2/wait_for_schema": {"POST": self._wait_for_schema},
+            "/api/deploy2/finish_push": {"POST": self._finish_push},
+            "/api/deploy2/report_push_completed": {"POST": self._report_push},
+            "/api/v1/get_canonical_urls": {"GET": self._canonical_urls},
+            "/api/v1/deployment_info": {"GET": self._deployment_info},
+            "/api/update_environment_variables": update,
+            "/api/v1/update_environment_variables": update,
+            "/api/list_environment_variables": variables,
+            "/api/v1/list_environment_variables": variables,
+            "/api/export/request/zip": {"POST": self._request_export},
+            "/api/import/start_upload": {"POST": self._start_upload},
+            "/api/import/upload_part": {"POST": self._upload_part},
+            "/api/import/finish_upload": {"POST": self._finish_upload},
+            "/api/perform_import": {"POST": self._perform_import},
+            "/api/cancel_import": {"POST": self._cancel_import},
+            "/api/run_test_function": {"POST": self._run_test_function},
+            "/api/shapes2": {"GET": self._shapes},
+            "/api/stream_function_logs": logs,
+            "/api/app_metrics/stream_function_logs": logs,
+        }
+        self.export_files: dict[str, Handler] = {"GET": self._export_file}
+        """Below EXPORT_FILES."""
+
+    @property
+    def _deployer(self) -> Deployer:
+        if self._given_deployer is None:
+            self._given_deployer = Deployer(self._backend)
+        return self._given_deployer
+
+    # ---------------------------------------------------------------- pushes
+
+    async def _config_hashes(self, request: Request) -> Response:
+        await self._admin_body(request, "Deploy")
+        return _json(self._deployer.config_hashes())
+
+    async def _evaluate_schema(self, request: Request) -> Response:
+        """Advice on large tables, before a push: there is none to give."""
+        await self._admin_body(request)
+        return _json({"componentSchemaEvaluations": {}, "newComponentDefinitions": []})
+
+    async def _evaluate_push(self, request: Request) -> Response:
+        started = await self._start(request, only_evaluate=True)
+        return _json({"schemaChange": started["schemaChange"]})
+
+    async def _start_push(self, request: Request) -> Response:
+        return _json(await self._start(request, only_evaluate=False))
+
+    async def _start(self, request: Request, *, only_evaluate: bool) -> dict[str, Any]:
+        if self._pushes >= _PUSHES_MAX:
+            raise OverloadedError(
+                f"{_PUSHES_MAX} pushes are under way already; try again soon.",
+                code="TooManyConcurrentRequests",
+            )
+        self._pushes += 1
+        try:
+            push = read(StartPush, await self._admin_body(request, "Deploy"))
+            return await self._deployer.start_push(push, only_evaluate=only_evaluate)
+        finally:
+            self._pushes -= 1
+
+    async def _wait_for_schema(self, request: Request) -> Response:
+        body = read(WaitForSchema, await self._admin_body(request, "Deploy"))
+        return _json(await self._deployer.wait_for_schema(body))
+
+    async def _finish_push(self, request: Request) -> Response:
+        body = read(FinishPush, await self._admin_body(request, "Deploy"))
+        return _json(await self._deployer.finish_push(body))
+
+    async def _report_push(self, request: Request) -> Response:
+        """Timings of the command line, which nobody keeps. It wants a JSON body all the same."""
+        await self._admin_body(request)
+        return _json(None)
+
+    async def _run_test_function(self, request: Request) -> Response:
+        body = read(MadeUpQuery, await self._admin_body(request))
+        write = output_format(body.format, None)
+        identity = self._identify(request)
+        result = await self._deployer.run_made_up_query(body, identity)
+        return Response(200, result_body(result, write))
+
+    # ---------------------------------------------------------------- the deployment
+
+    async def _canonical_urls(self, request: Request) -> Response:
+        self._admin(request)
+        system = self._backend.node.system
+        return _json({"convexCloudUrl": system.cloud_url, "convexSiteUrl": system.site_url})
+
+    async def _deployment_info(self, request: Request) -> Response:
+        self._admin(request)
+        return _json({"kind": "selfHosted"})
+
+    async def _shapes(self, request: Request) -> Response:
+        """What documents look like, table by table: nobody looks."""
+        self._admin(request)
+        tables = self._backend.node.committer.catalog.by_name
+        return _json({name: {"type": "Unknown"} for name in tables if not name.startswith("_")})
+
+    async def _list_environment(self, request: Request) -> Response:
+        self._admin(request)
+        return _json({"environmentVariables": self._deployer.variables})
+
+    async def _update_environment(self, request: Request) -> Response:
+        body = await self._admin_body(request, "WriteEnvironmentVariables")
+        await self._deployer.update_environment(read(UpdateEnvironment, body).changes)
+        return _json(None)
+
+    async def _request_export(self, request: Request) -> Response:
+        await self._admin_body(request, "CreateBackups")
+        include_storage = request.query().get("includeStorage") == "true"
+        await self._deployer.exports.request(include_storage=include_storage)
+        return _json(None)
+
+    async def _export_file(self, request: Request) -> Response:
+        self._admin(request)
+        path, ts = self._deployer.exports.find(request.path.removeprefix(EXPORT_FILES))
+        name = f"snapshot_{self._backend.instance_name}_{ts}.zip"
+        headers = [
+            (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+            (b"cache-control", b"private, max-age=2592000"),
+        ]
+        size = path.stat().st_size
+        return Response(200, b"", b"application/zip", headers, stream=_pieces(path), length=size)
+
+    async def _start_upload(self, request: Request) -> Response:
+        await self._admin_body(request, "ImportBackups")
+        return _json({"uploadToken": self._deployer.imports.start_upload()})
+
+    async def _upload_part(self, request: Request) -> Response:
+        body = await self._admin_body(request, "ImportBackups")
+        query = request.query()
+        token, number = query.get("uploadToken", ""), query.get("partNumber", "")
+        return _json(self._deployer.imports.part(token, number, body))
+
+    async def _finish_upload(self, request: Request) -> Response:
+        body = read(FinishUpload, await self._admin_body(request, "ImportBackups"))
+        return _json({"importId": await self._deployer.imports.finish_upload(body)})
+
+    async def _perform_import(self, request: Request) -> Response:
+        body = read(ImportId, await self._admin_body(request, "ImportBackups"))
+        await self._deployer.imports.perform(body.import_id)
+        return _json(None)
+
+    async def _cancel_import(self, request: Request) -> Response:
+        body = read(ImportId, await self._admin_body(request, "ImportBackups"))
+        await self._deployer.imports.cancel(body.import_id)
+        return _json(None)
+
+    async def _stream_logs(self, request: Request) -> Response:
+        self._admin(request)
+        try:
+            cursor = float(request.query().get("cursor", "0"))
+        except ValueError:
+            raise BadRequestError("`cursor` is a number.", code="BadQueryArgs") from None
+        client = request.headers.get(b"convex-client", b"")
+        structured = client.startswith(_STRUCTURED_CLIENTS)
+        return _json(await self._logs.after(cursor, structured=structured))
+
+    # ---------------------------------------------------------------- inside
+
+    async def _admin_body(self, request: Request, operation: str | None = None) -> bytes:
+        """The body of a request that an administrator sends, who is shown by its head or by
+        `adminKey` in the body; in the second case it must be small. Raises: as `_check_admin`.
+        """
+        identity = self._identify(request)
+        limits = self._backend.limits
+        if identity.kind == "admin":
+            self._check(identity, operation)
+            return await push_body(request, limits.push_size_bytes_max)
+        body = await push_body(request, limits.http_body_bytes_max)
+        key = read(AdminRequest, body).admin_key
+        if key is not None:
+            identity = parse_authorization(f"Convex {key}", self._backend.admin_keys)
+        self._check(identity, operation)
+        return body
+
+    def _admin(self, request: Request) -> None:
+        """Raises: as `_check_admin`."""
+        self._check(self._identify(request), None)
+
+    def _check(self, identity: Identity, operation: str | None) -> None:
+        _check_admin(identity, operation)
+        self._logs.watch()  # whoever works on the deployment may want to see what happened
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
+def _check_admin(identity: Identity, operation: str | None) -> None:
+    """`operation`: what a read-only key may not do.
+
+    Raises:
+        ForbiddenError: This is no administrator, or the key is read-only.
+    """
+    if identity.kind != "admin":
+        raise ForbiddenError(
+            "This needs an admin key: send `Authorization: Convex <admin key>`.",
+            code="BadDeployKey",
+        )
+    if operation is not None and identity.read_only:
+        raise ForbiddenError(
+            f"You do not have permission to perform this operation ({operation}): "
+            "the admin key is read-only.",
+            code="OperationNotPermitted",
+        )
+
+
+def _json(answer: Any) -> Response:
+    return Response(200, orjson.dumps(answer))

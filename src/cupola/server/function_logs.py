@@ -1,0 +1,139 @@
+"""Log streams: what functions did and said lately, for those who watch (spec: deploy API, 12)."""
+
+import asyncio
+import collections
+from typing import Any
+
+from cupola.backend import Backend
+from cupola.backend.node import ExecutionLog
+from cupola.system.registry import PREFIX
+
+_KEPT_MAX = 1000
+_KEPT_LINES_MAX = 20_000
+_HOLD_S = 60.0
+_LOOK_EVERY_S = 0.5
+_CURSOR_STEP_MS = 0.01
+
+Entry = dict[str, Any]
+
+_USAGE = (
+    "databaseReadBytes",
+    "databaseWriteBytes",
+    "databaseIoReadBytes",
+    "databaseIoWriteBytes",
+    "databaseReadDocuments",
+    "databaseWriteDocuments",
+    "storageReadBytes",
+    "storageWriteBytes",
+    "vectorIndexReadBytes",
+    "vectorIndexWriteBytes",
+    "textIndexQueryBytes",
+    "textIndexWriteQueryBytes",
+    "vectorIndexReadQueryBytes",
+    "vectorIndexWriteQueryBytes",
+    "networkEgressBytes",
+    "memoryUsedMb",
+)
+
+
+class FunctionLogs:
+    """The newest executions of a deployment. A cursor is a time in milliseconds, made unique."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._entries: collections.deque[tuple[float, Entry]] = collections.deque()
+        self._lines = 0
+        self._news = asyncio.Event()
+        self._cursor = 0.0
+        self._is_watching = False
+
+    def watch(self) -> None:
+        """Keep what happens from now on. Costs a little per call, so nobody does it unasked."""
+        if not self._is_watching:
+            self._is_watching = True
+            self._backend.node.watchers.append(self._add)
+
+    async def after(self, cursor: float, *, structured: bool) -> Entry:
+        """Executions behind a cursor; waits for one, but no longer than a minute. Cursor 0 asks for
+        what is there, and is answered at once.
+        """
+        self.watch()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _HOLD_S
+        while not (found := self._behind(cursor)) and cursor > 0 and loop.time() < deadline:
+            if self._backend.state == "draining":
+                break
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+        newest = found[-1][0] if found else cursor or self._now_ms()
+        entries = [entry if structured else _with_texts(entry) for _, entry in found]
+        return {"entries": entries, "newCursor": newest}
+
+    def _behind(self, cursor: float) -> list[tuple[float, Entry]]:
+        if cursor >= self._cursor:
+            return []
+        return [kept for kept in self._entries if kept[0] > cursor]
+
+    def _now_ms(self) -> float:
+        return max(self._backend.clock.now_ns() / 1e6, self._cursor)
+
+    def _add(self, log: ExecutionLog) -> None:
+        if log.path.startswith(PREFIX):
+            return
+        now_ms = self._backend.clock.now_ns() / 1e6
+        self._cursor = max(now_ms, self._cursor + _CURSOR_STEP_MS)
+        self._entries.append((self._cursor, _entry(log, now_ms)))
+        self._lines += len(log.log_lines)
+        while len(self._entries) > _KEPT_MAX or self._lines > _KEPT_LINES_MAX:
+            _, dropped = self._entries.popleft()
+            self._lines -= len(dropped["logLines"])
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+def _entry(log: ExecutionLog, now_ms: float) -> Entry:
+    """One execution as tools read it. Times of lines are in ms, of executions in s."""
+    return {
+        "kind": "Completion",
+        "udfType": log.kind.capitalize(),
+        "componentPath": None,
+        "identifier": log.path.removesuffix(":default"),
+        "logLines": [_line(line, now_ms) for line in log.log_lines],
+        "timestamp": now_ms / 1000,
+        "cachedResult": False,
+        "executionTime": log.duration_s,
+        "userExecutionTime": log.duration_s,
+        "success": None,
+        "error": log.error_message,
+        "requestId": log.request_id,
+        "executionId": log.request_id,
+        "parentExecutionId": None,
+        "caller": "SyncWorker",
+        "environment": "isolate",
+        "identityType": "unknown",
+        "usageStats": dict.fromkeys(_USAGE, 0),
+        "returnBytes": None,
+        "occInfo": None,
+        "willRetry": False,
+        "executionTimestamp": now_ms / 1000 - log.duration_s,
+    }
+
+
+def _line(text: str, now_ms: float) -> Entry:
+    level, _, message = text.partition("] ")
+    return {
+        "messages": [message],
+        "isTruncated": message.endswith(" (truncated due to length)"),
+        "timestamp": now_ms,
+        "level": level.removeprefix("["),
+        "systemMetadata": None,
+    }
+
+
+def _with_texts(entry: Entry) -> Entry:
+    """The same with log lines as older tools read them."""
+    lines = [f"[{line['level']}] {line['messages'][0]}" for line in entry["logLines"]]
+    return {**entry, "logLines": lines}

@@ -1,0 +1,347 @@
+"""What dashboards ask for: `_system/frontend/…` (spec: deploy API, section 19).
+
+`componentId` is taken everywhere, and only the app itself answers: there are no components yet. For
+the same reason lists of files, schedules and cron jobs are empty.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cupola.database.catalog import DEPLOYMENT, FIRST_USER_TABLE, TABLES
+from cupola.errors import CupolaError
+from cupola.functions.app import App
+from cupola.functions.context import MutationCtx, QueryCtx
+from cupola.system.deployment import PUSH_FACTS
+from cupola.system.modules import http_routes, validators_of
+from cupola.system.reading import (
+    catalog_of,
+    documents,
+    engine,
+    filtered_page,
+    table_named,
+    table_size,
+)
+from cupola.system.registry import system_mutation, system_of, system_query
+
+_DOCUMENTS_MAX = 4096
+_CLEARED_MAX = 500
+
+# --------------------------------------------------------------------------------- the deployment
+
+
+@system_query("frontend/backendState:backendState")
+def backend_state(ctx: QueryCtx) -> Any:
+    return {"system": "none", "usage_limit": "none", "user": "none"}
+
+
+@system_query("frontend/deploymentState:deploymentState")
+def deployment_state(ctx: QueryCtx) -> Any:
+    return {"state": "running"}
+
+
+@system_query("frontend/components:list")
+def components(ctx: QueryCtx) -> Any:
+    app: Any = {
+        "id": "",
+        "name": None,
+        "path": "",
+        "args": {},
+        "state": "active",
+        "httpPrefix": None,
+    }
+    return [app]
+
+
+@system_query("frontend/getVersion:default")
+def version(ctx: QueryCtx) -> Any:
+    return system_of(ctx).server_version
+
+
+@system_query("frontend/convexCloudUrl:default")
+def cloud_url(ctx: QueryCtx) -> Any:
+    return system_of(ctx).cloud_url
+
+
+@system_query("frontend/convexSiteUrl:default")
+def site_url(ctx: QueryCtx) -> Any:
+    return system_of(ctx).site_url
+
+
+@system_query("frontend/listAuthProviders:default")
+def auth_providers(ctx: QueryCtx) -> Any:
+    for document in documents(ctx, DEPLOYMENT):
+        if document["name"] == PUSH_FACTS:
+            return json.loads(str(document["value"]))["auth"]
+    return []
+
+
+@system_query("frontend/deploymentEvents:lastPushEvent")
+def last_push(ctx: QueryCtx, componentId: str | None = None) -> Any:
+    return None
+
+
+# -------------------------------------------------------------------------------------- functions
+
+
+@system_query("frontend/modules:listForAllComponents")
+def modules_of_all(ctx: QueryCtx) -> Any:
+    return [[None, _modules(ctx._call.app)]]
+
+
+@system_query("frontend/modules:list")
+def modules(ctx: QueryCtx, componentId: str | None = None) -> Any:
+    return _modules(ctx._call.app)
+
+
+@system_query("frontend/modules:argsValidator")
+def arguments_validator(ctx: QueryCtx, function: str, componentId: str | None = None) -> Any:
+    try:
+        takes, _ = validators_of(ctx._call.app.find(function))
+    except CupolaError:
+        return None
+    return json.dumps(takes.to_json())
+
+
+def _modules(app: App) -> list[Any]:
+    """`[path, {functions, …}]` per module, both languages alike."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path, function in sorted(app.functions.items()):
+        module, _, name = path.rpartition(":")
+        found.setdefault(f"{module}.js", []).append(
+            {
+                "name": name,
+                "udfType": function.kind.value.capitalize(),
+                "visibility": {"kind": function.visibility.value},
+            }
+        )
+    for method, path in http_routes(app):
+        found.setdefault("http.js", []).append(
+            {"name": f"{method} {path}", "udfType": "HttpAction", "visibility": {"kind": "public"}}
+        )
+    return [
+        [path, {"functions": functions, "sourcePackageId": ""}] for path, functions in found.items()
+    ]
+
+
+# ------------------------------------------------------------------------------------------- data
+
+
+@system_query("frontend/getTableMapping:default")
+def table_mapping(ctx: QueryCtx, componentId: str | None = None) -> Any:
+    tables = documents(ctx, TABLES)
+    return {str(int(table["number"])): table["name"] for table in tables}  # type: ignore[arg-type]
+
+
+@system_query("frontend/getSchemas:default")
+def schemas(ctx: QueryCtx, componentId: str | None = None) -> Any:
+    catalog = catalog_of(ctx)
+    found = {"active": catalog.schema, "inProgress": catalog.pending}
+    return {
+        state: json.dumps(schema.to_json()) for state, schema in found.items() if schema is not None
+    }
+
+
+@system_query("frontend/getSchemas:schemaValidationProgress")
+def schema_progress(ctx: QueryCtx, componentId: str | None = None) -> Any:
+    return None
+
+
+@system_query("frontend/indexes:default")
+def indexes(ctx: QueryCtx, tableName: str, tableNamespace: str | None = None) -> Any:
+    catalog_of(ctx)
+    table = table_named(ctx, tableName)
+    return [
+        {
+            "name": index.name.removesuffix(" (building)"),
+            "staged": index.state == "staged",
+            "fields": index.field_names,
+            "backfill": {"state": "backfilling" if index.state == "backfilling" else "done"},
+        }
+        for index in (table.indexes.values() if table is not None else ())
+        if index.name not in ("by_id", "by_creation_time")
+    ]
+
+
+@system_query("frontend/paginatedTableDocuments:default")
+def page_of_documents(
+    ctx: QueryCtx,
+    table: str,
+    filters: str | None,
+    paginationOpts: dict[str, Any],
+    componentId: str | None = None,
+) -> Any:
+    return filtered_page(ctx, table, filters, paginationOpts)
+
+
+@system_query("frontend/tableSize:default")
+def size_of_table(ctx: QueryCtx, tableName: str, componentId: str | None = None) -> Any:
+    return table_size(ctx, tableName)
+
+
+@system_query("frontend/listById:default")
+def list_by_id(ctx: QueryCtx, ids: list[dict[str, Any]], componentId: str | None = None) -> Any:
+    return [_document(ctx, str(each["id"])) for each in ids]
+
+
+@system_query("frontend/getById:default")
+def get_by_id(ctx: QueryCtx, id: str, componentId: str | None = None) -> Any:
+    return _document(ctx, id)
+
+
+def _document(ctx: QueryCtx, document_id: str) -> Any:
+    with engine(ctx) as transaction:
+        try:
+            table = transaction.table_of(document_id)
+            found = transaction.get(document_id) if table.number >= FIRST_USER_TABLE else None
+        except CupolaError:
+            return None
+        return found.value if found is not None else None
+
+
+@system_mutation("frontend/addDocument:default")
+def add_documents(
+    ctx: MutationCtx, table: str, documents: list[dict[str, Any]], componentId: str | None = None
+) -> Any:
+    if len(documents) > _DOCUMENTS_MAX:
+        return _failure(f"At most {_DOCUMENTS_MAX} documents can be added at once.")
+    with engine(ctx) as transaction:
+        mark = transaction.mark()
+        try:
+            for document in documents:
+                transaction.insert(table, document)
+        except CupolaError as error:
+            transaction.rollback(mark)
+            return _failure(error.message)
+    return {"success": True}
+
+
+@system_mutation("frontend/replaceDocument:default")
+def replace_document(
+    ctx: MutationCtx, id: str, document: dict[str, Any], componentId: str | None = None
+) -> Any:
+    with engine(ctx) as transaction:
+        try:
+            transaction.replace(id, document)
+        except CupolaError as error:
+            return _failure(error.message)
+    return {"success": True}
+
+
+@system_mutation("frontend/patchDocumentsFields:default")
+def patch_documents(
+    ctx: MutationCtx,
+    table: str,
+    fields: dict[str, Any],
+    ids: list[str] | None = None,
+    componentId: str | None = None,
+) -> Any:
+    with engine(ctx) as transaction:
+        mark = transaction.mark()
+        try:
+            for document_id in ids or []:
+                transaction.patch(document_id, fields)
+        except CupolaError as error:
+            transaction.rollback(mark)
+            return _failure(error.message)
+    return {"success": True}
+
+
+@system_mutation("frontend/deleteDocuments:default")
+def delete_documents(
+    ctx: MutationCtx, toDelete: list[dict[str, Any]], componentId: str | None = None
+) -> Any:
+    if len(toDelete) > _DOCUMENTS_MAX:
+        return _failure(f"At most {_DOCUMENTS_MAX} documents can be deleted at once.")
+    for each in toDelete:
+        document_id = str(each["id"])
+        if _document(ctx, document_id) is not None:
+            with engine(ctx) as transaction:
+                transaction.delete(document_id)
+    return {"success": True}
+
+
+@system_mutation("frontend/clearTablePage:default")
+def clear_table(
+    ctx: MutationCtx, tableName: str, cursor: str | None = None, componentId: str | None = None
+) -> Any:
+    table = table_named(ctx, tableName)
+    if table is None:
+        return {"deleted": 0, "hasMore": False, "continueCursor": ""}
+    page = filtered_page(ctx, tableName, None, {"numItems": _CLEARED_MAX, "cursor": None})
+    with engine(ctx) as transaction:
+        for document in page["page"]:
+            transaction.delete(str(document["_id"]))
+    deleted = len(page["page"])
+    return {"deleted": deleted, "hasMore": not page["isDone"], "continueCursor": ""}
+
+
+@system_mutation("frontend/createTable:default")
+def create_table(ctx: MutationCtx, table: str, componentId: str | None = None) -> None:
+    with engine(ctx) as transaction:
+        if transaction.table(table) is None:
+            transaction.create_table(table)
+
+
+def _failure(message: str) -> dict[str, Any]:
+    return {"success": False, "error": message}
+
+
+# ----------------------------------------------------------------------- what does not exist here
+
+
+@system_query("frontend/listEnvironmentVariables:default")
+def environment_variables(ctx: QueryCtx) -> Any:
+    from cupola.system.command_line import environment_variables as listed
+
+    return listed(ctx)
+
+
+@system_query("frontend/fileStorageV2:numFiles")
+def number_of_files(ctx: QueryCtx, componentId: str | None = None) -> Any:
+    return 0
+
+
+@system_query("frontend/fileStorageV2:fileMetadata")
+def files(ctx: QueryCtx, **args: Any) -> Any:
+    return _empty_page()
+
+
+@system_query("frontend/paginatedScheduledJobs:default")
+def scheduled_jobs(ctx: QueryCtx, **args: Any) -> Any:
+    return _empty_page()
+
+
+@system_query("frontend/listCronJobs:default")
+def cron_jobs(ctx: QueryCtx, componentId: str | None = None) -> Any:
+    return []
+
+
+@system_query("frontend/listCronJobRuns:default")
+def cron_job_runs(ctx: QueryCtx, componentId: str | None = None) -> Any:
+    return []
+
+
+@system_query("frontend/paginatedDeploymentEvents:default")
+def deployment_events(ctx: QueryCtx, **args: Any) -> Any:
+    return _empty_page()
+
+
+@system_query("frontend/listDeploymentEventsFromTime:default")
+def deployment_events_from(ctx: QueryCtx, fromTimestamp: float) -> Any:
+    return []
+
+
+@system_query("frontend/listConfiguredSinks:default")
+def log_sinks(ctx: QueryCtx) -> Any:
+    return []
+
+
+@system_query("frontend/node:version")
+def node_version(ctx: QueryCtx) -> Any:
+    return None
+
+
+def _empty_page() -> dict[str, Any]:
+    return {"page": [], "isDone": True, "continueCursor": ""}

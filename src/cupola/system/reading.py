@@ -1,0 +1,136 @@
+"""How the system's functions read: like others, but private tables too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from cupola.database.catalog import (
+    CATALOG_TABLES,
+    FIRST_USER_TABLE,
+    TABLES,
+    Catalog,
+    Document,
+    Index,
+    TableInfo,
+)
+from cupola.database.cursors import fingerprint
+from cupola.database.pagination import PageRequest, read_page
+from cupola.database.read_set import RangeRead
+from cupola.database.transaction import EVERYTHING, Transaction
+from cupola.functions.context import QueryCtx
+from cupola.limits import MiB
+from cupola.system.filters import Filter, read_filter
+
+_PAGE_ROWS_MAX = 1000  # a page stays well inside the time that a call may keep the loop
+_PAGE_BYTES_MAX = 1 * MiB
+_COUNT_MAX = 200_000
+
+
+@contextmanager
+def engine(ctx: QueryCtx) -> Iterator[Transaction]:
+    """The call's transaction, while no time limit may strike."""
+    ctx._call.interruption.pause()
+    try:
+        yield ctx._call.transaction
+    finally:
+        ctx._call.interruption.resume()
+
+
+def documents(ctx: QueryCtx, number: int) -> list[Document]:
+    """All documents of a small system table. They are shared: change none."""
+    with engine(ctx) as transaction:
+        index = transaction.system_table(number).primary
+        return [document.value for _, document in transaction.scan(index, EVERYTHING)]
+
+
+def user_tables(ctx: QueryCtx) -> list[str]:
+    """Names of the app's tables, sorted."""
+    return sorted(str(document["name"]) for document in documents(ctx, TABLES))
+
+
+def table_named(ctx: QueryCtx, name: str) -> TableInfo | None:
+    """An app's table; None if there is none of this name, or it is the system's."""
+    with engine(ctx) as transaction:
+        table = transaction.table(name)
+    return table if table is not None and table.number >= FIRST_USER_TABLE else None
+
+
+def depend_on_all(transaction: Transaction, index: Index) -> None:
+    """The result changes with whatever is written there, though nothing is read."""
+    read = RangeRead(index.number, *EVERYTHING, False)
+    read.exhausted()
+    transaction.read_set.add_range(read)
+
+
+def table_size(ctx: QueryCtx, name: str) -> int:
+    """How many documents a table has; what is more than 200,000 is not counted."""
+    table = table_named(ctx, name)
+    if table is None:
+        return 0
+    with engine(ctx) as transaction:
+        depend_on_all(transaction, table.primary)
+        return transaction.size_of(table.primary, _COUNT_MAX)
+
+
+def catalog_of(ctx: QueryCtx) -> Catalog:
+    """Tables, indexes and schemas; the result depends on all of them."""
+    with engine(ctx) as transaction:
+        for number in CATALOG_TABLES.values():
+            depend_on_all(transaction, transaction.system_table(number).primary)
+        return transaction.catalog
+
+
+def page_of_table(ctx: QueryCtx, name: str, order: str, options: dict[str, Any]) -> dict[str, Any]:
+    """A page of a table in order of creation, as the clients' pagination takes it."""
+    return _page(ctx, name, Filter(order=order), options, fingerprint("_system", name, order))
+
+
+def filtered_page(
+    ctx: QueryCtx, name: str, filters: str | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """A page of what a dashboard's filter shows; the newest first unless it says otherwise."""
+    wanted = read_filter(filters)
+    if wanted.order is None:
+        wanted = msgspec.structs.replace(wanted, order="desc")
+    plan = fingerprint("_system", name, filters or "")
+    return _page(ctx, name, wanted, options, plan)
+
+
+def _page(
+    ctx: QueryCtx, name: str, wanted: Filter, options: dict[str, Any], plan: bytes
+) -> dict[str, Any]:
+    table = table_named(ctx, name)
+    if table is None:
+        return {"page": [], "isDone": True, "continueCursor": ""}
+    request = PageRequest(
+        items=max(1, min(int(options.get("numItems", 1)), _PAGE_ROWS_MAX)),
+        cursor=options.get("cursor"),
+        end_cursor=options.get("endCursor"),
+        rows_read_max=_PAGE_ROWS_MAX,
+        bytes_read_max=_PAGE_BYTES_MAX,
+    )
+    call = ctx._call
+    with engine(ctx) as transaction:
+        result = read_page(
+            transaction,
+            *wanted.place(table),
+            descending=wanted.order == "desc",
+            keep=wanted.keep(),
+            request=request,
+            journal=call.journal,
+            plan=plan,
+            sealer=call.sealer,
+            limits=call.limits,
+        )
+        call.next_journal = result.journal
+        return {
+            "page": [document.value for document in result.documents],
+            "isDone": result.is_done,
+            "continueCursor": result.continue_cursor,
+            "splitCursor": result.split_cursor,
+            "pageStatus": result.status,
+        }

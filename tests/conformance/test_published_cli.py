@@ -1,0 +1,481 @@
+"""npm `convex` 1.48's command line, unmodified: a project is pushed into a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cupola.auth import AdminKeys
+
+from .conftest import HERE, ServerProcess, free_port
+
+if TYPE_CHECKING:
+    from .conftest import StartDriver
+
+pytestmark = [pytest.mark.node, pytest.mark.slow]
+
+APP = HERE / "typescript"
+NODE_MODULES = HERE / "node" / "node_modules"
+PUSH_WITHIN_S = 60.0
+
+
+class Project:
+    """A copy of the app beside a server, and the command line in it."""
+
+    def __init__(self, folder: Path, node: str) -> None:
+        shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("_generated", "__pycache__"))
+        (folder / "node_modules").symlink_to(NODE_MODULES)
+        self.folder = folder
+        self.server = ServerProcess(folder, folder.parent)
+        self._node = node
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self) -> None:
+        self.server.start()
+        self.use(
+            {
+                "CONVEX_SELF_HOSTED_URL": self.server.url,
+                "CONVEX_SELF_HOSTED_ADMIN_KEY": self.server.admin_key(),
+            }
+        )
+
+    def use(self, variables: dict[str, str]) -> None:
+        """What the command line finds in its environment."""
+        home = self.folder.parent / "home"
+        home.mkdir(exist_ok=True)
+        self._environment = {
+            "PATH": f"{Path(self._node).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(home),
+            "CI": "1",
+            "NO_COLOR": "1",
+            **variables,
+        }
+
+    def convex(self, *arguments: str, fails: bool = False) -> str:
+        """Run `npx convex …`; what it printed on both streams. It fails exactly if `fails`."""
+        done = self._run("convex/bin/main.js", *arguments)
+        said = done.stdout + done.stderr
+        assert (done.returncode != 0) is fails, f"{said}\nthe server says:\n{self.server.log()}"
+        return said
+
+    def answer(self, *arguments: str) -> Any:
+        """Run `npx convex run …`, and read what it printed on stdout."""
+        done = self._run("convex/bin/main.js", "run", *arguments)
+        assert done.returncode == 0, f"{done.stderr}\nthe server says:\n{self.server.log()}"
+        return json.loads(done.stdout)
+
+    def typecheck(self, *arguments: str) -> str:
+        """Run `tsc`; what it complains of."""
+        return self._run("typescript/bin/tsc", "--noEmit", *arguments).stdout
+
+    def bundle(self, source: str, target: str) -> None:
+        """Bundle a page for the browser, as a build tool would."""
+        options = {
+            "entryPoints": [source],
+            "outfile": target,
+            "bundle": True,
+            "format": "esm",
+            "jsx": "automatic",
+        }
+        script = f"require('esbuild').buildSync({json.dumps(options)})"
+        subprocess.run([self._node, "-e", script], cwd=self.folder, check=True)
+
+    def start_convex(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run `npx convex …` beside the test, which reads what it says on both streams."""
+        process = subprocess.Popen(
+            [self._node, str(self.folder / "node_modules/convex/bin/main.js"), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+        self.server.stop()
+
+    def _run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self._node, str(self.folder / "node_modules" / script), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=PUSH_WITHIN_S,
+        )
+
+    def change(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text, f"{file} has no {old!r}"
+        path.write_text(text.replace(old, new))
+
+    def send(self, channel: str, body: str) -> None:
+        args = {"channel": channel, "author": "a", "body": body}
+        self.answer("messages:send", json.dumps(args))
+
+    def list(self, channel: str) -> Any:
+        return self.answer("messages:list", json.dumps({"channel": channel}))
+
+
+@pytest.fixture
+def project(node: str, tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path / "app", node)
+    project.start()
+    yield project
+    project.stop()
+
+
+@pytest.fixture(scope="module")
+def pushed(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project that was pushed already, for tests that do not change it."""
+    project = Project(tmp_path_factory.mktemp("pushed") / "app", node)
+    project.start()
+    project.said = project.convex("dev", "--once", "--tail-logs", "disable")  # type: ignore[attr-defined]
+    yield project
+    project.stop()
+
+
+# ------------------------------------------------------------------------------------- what it does
+
+
+def test_dev_once_pushes_a_project_as_it_is(pushed: Project) -> None:
+    """It generates code, says which indexes it made, and writes where the deployment is."""
+    said = pushed.said  # type: ignore[attr-defined]
+    assert "messages.by_channel" in said and "Convex functions ready!" in said
+    assert (pushed.folder / "convex/_generated/api.d.ts").exists()
+    assert f"CONVEX_URL={pushed.server.url}" in (pushed.folder / ".env.local").read_text()
+
+
+def test_published_clients_call_both_languages(
+    pushed: Project, node: str, start_driver: StartDriver
+) -> None:
+    """Live queries of one see what mutations of the other write; errors are told as ever."""
+    facts = start_driver(pushed.server, node, "pushed.mjs").facts()
+
+    assert facts["typescript"] == ["from python", "from python", "from typescript"]
+    assert facts["python"] == ["from typescript", "from python", "from python"]
+    assert facts["twice"] == 3
+    assert facts["action"] == {"value": 4}
+    assert facts["refused"]["data"] == {"code": "Empty"}
+    assert "ArgumentValidationError" in facts["badArgument"]["error"]
+    assert "Could not find public function" in facts["internal"]["error"]
+
+
+def test_run_calls_any_function(pushed: Project) -> None:
+    pushed.send("run", "hello")
+    assert pushed.list("run") == ["hello"]
+    assert pushed.answer("messages:count", '{"channel":"run"}') == 1
+    assert pushed.answer("rooms:bodies", '{"channel":"run"}') == ["hello"]
+    said = pushed.convex("run", "messages:nothing", fails=True)
+    assert "Could not find function" in said and "messages:sendLoudly" in said
+    said = pushed.convex("run", "messages:send", '{"channel":"run"}', fails=True)
+    assert "ArgumentValidationError" in said
+
+
+def test_run_takes_a_query_that_is_made_up(pushed: Project) -> None:
+    """It reads like deployed ones, calls them, and cannot write."""
+    for body in ("one", "two", "three"):
+        pushed.send("inline", body)
+    said = pushed.convex(
+        "run",
+        "--inline-query",
+        'const found = await ctx.db.query("messages")'
+        '  .withIndex("by_channel", (q) => q.eq("channel", "inline"))'
+        '  .filter((q) => q.neq(q.field("body"), "two")).order("desc").collect(); '
+        'const all = await ctx.runQuery("messages:list", { channel: "inline" }); '
+        'console.log("looking"); '
+        "return { bodies: found.map((message) => message.body), all: all.length };",
+    )
+    assert "looking" in said
+    assert json.loads(said[said.index("{") : said.rindex("}") + 1]) == {
+        "bodies": ["three", "one"],
+        "all": 3,
+    }
+    said = pushed.convex("run", "--inline-query", "return ctx.db.insert === undefined")
+    assert said.strip() == "true"
+    said = pushed.convex("run", "--inline-query", "throw new Error('boom')", fails=True)
+    assert "boom" in said
+
+
+def test_function_spec_shows_both_languages(pushed: Project) -> None:
+    spec = json.loads(pushed._run("convex/bin/main.js", "function-spec").stdout)
+    functions = {function["identifier"]: function for function in spec["functions"]}
+    assert spec["url"] == pushed.server.url
+    assert sorted(functions) == [
+        "messages.js:count",
+        "messages.js:list",
+        "messages.js:send",
+        "messages.js:sendLoudly",
+        "messages.js:setting",
+        "rooms.js:bodies",
+        "rooms.js:send_twice",
+    ]
+    assert functions["messages.js:count"]["visibility"] == {"kind": "internal"}
+    assert functions["messages.js:send"]["returns"] == {"type": "id", "tableName": "messages"}
+    assert functions["rooms.js:bodies"]["args"]["value"]["channel"]["fieldType"] == {
+        "type": "string"
+    }
+
+
+def test_variables_are_set_and_read_by_code(pushed: Project) -> None:
+    """Without a push: code sees another value in its next call."""
+    assert pushed.answer("messages:setting") == "none"
+    pushed.convex("env", "set", "COLOUR", "blue")
+    pushed.convex("env", "set", "SHAPE=round")
+    assert pushed.answer("messages:setting") == "blue"
+    assert pushed.convex("env", "get", "COLOUR").strip() == "blue"
+    pushed.convex("env", "remove", "COLOUR")
+    assert pushed.convex("env", "list").strip() == "SHAPE=round"
+    assert pushed.answer("messages:setting") == "none"
+    refused = pushed.convex("env", "set", "CONVEX_CLOUD_URL", "x", fails=True)
+    assert "cannot name an environment variable" in refused
+
+
+def test_data_shows_tables_and_documents(pushed: Project) -> None:
+    for number in range(3):
+        pushed.send("data", f"row {number}")
+    assert "messages" in pushed.convex("data")
+    shown = pushed.convex("data", "messages", "--limit", "2")
+    assert "row 2" in shown and "row 1" in shown and "row 0" not in shown
+
+
+def test_an_export_has_every_document(pushed: Project, tmp_path: Path) -> None:
+    pushed.send("export", "kept")
+    pushed.convex("export", "--path", str(tmp_path / "snapshot.zip"))
+    with zipfile.ZipFile(tmp_path / "snapshot.zip") as archive:
+        lines = archive.read("messages/documents.jsonl").decode().splitlines()
+        assert archive.read("messages/generated_schema.jsonl") == b'"uniform"\n'
+    (found,) = (m for line in lines if (m := json.loads(line))["channel"] == "export")
+    assert found["body"] == "kept" and found["_id"] and found["_creationTime"]
+
+
+def test_an_export_is_imported_into_another_deployment(project: Project, tmp_path: Path) -> None:
+    """Documents keep their ids; what was there is replaced, and CSV is added beside it."""
+    project.convex("deploy", "--yes")
+    project.send("general", "one")
+    snapshot, table = tmp_path / "snapshot.zip", tmp_path / "table.csv"
+    project.convex("export", "--path", str(snapshot))
+    project.send("general", "two")
+    said = project.convex("import", "--replace-all", "--yes", str(snapshot))
+    assert "Added 1 documents" in said
+    assert project.list("general") == ["one"]
+
+    table.write_text("channel,author,body\ngeneral,csv,three\n")
+    refused = project.convex("import", "--table", "messages", str(table), fails=True)
+    assert "has 1 documents already" in refused
+    project.convex("import", "--append", "--table", "messages", str(table))
+    assert project.list("general") == ["three", "one"]
+
+
+def test_logs_tell_what_functions_said(pushed: Project) -> None:
+    pushed.send("logs", "listen")
+    process = pushed.start_convex("logs", "--history", "1000", "--jsonl")
+    assert process.stdout is not None
+    entries = (json.loads(line) for line in process.stdout if line.startswith("{"))
+    found = next(
+        entry
+        for entry in entries
+        if any("listen" in text for line in entry["logLines"] for text in line["messages"])
+    )
+    assert (found["identifier"], found["udfType"]) == ("messages:send", "Mutation")
+
+
+def test_generated_code_has_the_types_of_the_project(pushed: Project) -> None:
+    """`codegen` works without a push, and `tsc` finds a wrong call and no other."""
+    pushed.convex("codegen")
+    client = pushed.folder / "client.ts"
+    client.write_text(
+        "\n".join(
+            [
+                'import { ConvexHttpClient } from "convex/browser";',
+                'import { api } from "./convex/_generated/api";',
+                'const client = new ConvexHttpClient("http://127.0.0.1:3210");',
+                "const bodies: Promise<string[]> =",
+                '  client.query(api.messages.list, { channel: "general" });',
+                "client.query(api.messages.list, { channel: 7 });",
+                "export { bodies };",
+            ]
+        )
+    )
+    options = ["--strict", "--skipLibCheck", "--module", "ESNext", "--moduleResolution", "Bundler"]
+    said = pushed.typecheck(*options, "--target", "ESNext", "client.ts")
+    client.unlink()
+    assert said.startswith("client.ts(6,") and said.count("error TS") == 1
+    assert pushed.typecheck("-p", "convex") == ""
+
+
+# -------------------------------------------------------------------------------- code that changes
+
+
+def test_changed_code_serves_after_the_next_push(project: Project) -> None:
+    project.convex("deploy", "--yes")
+    project.send("general", "one")
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    assert project.list("general") == ["one"]
+    dry = project.convex("deploy", "--dry-run")
+    assert "Would have deployed" in dry
+    assert project.list("general") == ["one"]
+    project.convex("deploy", "--yes")
+    assert project.list("general") == ["new: one"]
+
+
+def test_dev_pushes_what_is_saved(project: Project) -> None:
+    """`npx convex dev` stays: code is live soon after it is saved, also after a mistake, and what
+    functions log is shown in its terminal.
+    """
+    process = project.start_convex("dev", "--typecheck", "disable")
+    assert process.stdout is not None
+    said = iter(process.stdout.readline, "")
+
+    def wait_for(words: str) -> str:
+        found = next((line for line in said if words in line), None)
+        assert found is not None, f"never said {words!r}; the server says:\n{project.server.log()}"
+        return found
+
+    wait_for("Convex functions ready!")
+    project.send("general", "one")
+    wait_for("'sending' 'one'")
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    wait_for("Convex functions ready!")
+    assert project.list("general") == ["new: one"]
+    project.change("convex/lib/text.ts", "return text", "throw new Error('boom'); return text")
+    project.change("convex/lib/text.ts", "export function", "shout(''); export function")
+    wait_for("boom")
+    assert project.list("general") == ["new: one"]
+    project.change("convex/lib/text.ts", "shout(''); export function", "export function")
+    wait_for("Convex functions ready!")
+
+
+def test_no_call_fails_during_a_push(
+    project: Project, node: str, start_driver: StartDriver
+) -> None:
+    """Clients call without a pause, and live queries change over to the new code by themselves."""
+    project.convex("deploy", "--yes")
+    driver = start_driver(project.server, node, "during_push.mjs")
+    assert driver.facts() == {"pushNow": True}
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    project.convex("deploy", "--yes")
+    driver.go_on()
+    facts = driver.facts()
+    assert facts["failures"] == [] and facts["errors"] == []
+    assert facts["calls"] > 10
+
+
+def test_a_failing_push_leaves_the_old_code_serving(project: Project) -> None:
+    """Whatever is wrong: an import, a type, a schema that stored documents do not match."""
+    project.convex("deploy", "--yes")
+    project.send("general", "one")
+    files = {name: (project.folder / name).read_text() for name in ("convex/messages.ts",)}
+
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    project.change(
+        "convex/messages.ts", "export const list", 'throw new Error("boom");\nexport const list'
+    )
+    said = project.convex("deploy", "--yes", "--typecheck", "disable", fails=True)
+    assert "Failed to analyze messages.js" in said and "boom" in said
+    assert "messages.ts:" in said  # mapped to the source
+    assert project.list("general") == ["one"]
+
+    project.change(
+        "convex/messages.ts", 'throw new Error("boom");\n', "const wrong: number = 'a';\n"
+    )
+    said = project.convex("deploy", "--yes", fails=True)
+    assert "TS2322" in said
+    assert project.list("general") == ["one"]
+
+    (project.folder / "convex/messages.ts").write_text(files["convex/messages.ts"])
+    project.change("convex/schema.ts", "body: v.string()", "body: v.number()")
+    said = project.convex("deploy", "--yes", "--typecheck", "disable", fails=True)
+    assert 'in table "messages" does not match' in said
+    assert project.list("general") == ["one"]
+    project.send("general", "two")
+
+    project.change("convex/schema.ts", "body: v.number()", "body: v.string()")
+    project.convex("deploy", "--yes")
+    assert project.list("general") == ["two", "one"]
+
+
+def test_pushed_code_survives_a_crash(project: Project) -> None:
+    """It is kept with the data: killed and started again, the server has both."""
+    project.convex("deploy", "--yes")
+    project.convex("env", "set", "COLOUR", "green")
+    project.send("general", "one")
+    project.server.kill()
+    project.server.start()
+    assert project.list("general") == ["one"]
+    assert project.answer("messages:setting") == "green"
+    assert project.answer("rooms:bodies", '{"channel":"general"}') == ["one"]
+
+
+def test_a_name_of_both_languages_is_refused(project: Project) -> None:
+    (project.folder / "convex/rooms.ts").write_text(
+        'import { query } from "./_generated/server";\n'
+        'export const bodies = query({ args: {}, handler: async () => "typescript" });\n'
+    )
+    said = project.convex("deploy", "--yes", fails=True)
+    assert "`rooms:bodies` is defined in Python and in JavaScript" in said
+
+
+def test_the_command_line_starts_a_local_backend(node: str, tmp_path: Path) -> None:
+    """Without any server: it starts the program it takes for the reference's local backend, with
+    its own options, pushes to it, and ends it. A second time it finds the data of the first.
+    """
+    project = Project(tmp_path / "app", node)
+    version = "precompiled-2026-10-01-cupola0"  # such names say from when on keys can be made
+    binary = tmp_path / "home/.cache/convex/binaries" / version / "convex-local-backend"
+    binary.parent.mkdir(parents=True)
+    binary.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cupola.cli.local_backend "$@"\n')
+    binary.chmod(0o755)
+    state = project.folder / ".convex/local/default"
+    state.mkdir(parents=True)
+    name, secret = "anonymous-agent", "5c" * 32
+    config = {
+        "ports": {"cloud": free_port(), "site": free_port()},
+        "backendVersion": version,
+        "adminKey": AdminKeys(name, bytes.fromhex(secret)).issue(),
+        "instanceSecret": secret,
+        "deploymentName": name,
+    }
+    (state / "config.json").write_text(json.dumps(config))
+    project.use({"CONVEX_AGENT_MODE": "anonymous"})
+
+    options = ["dev", "--once", "--tail-logs", "disable", "--local-backend-version", version]
+    said = project.convex(*options, "--typecheck", "disable")
+    assert "messages.by_channel" in said and "Convex functions ready!" in said
+    call = ["--run", "messages:setting"]
+    said = project.convex(*options, "--typecheck", "disable", *call)
+    assert "messages.by_channel" not in said and '"none"' in said
+    assert (state / "convex_local_backend.sqlite3").stat().st_size > 0
+
+
+@pytest.mark.browser
+def test_a_react_page_follows_data_and_code(
+    project: Project, node: str, chromium: str, start_driver: StartDriver
+) -> None:
+    """The quickstart's page in two windows: what one sends the other shows, and when the functions
+    change under them, they show what the new ones answer, without a reload.
+    """
+    project.convex("deploy", "--yes")
+    project.bundle("web/main.jsx", "public/main.js")
+    driver = start_driver(project.server, node, "react_page.mjs", chromium)
+    assert driver.facts() == {"pushNow": True}
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    project.convex("deploy", "--yes")
+    driver.go_on()
+    facts = driver.facts()
+    assert facts == {"shown": ["new: again", "new: hello"], "notReloaded": True, "problems": []}

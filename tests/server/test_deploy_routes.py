@@ -1,0 +1,188 @@
+"""Paths of the command line that need no JavaScript: keys, bodies, variables, logs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import brotli
+import httpx
+import pytest
+
+from cupola.backend import Backend
+from cupola.deploy import Deployer
+from cupola.functions.app import load_app
+from cupola.limits import Limits
+from cupola.server.errors import BodyTooLargeError
+from cupola.server.push_bodies import decompressed
+from cupola.server.serve import Server, ServerOptions
+
+NOTES = """
+    import os
+
+    @query
+    def variable(ctx: QueryCtx, name: str) -> str | None:
+        return os.environ.get(name)
+
+    @mutation
+    def say(ctx: MutationCtx, text: str) -> None:
+        print(text)
+        if text == "fail":
+            raise ValueError("it was asked to")
+
+    @action
+    async def act(ctx: ActionCtx, name: str) -> str | None:
+        print("acting")
+        return os.environ.get(name)
+"""
+Story = Callable[["Client"], Awaitable[None]]
+
+
+class Client:
+    """Speaks to a running server as an administrator."""
+
+    def __init__(self, backend: Backend, http: httpx.AsyncClient) -> None:
+        self.backend = backend
+        self.http = http
+        self.key = backend.admin_keys.issue()
+        self.headers = {"authorization": f"Convex {self.key}", "convex-client": "npm-cli-1.48.0"}
+
+    async def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        return await self.http.post(path, json=body, headers={**self.headers, **headers})
+
+    async def set(self, **variables: str | None) -> httpx.Response:
+        changes = [{"name": name, "value": value} for name, value in variables.items()]
+        return await self.post("/api/update_environment_variables", {"changes": changes})
+
+    async def call(self, path: str, **args: Any) -> Any:
+        answer = await self.post("/api/function", {"path": path, "args": args})
+        return answer.json()
+
+    async def logs(self, cursor: float, **headers: str) -> Any:
+        url = f"/api/stream_function_logs?cursor={cursor}"
+        return (await self.http.get(url, headers={**self.headers, **headers})).json()
+
+
+@pytest.fixture
+def tell(write_app: Callable[..., Path]) -> Callable[..., None]:
+    """Runs a story against a server on the log in memory."""
+
+    def run(story: Story, limits: Limits | None = None) -> None:
+        async def main() -> None:
+            backend = Backend(limits=limits or Limits())
+            deployer = Deployer(backend)
+            deployer.deploy_python_now(load_app(write_app(notes=NOTES)))
+            options = ServerOptions(port=0, site_port=0, drain_s=1.0)
+            async with (
+                Server(backend, options, deployer=deployer) as server,
+                httpx.AsyncClient(base_url=server.url) as http,
+            ):
+                await story(Client(backend, http))
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_only_administrators_come_in(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        url = "/api/get_config_hashes"
+        nobody = await client.http.post(url, json={"version": "1.48.0"})
+        assert (nobody.status_code, nobody.json()["code"]) == (403, "BadDeployKey")
+        in_body = await client.http.post(url, json={"adminKey": client.key})
+        assert in_body.json()["moduleHashes"] == []
+        wrong = await client.http.post(url, json={"adminKey": "anonymous|01ff"})
+        assert (wrong.status_code, wrong.json()["code"]) == (401, "BadAdminKey")
+
+        client.headers["authorization"] = "Convex " + client.backend.admin_keys.issue(True)
+        read_only = await client.set(A="1")
+        assert read_only.status_code == 403
+        assert "do not have permission to perform this operation" in read_only.json()["message"]
+
+    tell(story)
+
+
+def test_bodies_may_be_compressed(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        async def send(body: bytes, encoding: str = "br") -> httpx.Response:
+            headers = {**client.headers, "content-encoding": encoding}
+            url = "/api/get_config_hashes"
+            return await client.http.post(url, content=body, headers=headers)
+
+        assert (await send(brotli.compress(b'{"version":"1.48.0"}'))).status_code == 200
+        assert (await send(brotli.compress(b" " * 900 + b"{}")[:-3])).json()["code"] == (
+            "BadContentEncoding"
+        )
+        assert (await send(b"{}", "gzip")).json()["code"] == "BadContentEncoding"
+        bomb = await send(brotli.compress(b" " * 2_000_000))
+        assert (bomb.status_code, bomb.json()["code"]) == (413, "BodyTooLarge")
+
+    tell(story, Limits(push_size_bytes_max=1_000_000))
+
+
+def test_a_bomb_is_never_held_whole() -> None:
+    bomb = brotli.compress(b"0" * 200_000_000, quality=4)
+    assert len(bomb) < 100_000
+    with pytest.raises(BodyTooLargeError):
+        decompressed(bomb, 10_000_000)
+
+
+def test_variables_reach_functions_at_once_and_last(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        assert (await client.call("notes:variable", name="COLOUR"))["value"] is None
+        assert (await client.set(COLOUR="blue", SHAPE="round")).status_code == 200
+        assert (await client.call("notes:variable", name="COLOUR"))["value"] == "blue"
+        listed = await client.http.get("/api/v1/list_environment_variables", headers=client.headers)
+        assert listed.json() == {"environmentVariables": {"COLOUR": "blue", "SHAPE": "round"}}
+
+        refused = await client.set(COLOUR="red", **{"no name": "1"})
+        assert refused.json()["code"] == "EnvironmentVariableNameInvalid"
+        assert (await client.set(SHAPE=None)).status_code == 200
+        assert Deployer(client.backend).variables == {"COLOUR": "blue"}
+        url = (await client.call("notes:variable", name="CONVEX_CLOUD_URL"))["value"]
+        assert url == str(client.http.base_url)
+
+    tell(story)
+
+
+def test_logs_are_told_from_the_cursor_on(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        empty = await client.logs(0)
+        assert empty["entries"] == [] and empty["newCursor"] > 0
+        waiting = asyncio.create_task(client.logs(empty["newCursor"]))
+        await client.call("notes:say", text="hello")
+        told = await waiting
+        (entry,) = told["entries"]
+        assert (entry["kind"], entry["udfType"], entry["identifier"]) == (
+            "Completion",
+            "Mutation",
+            "notes:say",
+        )
+        (line,) = entry["logLines"]
+        assert (line["level"], line["messages"]) == ("LOG", ["'hello'"])
+        assert abs(line["timestamp"] - entry["timestamp"] * 1000) < 1000
+
+        await client.call("notes:say", text="fail")
+        (failed,) = (await client.logs(told["newCursor"]))["entries"]
+        assert "it was asked to" in failed["error"]
+        both = await client.logs(0, **{"convex-client": "python-1.0"})
+        assert [entry["logLines"] for entry in both["entries"]] == [
+            ["[LOG] 'hello'"],
+            ["[LOG] 'fail'"],
+        ]
+
+    tell(story)
+
+
+def test_a_server_that_stops_lets_those_who_wait_for_logs_go(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        cursor = (await client.logs(0))["newCursor"]
+        waiting = asyncio.create_task(client.logs(cursor))
+        while client.backend.node.watchers == []:
+            await asyncio.sleep(0)
+        client.backend.drain()
+        assert (await waiting)["entries"] == []
+
+    tell(story)
