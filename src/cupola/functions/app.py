@@ -18,9 +18,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from cupola.auth.providers import JwtProvider, OidcProvider, Provider
 from cupola.database.documents import StoredDocument
 from cupola.database.ranges import Range
-from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, SchemaError
+from cupola.errors import (
+    AuthConfigError,
+    CupolaError,
+    FunctionNotFoundError,
+    InvalidPathError,
+    SchemaError,
+)
 from cupola.functions.conversion import value_of
 from cupola.functions.database_api import fresh_document
 from cupola.functions.definitions import Function
@@ -29,6 +36,7 @@ from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
 
 PACKAGE = "functions"
+AUTH_CONFIG = "auth_config"
 
 
 class SystemFunctions(Protocol):
@@ -62,6 +70,8 @@ class App:
         self.sources = dict(sources or {})
         """The code, by path below `functions/`: what workers load, whatever is on disk then."""
         self.javascript = javascript
+        self.auth_providers: tuple[Provider, ...] = ()
+        """Who issues the tokens of this app's users."""
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
         self._schema = schema
@@ -206,7 +216,9 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     sys.meta_path.insert(0, finder)
     try:
         found = _import_all(folder, root, sources)
-        return App(*found, folder=folder, version=_digest(sources), sources=sources)
+        app = App(*found, folder=folder, version=_digest(sources), sources=sources)
+        app.auth_providers = _auth_providers()
+        return app
     except BaseException:
         _forget_modules()
         sys.modules.update(saved)
@@ -304,6 +316,22 @@ def _path(module: str, name: str, file: Path) -> str:
         return str(parse_function_path(f"{module}:{name}"))
     except InvalidPathError as error:
         raise SchemaError(f"{file}: {error.message}", code="BadFunction") from error
+
+
+def _auth_providers() -> tuple[Provider, ...]:
+    """`providers` of `functions/auth_config.py`, if there is such a module."""
+    module = sys.modules.get(f"{PACKAGE}.{AUTH_CONFIG}")
+    providers = getattr(module, "providers", None)
+    if module is None:
+        return ()
+    if not isinstance(providers, list | tuple) or not all(
+        isinstance(each, OidcProvider | JwtProvider) for each in providers
+    ):
+        raise AuthConfigError(
+            f"{PACKAGE}/{AUTH_CONFIG}.py needs `providers = [...]`, "
+            "a list of OidcProvider and JwtProvider."
+        )
+    return tuple(providers)
 
 
 def _add_table(tables: dict[str, type[Table]], table: type[Table]) -> None:

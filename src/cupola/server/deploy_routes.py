@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from cupola.auth import Identity, parse_authorization
+from cupola.auth import Identity, admin_of, parse_authorization
 from cupola.backend import Backend
 from cupola.deploy import Deployer
 from cupola.deploy.requests import (
@@ -153,7 +153,7 @@ class DeployRoutes:
         body = await push_body(request, limits.http_body_bytes_max)
         key = read(AdminRequest, body).admin_key
         if key is not None:
-            identity = parse_authorization(f"Convex {key}", self._backend.admin_keys)
+            identity = admin_of(parse_authorization(f"Convex {key}", self._backend.admin_keys))
         self._check(identity, operation)
         return body
 
