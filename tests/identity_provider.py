@@ -65,7 +65,7 @@ class IdentityProvider:
         handler = type("Handler", (_Handler,), {"provider": self})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def issuer(self) -> str:
