@@ -7,6 +7,7 @@ import http.server
 import json
 import threading
 import time
+import urllib.parse
 from typing import Any
 
 from joserfc import jws
@@ -46,7 +47,8 @@ def _first_key() -> SigningKey:
 
 
 class IdentityProvider:
-    """OpenID Connect's discovery and key set on a port of this machine.
+    """OpenID Connect's discovery and key set on a port of this machine; and, for programs that want
+    one, a good token as JSON text at `/token?subject=ada&lifetime=3600`, further claims after that.
 
     `status` and `media_type` are what it answers with; `requests` are the paths it was asked for;
     while `gate` is clear, it lets callers wait.
@@ -125,6 +127,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 answer: Any = {"issuer": issuer, "jwks_uri": provider.jwks_url}
             case "/jwks.json":
                 answer = provider.key_set()
+            case path if path.startswith("/token?"):
+                wants = dict(urllib.parse.parse_qsl(path.partition("?")[2]))
+                lifetime_s = int(wants.pop("lifetime", "3600"))
+                expires_s = int(time.time()) + lifetime_s
+                answer = provider.token(exp=expires_s, jti=str(time.monotonic_ns()), **wants)
             case "/large.json":
                 answer = {"keys": [], "more": "x" * 2_000_000}
             case _:
