@@ -30,7 +30,7 @@ from cupola.errors import (
 )
 from cupola.functions.conversion import value_of
 from cupola.functions.database_api import fresh_document
-from cupola.functions.definitions import Function
+from cupola.functions.definitions import Function, FunctionGroup
 from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
@@ -288,6 +288,11 @@ def _import_all(
         for name, value in vars(module).items():
             if isinstance(value, Function) and value.handler.__module__ == module.__name__:
                 functions[_path("/".join(parts), name, file)] = value
+            elif isinstance(value, FunctionGroup):
+                for own_name, function in value.functions.items():
+                    functions[_path("/".join(parts), own_name, file)] = function
+                for table in value.tables:
+                    _add_table(tables, table)
             elif isinstance(value, type) and issubclass(value, Table) and value is not Table:
                 _add_table(tables, value)
     return functions, tables

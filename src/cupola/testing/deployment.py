@@ -19,6 +19,7 @@ from cupola.backend import Backend
 from cupola.backend.actions import ActionDone, InlineActions, error_of
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.clock import ManualClock
+from cupola.errors import CupolaError
 from cupola.functions.app import App, load_app
 from cupola.functions.context import MutationCtx, path_of
 from cupola.functions.definitions import Function, internal_mutation
@@ -186,6 +187,18 @@ class Deployment(Caller):
         normal = decode(encode(attributes))
         assert isinstance(normal, dict)
         return Caller(self, Identity("user", normal))
+
+    def with_token(self, token: str) -> Caller:
+        """Whoever holds a token, as clients give it to `setAuth`.
+
+        Raises:
+            UnauthenticatedError: It proves nothing, or not any more.
+        """
+        answers: list[Identity | CupolaError] = []
+        self.backend.users.verify(token, answers.append)
+        if isinstance(answers[0], CupolaError):
+            raise answers[0]
+        return Caller(self, answers[0])
 
     def as_admin(self) -> Caller:
         """Whoever holds the admin key: may call internal functions too."""
