@@ -103,3 +103,30 @@ def test_the_python_client_signs_in_and_swaps_users(
     assert facts["seen"] == [None, "ada", "bob", None]
     assert facts["called"] == "bob"
     assert facts["http"] == "ada"
+
+
+@pytest.mark.node
+def test_users_with_passwords_sign_up_and_in_with_the_published_client(
+    node: str,
+    write_app: Callable[..., Path],
+    tmp_path: Path,
+    start_driver: StartDriver,
+) -> None:
+    """Through action workers and workers' sockets; and no secret of theirs is on disk."""
+    auth = "from cupola.users import PasswordUsers\n\nusers = PasswordUsers()\n"
+    server = ServerProcess(write_app(auth=auth), tmp_path)
+    server.start()
+    facts = start_driver(server, node, "password_users.mjs").facts()
+    server.stop()
+
+    assert facts["seen"][0] is None and facts["seen"][-1] is None
+    assert ["ada@example.org", "Ada"] in facts["seen"]
+    assert facts["asked"] >= 1
+    assert facts["byKey"] == "ada@example.org"
+    assert facts["wrong"]["code"] == "InvalidCredentials"
+    assert facts["ended"]["code"] == "SignedOut"
+
+    stored = b"".join(file.read_bytes() for file in server.data.rglob("*") if file.is_file())
+    assert b"argon2id" in stored
+    for secret in facts["secrets"]:
+        assert secret.encode() not in stored
