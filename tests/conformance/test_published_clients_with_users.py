@@ -70,7 +70,8 @@ def test_the_javascript_client_signs_in_and_refreshes_and_swaps_users(
     identity_provider: IdentityProvider,
     start_driver: StartDriver,
 ) -> None:
-    facts = start_driver(server, node, "auth.mjs", identity_provider.issuer).facts()
+    known = (identity_provider.issuer, server.admin_key())
+    facts = start_driver(server, node, "auth.mjs", *known).facts()
 
     refreshed = facts["refreshes"]
     assert refreshed["names"] == ["ada"]
@@ -84,6 +85,8 @@ def test_the_javascript_client_signs_in_and_refreshes_and_swaps_users(
     assert facts["refused"]["changes"] == [False]
     assert facts["refused"]["names"] == [None]
     assert len(facts["refused"]["asked"]) >= 2
+
+    assert facts["acts"] == "eve"
 
     assert facts["http"]["identity"] == {
         "tokenIdentifier": f"{identity_provider.issuer}|ada",

@@ -3,7 +3,7 @@ import { ConvexHttpClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
 import { connect, drive, last, outcome, url, watch } from "./driver.mjs";
 
-const issuer = process.argv[3];
+const [issuer, adminKey] = process.argv.slice(3);
 
 const token = async (claims) => {
   const response = await fetch(`${issuer}/token?${new URLSearchParams(claims)}`);
@@ -60,6 +60,17 @@ async function isRefused(client) {
   return { names: name.seen, changes: auth.changes, asked: auth.asked };
 }
 
+// An administrator who acts as a user, and then as nobody.
+async function acts(client) {
+  const name = watch(client, api.users.name);
+  client.client.setAdminAuth(adminKey, { issuer: "https://issuer.example", subject: "eve" });
+  await name.until((seen) => last(seen) === "eve");
+  const called = await client.mutation(api.users.add, {});
+  client.client.setAdminAuth(adminKey);
+  await name.until((seen) => last(seen) === null);
+  return called;
+}
+
 async function overHttp() {
   const client = new ConvexHttpClient(url, { skipConvexDeploymentUrlCheck: true });
   client.setAuth(await token({ subject: "ada", email: "ada@example.com" }));
@@ -74,5 +85,6 @@ drive(async () => ({
   refreshes: await refreshes(connect()),
   swaps: await swaps(connect()),
   refused: await isRefused(connect()),
+  acts: await acts(connect()),
   http: await overHttp(),
 }));
