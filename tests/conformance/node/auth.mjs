@@ -49,6 +49,7 @@ async function swaps(client) {
   await name.until((seen) => last(seen) === "bob");
   client.client.clearAuth();
   await name.until((seen) => last(seen) === null);
+  count.stop();
   return { names: name.seen.filter((value, i) => value !== name.seen[i - 1]), counts: count.seen };
 }
 
