@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import http.client
 import re
@@ -42,8 +43,8 @@ def fetch(url: str, *, timeout_s: float, size_bytes_max: int) -> Fetched:
         OperatorError (AuthProviderDiscoveryFailed): It cannot be reached, or fails itself.
     """
     deadline = _monotonic() + timeout_s
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})
     try:
+        request = urllib.request.Request(url, headers={"Accept": "application/json"})
         with _opener().open(request, timeout=timeout_s) as response:
             return Fetched(
                 _body(response, url, deadline, size_bytes_max),
@@ -111,25 +112,45 @@ def _outage(text: str) -> OperatorError:
 Answer = Callable[["T | CupolaError"], None]
 
 
-def on_a_thread(work: Callable[[], T], answer: Answer[T]) -> None:
-    """Run `work` beside the event loop; `answer` is called on the loop that runs now.
+def on_a_thread(work: Callable[[], T], answer: Answer[T], *, timeout_s: float) -> None:
+    """Run `work` beside the event loop; `answer` is called once, on the loop that runs now.
 
-    The thread is a daemon: a provider that never answers does not keep the process from ending.
+    After `timeout_s` the answer is an OperatorError, whatever the thread still waits for: looking
+    up a name has no time-out of its own. The thread is a daemon, so it does not keep the process
+    from ending. Where no loop runs, as in scripts and tests, nobody else is kept waiting: `work`
+    runs at once.
     """
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        answer(_result_of(work))
+        return
+    is_answered = False
+
+    def answer_once(result: T | CupolaError) -> None:
+        nonlocal is_answered
+        if not is_answered:
+            is_answered = True
+            timer.cancel()
+            answer(result)
 
     def run() -> None:
-        result: T | CupolaError
-        try:
-            result = work()
-        except CupolaError as error:
-            result = error
-        except Exception as error:  # whoever waits must hear of it
-            result = OperatorError(
-                f"Fetching an auth provider's keys failed: {error!r}",
-                code="AuthProviderDiscoveryFailed",
-            )
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(answer, result)
+        result = _result_of(work)
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(answer_once, result)
 
-    threading.Thread(target=run, name="cupola-auth-keys", daemon=True).start()
+    text = f"its provider does not answer within {timeout_s:g} s."
+    timer = loop.call_later(timeout_s, lambda: answer_once(_outage(text)))
+    try:
+        threading.Thread(target=run, name="cupola-auth-keys", daemon=True).start()
+    except RuntimeError as error:
+        answer_once(_outage(f"no thread can be started: {error}."))
+
+
+def _result_of(work: Callable[[], T]) -> T | CupolaError:
+    try:
+        return work()
+    except CupolaError as error:
+        return error
+    except Exception as error:  # a bug of ours must not leave anybody waiting
+        return _outage(f"an unexpected error: {error!r}.")

@@ -154,7 +154,10 @@ class KeySource:
         waiting, self._waiting = self._waiting or [], None
         answer = self._fallback()
         for found in waiting:
-            found(answer)
+            try:
+                found(answer)
+            except Exception:  # one who asked fails; the others still have to hear
+                _LOG.exception("The answer about a user's token could not be delivered")
 
 
 def _at_once(work: Callable[[], KeySet], answer: Answer[KeySet]) -> None:

@@ -37,6 +37,8 @@ Identified = Callable[["Identity | CupolaError"], None]
 _OIDC_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 _JWT_LEEWAY_S = 5.0
 _NOT_BEFORE_LEEWAY_S = 5.0
+_FETCHES = 2  # discovery and key set
+_SCHEDULING_S = 1.0
 _TIME_MAX_S = 1e11  # beyond any clock; what is larger is no time in seconds
 _HEADER_BYTES_MAX = 8192
 
@@ -70,7 +72,7 @@ class TokenVerifier:
         session_tokens: SessionTokens,
         *,
         fetch_document: Fetch | None = None,
-        in_background: InBackground = on_a_thread,
+        in_background: InBackground | None = None,
     ) -> None:
         """`session_tokens`: those of the deployment itself, good without any provider."""
         self._clock = clock
@@ -79,7 +81,9 @@ class TokenVerifier:
         self._fetch = fetch_document or partial(
             fetch, timeout_s=limits.key_set_fetch_s, size_bytes_max=limits.key_set_bytes_max
         )
-        self._in_background = in_background
+        self._in_background = in_background or partial(
+            on_a_thread, timeout_s=_FETCHES * limits.key_set_fetch_s + _SCHEDULING_S
+        )
         self._sources: dict[Provider, KeySource] = {}
         self._verified: collections.OrderedDict[bytes, Identity] = collections.OrderedDict()
         self._running = 0
