@@ -6,6 +6,8 @@ import base64
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cupola.auth import JwtProvider, OidcProvider
 from cupola.errors import OperatorError
@@ -14,6 +16,7 @@ from cupola.limits import Limits
 from ..identity_provider import SigningKey
 from .conftest import Verifying
 
+_KEY = SigningKey("signs")
 DISCOVERY = "/.well-known/openid-configuration"
 
 
@@ -362,3 +365,52 @@ def test_a_token_of_another_deployment_is_refused(verifying):
     stranger = SessionTokens(b"x" * 32)
     text = stranger.issue("ada", {}, 60, verifying.clock.now_ns())
     assert verifying.error(text).code == "InvalidAuthHeader"
+
+
+# -------------------------------------------------------------------------------------- anything
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)  # other work on the machine makes it slow at times
+@given(
+    header=st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "x"]), _json),
+    claims=st.dictionaries(st.sampled_from(["iss", "sub", "aud", "exp", "nbf", "x"]), _json),
+    signature=st.text(max_size=8),
+)
+def test_whatever_somebody_writes_down_is_refused_with_words(header, claims, signature):
+    """No made-up token is accepted, and none is more than a client's mistake."""
+    verifying = Verifying()
+    issuer = "https://issuer.example"
+    keys = f"data:,{json.dumps({'keys': [_KEY.public()]})}"
+    verifying.verifier.use([JwtProvider(issuer, keys, "RS256"), JwtProvider(issuer, keys, "ES256")])
+    claims = {"iss": issuer, "sub": "ada", "exp": 2_000_000_000, **claims}
+    header = {"alg": "RS256", "kid": _KEY.kid, **header}
+    assert verifying.error(f"{b64(header)}.{b64(claims)}.{signature}").http_status == 401
+
+
+@settings(deadline=None)
+@given(text=st.text(max_size=200))
+def test_no_text_is_a_token(text):
+    assert Verifying().error(text).code in ("InvalidAuthHeader", "NoAuthProvider")
+
+
+@settings(deadline=None)
+@given(position=st.integers(0, 10_000), character=st.sampled_from("AZaz09-_.="))
+def test_no_changed_character_goes_unnoticed(position, character):
+    """In a signed token, any other character makes it another token, which nobody has signed."""
+    verifying = Verifying()
+    keys = f"data:,{json.dumps({'keys': [_KEY.public()]})}"
+    verifying.verifier.use([JwtProvider("https://issuer.example", keys, "RS256")])
+    claims = {"iss": "https://issuer.example", "sub": "ada", "exp": 2_000_000_000}
+    text = _KEY.sign(claims)
+    assert verifying.identity(text).kind == "user"
+    position %= len(text) - 1  # the last character has bits that say nothing
+    changed = text[:position] + character + text[position + 1 :]
+    if changed != text:
+        assert verifying.error(changed).http_status == 401
