@@ -11,12 +11,14 @@ import os
 import shutil
 import subprocess
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from .identity_provider import IdentityProvider
 
 NODE_PACKAGES = Path(__file__).parent / "conformance" / "node" / "node_modules"
 NODE_MAJOR_MIN = 22
@@ -93,3 +95,11 @@ def write_app(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def identity_provider() -> Iterator[IdentityProvider]:
+    """A provider of users' tokens, on a real port, with keys of its own."""
+    provider = IdentityProvider()
+    yield provider
+    provider.close()

@@ -7,6 +7,7 @@
     │   ├── ArgumentValidationError, ReturnsValidationError
     │   ├── SchemaError           a definition that makes no sense, or data that does not match it
     │   ├── InvalidValueError, InvalidIdError, InvalidCursorError
+    │   ├── AuthConfigError          providers of users' tokens that make no sense
     │   ├── DatabaseUseError      a table, index or document used in a way that cannot work
     │   ├── LimitError            a documented bound of functions, documents or transactions
     │   └── DeterminismError      something a query or mutation may not do
@@ -99,6 +100,12 @@ class SchemaError(DeveloperError):
     """A schema that makes no sense, or a document that does not match its table."""
 
     code = "SchemaEnforcementError"
+
+
+class AuthConfigError(DeveloperError):
+    """A declaration of who issues users' tokens that makes no sense."""
+
+    code = "InvalidAuthConfig"
 
 
 class InvalidValueError(DeveloperError):

@@ -79,6 +79,13 @@ class Limits:
     http_batch_queries_max: int = 1000
     query_cache_bytes_max: int = 100 * MiB
     request_retention_s: float = 14 * 24 * 3600.0
+    token_bytes_max: int = 16 * 1024
+    tokens_remembered_max: int = 10_000
+    key_set_bytes_max: int = 1 * MiB
+    key_set_fetch_s: float = 10.0
+    key_set_fresh_s: float = 3600.0
+    key_set_stale_s: float = 24 * 3600.0
+    key_set_refetch_s: float = 10.0
     checkpoint_start_bytes: int = 64 * MiB
     checkpoint_hold_bytes: int = 256 * MiB
 

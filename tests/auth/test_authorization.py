@@ -4,8 +4,16 @@ import base64
 
 import pytest
 
-from cupola.auth import ANONYMOUS, AdminKeys, acting_as, authenticate, parse_authorization
-from cupola.errors import BadRequestError, CupolaError, UnauthenticatedError
+from cupola.auth import (
+    ANONYMOUS,
+    AdminKeys,
+    UserToken,
+    acting_as,
+    admin_of,
+    authenticate,
+    parse_authorization,
+)
+from cupola.errors import BadRequestError, CupolaError
 
 ADA = b'{"issuer":"https://issuer.test","subject":"ada","name":"Ada","age":36,"tags":["a",1]}'
 
@@ -58,7 +66,6 @@ def test_a_type_prefix_and_an_acting_part_go_together(keys):
         ("Basic dXNlcjpwYXNz", "InvalidAdminKey"),
         ("Convex nonsense", "BadAdminKey"),
         ("Convex ", "BadAdminKey"),
-        ("Bearer a.b.c", "NoAuthProvider"),
     ],
 )
 def test_a_bad_header_has_a_typed_error(keys, header, code):
@@ -113,6 +120,11 @@ def test_authenticate_knows_the_three_token_types(keys):
     assert authenticate("None", "", None, keys) is ANONYMOUS
     assert authenticate("Admin", keys.issue(), None, keys).kind == "admin"
     assert authenticate("Admin", keys.issue(), ADA, keys).attributes is not None
-    with pytest.raises(UnauthenticatedError) as caught:
-        authenticate("User", "a.b.c", None, keys)
-    assert caught.value.code == "NoAuthProvider"
+    assert authenticate("User", "a.b.c", None, keys) == UserToken("a.b.c")
+
+
+def test_a_bearer_token_is_still_to_be_verified_and_nobody_where_only_admins_count(keys):
+    who = parse_authorization("Bearer a.b.c", keys)
+    assert who == UserToken("a.b.c")
+    assert admin_of(who) is ANONYMOUS
+    assert "a.b.c" not in repr(who)

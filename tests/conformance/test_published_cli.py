@@ -31,8 +31,8 @@ PUSH_WITHIN_S = 60.0
 class Project:
     """A copy of the app beside a server, and the command line in it."""
 
-    def __init__(self, folder: Path, node: str) -> None:
-        shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("_generated", "__pycache__"))
+    def __init__(self, folder: Path, node: str, app: Path = APP) -> None:
+        shutil.copytree(app, folder, ignore=shutil.ignore_patterns("_generated", "__pycache__"))
         (folder / "node_modules").symlink_to(NODE_MODULES)
         self.folder = folder
         self.server = ServerProcess(folder, folder.parent)

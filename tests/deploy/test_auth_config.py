@@ -34,9 +34,16 @@ def test_both_shapes_are_taken() -> None:
         ({"providers": [{**JWT, "algorithm": "none"}]}, "RS256"),
         ({"providers": [{**JWT, "issuer": 7}]}, "`issuer`"),
         ({"providers": [{"type": "magic"}]}, "'magic'"),
+        ({"providers": [{**JWT, "jwks": "/keys"}]}, "data: URI"),
     ],
 )
 def test_what_makes_no_sense_is_refused(exported: Any, words: str) -> None:
     with pytest.raises(BadRequestError, match=words) as caught:
         providers_of(json.dumps(exported))
     assert caught.value.code == "InvalidAuthConfig"
+
+
+def test_a_domain_that_is_no_url_has_a_code_of_its_own() -> None:
+    with pytest.raises(BadRequestError, match="intranet") as caught:
+        providers_of(json.dumps({"providers": [{"domain": "intranet", "applicationID": "a"}]}))
+    assert caught.value.code == "InvalidProviderDomainUrl"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cupola.auth import OidcProvider
 from cupola.deploy import deployer
 from cupola.deploy.requests import FinishPush, PushReference, VariableChange
 from cupola.errors import CupolaError
@@ -271,15 +272,18 @@ def test_auth_providers_follow_variables(tell: Tell) -> None:
         assert (await at.wait(started))["type"] == "complete"
         finished = await at.finish(started)
         assert len(finished["authDiff"]["added"]) == 1
+        assert at.backend.users.providers == [OidcProvider("https://one.example", "app")]
 
         await at.deployer.update_environment([VariableChange("DOMAIN", "https://two.example")])
         assert at.deployer.code.facts.auth[0]["domain"] == "https://two.example"
+        assert at.backend.users.providers == [OidcProvider("https://two.example", "app")]
         error = await refusal(at.deployer.update_environment([VariableChange("DOMAIN", None)]))
         assert error.code == "AuthConfigMissingEnvironmentVariable"
         assert at.deployer.variables == {"DOMAIN": "https://two.example"}
 
     async def after(at: Pushing) -> None:
         assert at.deployer.code.facts.auth[0]["domain"] == "https://two.example"
+        assert at.backend.users.providers == [OidcProvider("https://two.example", "app")]
 
     tell(story)
     tell(after)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from cupola.auth import AdminKeys
+from cupola.auth import AdminKeys, SessionTokens, TokenVerifier
 from cupola.backend import CallRequest, CallResult
 from cupola.clock import ManualClock
 from cupola.errors import (
@@ -87,6 +87,7 @@ class FakeBackend:
         self.limits = limits
         self.clock = ManualClock()
         self.admin_keys = AdminKeys("carnitas", bytes(32), self.clock)
+        self.users = TokenVerifier(self.clock, limits, SessionTokens(bytes(32)))
         self.instance_name = "carnitas"
         self.collectors: list[Any] = []
         self.state = "ready"

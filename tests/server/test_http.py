@@ -93,7 +93,9 @@ GOLDEN = [
     ("client without a dash", "POST", "/api/query", {"Convex-Client": "curl"}, CALL, 400,
      "InvalidClientVersion"),
     ("bad key", "POST", "/api/query", {"Authorization": "Convex nonsense"}, CALL, 401, "BadAdminKey"),
-    ("JWT", "POST", "/api/query", {"Authorization": "Bearer a.b.c"}, CALL, 401, "NoAuthProvider"),
+    ("JWT", "POST", "/api/query", {"Authorization": "Bearer a.b.c"}, CALL, 401, "InvalidAuthHeader"),
+    ("JWT of nobody we know", "POST", "/api/query", {"Authorization": "Bearer eyJhbGciOiJSUzI1NiJ9."
+     "eyJpc3MiOiJodHRwczovL3guZXhhbXBsZSIsInN1YiI6ImFkYSJ9.x"}, CALL, 401, "NoAuthProvider"),
     ("basic auth", "POST", "/api/query", {"Authorization": "Basic YTpi"}, CALL, 400, "InvalidAdminKey"),
     ("short header", "POST", "/api/query", {"Authorization": "x"}, CALL, 400, "InvalidHeaderFailure"),
     # by URL

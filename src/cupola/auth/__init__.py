@@ -1,13 +1,18 @@
-"""Who is calling: identities, admin keys, `Authorization` headers, a deployment's credentials."""
+"""Who is calling: identities, admin keys, users' tokens, `Authorization` headers, a deployment's
+credentials.
+"""
 
 from cupola.auth.admin_keys import AdminKeys
-from cupola.auth.authorization import authenticate, parse_authorization
+from cupola.auth.authorization import UserToken, admin_of, authenticate, parse_authorization
 from cupola.auth.credentials import (
     DEFAULT_INSTANCE_NAME,
     Credentials,
     load_or_create_credentials,
 )
 from cupola.auth.identity import ANONYMOUS, Identity, acting_as
+from cupola.auth.providers import JwtProvider, OidcProvider, Provider
+from cupola.auth.session_tokens import SessionTokens
+from cupola.auth.tokens import TokenVerifier, is_expired
 
 __all__ = [
     "ANONYMOUS",
@@ -15,8 +20,16 @@ __all__ = [
     "AdminKeys",
     "Credentials",
     "Identity",
+    "JwtProvider",
+    "OidcProvider",
+    "Provider",
+    "SessionTokens",
+    "TokenVerifier",
+    "UserToken",
     "acting_as",
+    "admin_of",
     "authenticate",
+    "is_expired",
     "load_or_create_credentials",
     "parse_authorization",
 ]

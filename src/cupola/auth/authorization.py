@@ -2,22 +2,35 @@
 
 import base64
 import binascii
+import dataclasses
 from typing import Literal
 
 from cupola.auth.admin_keys import AdminKeys
 from cupola.auth.identity import ANONYMOUS, Identity, acting_as
-from cupola.errors import BadRequestError, UnauthenticatedError
+from cupola.errors import BadRequestError
 
 TokenType = Literal["User", "Admin", "None"]
 _HEADER_LENGTH_MIN = 7  # as the reference: shorter than its shortest scheme and a space
 
 
-def parse_authorization(header: str | None, admin_keys: AdminKeys) -> Identity:
+@dataclasses.dataclass(frozen=True, slots=True)
+class UserToken:
+    """A user's token, which `TokenVerifier` is still to verify."""
+
+    text: str = dataclasses.field(repr=False)
+
+
+def admin_of(who: Identity | UserToken) -> Identity:
+    """The same, where only admins count: users are nobody there, whatever their token proves."""
+    return ANONYMOUS if isinstance(who, UserToken) else who
+
+
+def parse_authorization(header: str | None, admin_keys: AdminKeys) -> Identity | UserToken:
     """The identity an `Authorization` header proves (the HTTP API, section 2.1).
 
     Raises:
         BadRequestError (InvalidHeaderFailure, InvalidAdminKey): No header of a known form.
-        UnauthenticatedError (BadAdminKey, NoAuthProvider): A credential that does not hold.
+        UnauthenticatedError (BadAdminKey): An admin key that does not hold.
     """
     if not header:
         return ANONYMOUS
@@ -30,7 +43,7 @@ def parse_authorization(header: str | None, admin_keys: AdminKeys) -> Identity:
     scheme, _, credential = header.partition(" ")
     match scheme.lower():
         case "bearer":
-            return _identity_of_user(credential.strip())
+            return UserToken(credential.strip())
         case "convex":
             return _identity_of_admin(credential.strip(), admin_keys)
         case _:
@@ -43,7 +56,7 @@ def parse_authorization(header: str | None, admin_keys: AdminKeys) -> Identity:
 
 def authenticate(
     token_type: TokenType, value: str, impersonating: bytes | None, admin_keys: AdminKeys
-) -> Identity:
+) -> Identity | UserToken:
     """The identity behind an `Authenticate` message (the sync protocol, sections 3.4 and 7).
 
     Args:
@@ -55,7 +68,7 @@ def authenticate(
         case "None":
             return ANONYMOUS
         case "User":
-            return _identity_of_user(value)
+            return UserToken(value)
         case "Admin":
             admin = _identity_of_admin(value, admin_keys)
             return admin if impersonating is None else acting_as(admin, impersonating)
@@ -76,10 +89,3 @@ def _identity_of_admin(credential: str, admin_keys: AdminKeys) -> Identity:
             code="InvalidUserIdentity",
         ) from None
     return acting_as(admin, attributes)
-
-
-def _identity_of_user(token: str) -> Identity:
-    raise UnauthenticatedError(
-        "No auth provider found matching the given token: this deployment has none configured.",
-        code="NoAuthProvider",
-    )

@@ -28,6 +28,7 @@ class Identity:
 
     `attributes` is what `ctx.auth.get_user_identity()` returns; an admin has some only while acting
     as a user. `key` is the admin key as it was given, so that a long session can verify it again.
+    `expires_ns` (since the Unix epoch) is when the token that proved it stops to.
     `cache_key` is equal for equal identities, whatever token proved them; b"" for nobody.
     """
 
@@ -36,6 +37,7 @@ class Identity:
     read_only: bool = False
     key: str | None = dataclasses.field(default=None, compare=False, repr=False)
     cache_key: bytes = dataclasses.field(default=b"", compare=False, repr=False)
+    expires_ns: int | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind != "anonymous" and not self.cache_key:
@@ -88,10 +90,10 @@ def _value(name: str, item: Any) -> Value:
         raise _bad_attributes(f"`{name}` is no string")
     if name in _FLAGS and not isinstance(item, bool):
         raise _bad_attributes(f"`{name}` is neither true nor false")
-    return _floats(item)
+    return with_floats(item)
 
 
-def _floats(item: Any) -> Value:
+def with_floats(item: Any) -> Value:
     """Plain JSON as values: every number of JavaScript is a float64."""
     match item:
         case bool() | None | str() | float():
@@ -99,9 +101,9 @@ def _floats(item: Any) -> Value:
         case int():
             return float(item)
         case list():
-            return [_floats(element) for element in item]
+            return [with_floats(element) for element in item]
         case _:
-            return {name: _floats(element) for name, element in item.items()}
+            return {name: with_floats(element) for name, element in item.items()}
 
 
 def _bad_attributes(reason: str) -> BadRequestError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -122,6 +122,7 @@ class _ActionWorker:
         self._call = 0
         self._probe = 0
         self._answered = 0
+        self._told_tables: Mapping[str, int] = {}
         self.is_ended = False
         node = backend.node
         self.version = node.app.version
@@ -146,6 +147,7 @@ class _ActionWorker:
         self._call += 1
         self._running[self._call] = running
         caller = messages.caller_of(running.identity)
+        self._tell_tables()
         self.process.send(messages.RunAction(self._call, running.path, args, caller, request_id))
 
     def run_http(
@@ -155,6 +157,7 @@ class _ActionWorker:
         call = self._call
         self._running[call] = running
         caller = messages.caller_of(running.identity)
+        self._tell_tables()
         self.process.send(
             messages.RunHttp(
                 call,
@@ -169,6 +172,13 @@ class _ActionWorker:
             )
         )
         return lambda: self.process.send(messages.HttpGone(call))
+
+    def _tell_tables(self) -> None:
+        """Say which tables there are, if that has changed: before whatever may hold their ids."""
+        numbers = self._backend.node.committer.catalog.numbers
+        if numbers is not self._told_tables:
+            self._told_tables = numbers
+            self.process.send(messages.Tables(dict(numbers)))
 
     def retire(self) -> None:
         """Other code is running now: end when the last action has."""
@@ -218,6 +228,7 @@ class _ActionWorker:
                 data = result.error_data if isinstance(error, ApplicationError) else None
                 text = error.message if isinstance(error, CupolaError) else str(error)
                 failure = messages.Failure(text, str(error.code), data)
+            self._tell_tables()
             self.process.send(NestedResult(message.call, message.nested, result.value, failure))
 
         kind: Any = message.kind

@@ -23,7 +23,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cupola.auth import ANONYMOUS, DEFAULT_INSTANCE_NAME, AdminKeys, Identity, authenticate
+from cupola.auth import (
+    ANONYMOUS,
+    DEFAULT_INSTANCE_NAME,
+    AdminKeys,
+    Identity,
+    TokenVerifier,
+    UserToken,
+    authenticate,
+)
 from cupola.backend.actions import ActionRuntime, InlineActions
 from cupola.backend.answers import action_result, deliver, failed
 from cupola.backend.asked_queries import AskedQueries
@@ -136,6 +144,7 @@ class Backend:
         runtime = InProcessRuntime(in_process_time_s or limits.user_time_s)
         self.node = Node(persistence, committer, self.clock, limits, secret, runtime)
         self.node.wake = self.wake
+        self.users = TokenVerifier(self.clock, limits, self.node.session_tokens)
         self._queries = QueryRunner(self.node)
         self.mutations = MutationQueue(self.node)
         self.passes = Passes(self.node, self._queries)
@@ -466,11 +475,13 @@ class Backend:
     def forget_session(self, host: SessionHost) -> None:
         self._sessions.pop(host.number, None)
 
-    def authenticate(self, token_type: str, value: str, impersonating: bytes | None) -> Identity:
-        """Who a client says it is.
+    def authenticate(
+        self, token_type: str, value: str, impersonating: bytes | None
+    ) -> Identity | UserToken:
+        """Who a client says it is; the token of a user is still to be verified, by `users`.
 
         Raises:
-            UnauthenticatedError: The token proves nothing here.
+            UnauthenticatedError: The key proves nothing here.
         """
         if token_type == "None":
             return ANONYMOUS
@@ -561,6 +572,7 @@ class Backend:
         node = self.node
         app.system = node.system
         node.app = app
+        self.users.use(app.auth_providers)
         if environment is not None:
             node.runtime.environment = dict(environment)
         app.table_numbers.update(node.committer.catalog.numbers)

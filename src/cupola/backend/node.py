@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from cupola.auth import Identity
+from cupola.auth import Identity, SessionTokens
 from cupola.backend.outbox import Outbox
 from cupola.clock import Clock
 from cupola.database.committer import Committer, Published
@@ -64,6 +64,7 @@ class Node:
         self.clock = clock
         self.limits = limits
         self.sealer = CursorSealer(secret)
+        self.session_tokens = SessionTokens(secret)
         self.runtime = runtime
         self.cache = QueryCache(limits.query_cache_bytes_max)
         self.outbox = Outbox(persistence.durable_ts)

@@ -146,6 +146,8 @@ class Passes:
         waits = session.update_due and not session.updating
         if not host.is_open or not host.is_writable or waits or ts < session.ts:
             return
+        if not host.identity_holds():
+            return
         outcomes = {
             query_id: entry.outcome
             for query_id in host.changed
@@ -217,7 +219,7 @@ class _Pass:
         """Begin a session's update: subscribe what it added, forget what it removed."""
         if not host.is_open or host in self._awaits:
             return
-        if not host.is_writable:
+        if not host.is_writable or not host.identity_holds():
             return
         awaits = self._awaits[host] = set()
         update = host.session.begin_update() if host.session.update_due else None

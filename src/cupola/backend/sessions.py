@@ -5,14 +5,15 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING
 
-from cupola.auth import ANONYMOUS, Identity
+from cupola.auth import ANONYMOUS, Identity, UserToken, is_expired
 from cupola.backend.calls import CallRequest, CallResult, Channel
 from cupola.backend.mutations import PendingMutation
-from cupola.errors import CupolaError, OverloadedError, ProtocolError, UnauthenticatedError
+from cupola.errors import CupolaError, OperatorError, OverloadedError, ProtocolError
 from cupola.reactivity import CacheEntry
 from cupola.sync.frames import Frame
 from cupola.sync.messages import decode_client_message
 from cupola.sync.session import (
+    TRY_AGAIN_CODE,
     CheckIdentity,
     Close,
     Effect,
@@ -90,9 +91,11 @@ class SessionHost:
                 case Send():
                     self.send(0, effect.frame)
                 case RunMutation():
-                    self._queue_mutation(effect)
+                    if self.identity_holds():
+                        self._queue_mutation(effect)
                 case RunAction():
-                    self._start_action(effect)
+                    if self.identity_holds():
+                        self._start_action(effect)
                 case CheckIdentity():
                     self._check_identity(effect)
                 case ScheduleUpdate():
@@ -207,13 +210,38 @@ class SessionHost:
 
     def _check_identity(self, effect: CheckIdentity) -> None:
         try:
-            self.identity = self._backend.authenticate(
-                effect.token_type, effect.value, effect.impersonating
-            )
-        except (UnauthenticatedError, CupolaError) as error:
-            self.carry_out(self.session.auth_rejected(error.message))
+            who = self._backend.authenticate(effect.token_type, effect.value, effect.impersonating)
+        except CupolaError as error:
+            self._identified(error)
             return
-        self.carry_out(self.session.auth_accepted())
+        if isinstance(who, UserToken):
+            self._backend.users.verify(who.text, self._identified)
+        else:
+            self._identified(who)
+
+    def _identified(self, result: Identity | CupolaError) -> None:
+        """The answer to `CheckIdentity`, at once or later."""
+        if not self.is_open:
+            return
+        match result:
+            case Identity():
+                self.identity = result
+                self.carry_out(self.session.auth_accepted())
+            case OperatorError():  # no fault of the token: the client comes back with it
+                self.carry_out(self.session.close(TRY_AGAIN_CODE, result.code))
+            case _:
+                self.carry_out(self.session.auth_rejected(result.message))
+
+    def identity_holds(self) -> bool:
+        """Whether anything may still happen as this identity. If its token has expired, the session
+        ends here; unless another token is being verified, which will say how it goes on.
+        """
+        if not is_expired(self.identity, self._backend.clock.now_ns()):
+            return True
+        if not self.session.authenticating:
+            text = "The token has expired."
+            self.carry_out(self.session.auth_rejected(text, attempted=False))
+        return False
 
     def ping(self) -> None:
         """Say something if nothing was said for a while."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cupola.errors import BadRequestError
+from cupola.auth.providers import provider_of
+from cupola.errors import AuthConfigError, BadRequestError
 
 _ALGORITHMS = ("RS256", "ES256")
 
@@ -30,25 +31,38 @@ def _provider(provider: Any) -> dict[str, Any]:
         raise _bad("`applicationId` is spelled `applicationID`")
     match provider.get("type"):
         case None | "oidc":
-            return {
-                "applicationID": _text(provider, "applicationID"),
-                "domain": _text(provider, "domain"),
-            }
+            return _checked(
+                {
+                    "applicationID": _text(provider, "applicationID"),
+                    "domain": _text(provider, "domain"),
+                }
+            )
         case "customJwt":
             if provider.get("algorithm") not in _ALGORITHMS:
                 raise _bad(f"`algorithm` is one of {', '.join(_ALGORITHMS)}")
             application = provider.get("applicationID")
             if application is not None and not isinstance(application, str):
                 raise _bad("`applicationID` must be a text")
-            return {
-                "type": "customJwt",
-                "applicationID": application,
-                "issuer": _text(provider, "issuer"),
-                "jwks": _text(provider, "jwks"),
-                "algorithm": provider["algorithm"],
-            }
+            return _checked(
+                {
+                    "type": "customJwt",
+                    "applicationID": application,
+                    "issuer": _text(provider, "issuer"),
+                    "jwks": _text(provider, "jwks"),
+                    "algorithm": provider["algorithm"],
+                }
+            )
         case other:
             raise _bad(f"there is no provider type {other!r}; leave it out or write customJwt")
+
+
+def _checked(provider: dict[str, Any]) -> dict[str, Any]:
+    """Raises: BadRequestError (InvalidProviderDomainUrl, InvalidAuthConfig): A URL is none."""
+    try:
+        provider_of(provider)
+    except AuthConfigError as error:
+        raise BadRequestError(error.message, code=error.code) from None
+    return provider
 
 
 def _text(provider: dict[str, Any], name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from cupola.auth.providers import provider_of
 from cupola.deploy.schemas import joined_schema
 from cupola.functions.app import App
 from cupola.functions.bundles import AnalyzedModule, Bundle, ExternalPackage, Module
@@ -73,4 +74,9 @@ def joined(python: App, code: DeployedCode | None, environment: Mapping[str, str
     if code is None:
         return python
     pushed = PushedCode(code.bundle(environment), code.analysis)
-    return python.with_javascript(pushed, joined_schema(python.schema, code.schema))
+    app = python.with_javascript(pushed, joined_schema(python.schema, code.schema))
+    app.auth_providers = (
+        *python.auth_providers,
+        *(provider_of(each) for each in code.facts.auth),
+    )
+    return app

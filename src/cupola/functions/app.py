@@ -18,17 +18,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from cupola.auth.providers import JwtProvider, OidcProvider, Provider
 from cupola.database.documents import StoredDocument
 from cupola.database.ranges import Range
-from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, SchemaError
+from cupola.errors import (
+    AuthConfigError,
+    CupolaError,
+    FunctionNotFoundError,
+    InvalidPathError,
+    SchemaError,
+)
 from cupola.functions.conversion import value_of
 from cupola.functions.database_api import fresh_document, fresh_documents
-from cupola.functions.definitions import Function
+from cupola.functions.definitions import Function, FunctionGroup
 from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
 
 PACKAGE = "functions"
+AUTH_CONFIG = "auth_config"
 
 
 class SystemFunctions(Protocol):
@@ -62,6 +70,8 @@ class App:
         self.sources = dict(sources or {})
         """The code, by path below `functions/`: what workers load, whatever is on disk then."""
         self.javascript = javascript
+        self.auth_providers: tuple[Provider, ...] = ()
+        """Who issues the tokens of this app's users."""
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
         self._schema = schema
@@ -211,7 +221,9 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     sys.meta_path.insert(0, finder)
     try:
         found = _import_all(folder, root, sources)
-        return App(*found, folder=folder, version=_digest(sources), sources=sources)
+        app = App(*found, folder=folder, version=_digest(sources), sources=sources)
+        app.auth_providers = _auth_providers()
+        return app
     except BaseException:
         _forget_modules()
         sys.modules.update(saved)
@@ -281,6 +293,11 @@ def _import_all(
         for name, value in vars(module).items():
             if isinstance(value, Function) and value.handler.__module__ == module.__name__:
                 functions[_path("/".join(parts), name, file)] = value
+            elif isinstance(value, FunctionGroup):
+                for own_name, function in value.functions.items():
+                    functions[_path("/".join(parts), own_name, file)] = function
+                for table in value.tables:
+                    _add_table(tables, table)
             elif isinstance(value, type) and issubclass(value, Table) and value is not Table:
                 _add_table(tables, value)
     return functions, tables
@@ -309,6 +326,22 @@ def _path(module: str, name: str, file: Path) -> str:
         return str(parse_function_path(f"{module}:{name}"))
     except InvalidPathError as error:
         raise SchemaError(f"{file}: {error.message}", code="BadFunction") from error
+
+
+def _auth_providers() -> tuple[Provider, ...]:
+    """`providers` of `functions/auth_config.py`, if there is such a module."""
+    module = sys.modules.get(f"{PACKAGE}.{AUTH_CONFIG}")
+    providers = getattr(module, "providers", None)
+    if module is None:
+        return ()
+    if not isinstance(providers, list | tuple) or not all(
+        isinstance(each, OidcProvider | JwtProvider) for each in providers
+    ):
+        raise AuthConfigError(
+            f"{PACKAGE}/{AUTH_CONFIG}.py needs `providers = [...]`, "
+            "a list of OidcProvider and JwtProvider."
+        )
+    return tuple(providers)
 
 
 def _add_table(tables: dict[str, type[Table]], table: type[Table]) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cupola.auth import Identity
+from cupola.auth import Identity, SessionTokens
 from cupola.database.cursors import CursorSealer
 from cupola.database.transaction import Transaction
 from cupola.functions.log_lines import LogBuffer
@@ -78,6 +78,7 @@ class Call:
     request_id: str
     limits: Limits
     sealer: CursorSealer
+    session_tokens: SessionTokens | None = None
     journal: str | None = None
     invoke: Invoke = invoke_plainly
     run_javascript: RunJavaScript | None = None

@@ -30,13 +30,33 @@ class Auth:
         return copy.deepcopy(self._call.identity.attributes)
 
 
+class MutationAuth(Auth):
+    """Who is calling; and tokens for those whom the app has come to know."""
+
+    def issue_token(
+        self, subject: str, *, lifetime_s: float = 3600.0, claims: Mapping[str, Any] | None = None
+    ) -> str:
+        """A token that proves its holder to be `subject`, until `lifetime_s` from now.
+
+        The deployment signs it. Its identity has the issuer `cupola`, and `claims`: standard ones
+        of OpenID Connect (`name`, `email`, ...) or the app's own. It cannot be revoked, so let it
+        be short-lived.
+
+        Raises:
+            BadRequestError (InvalidToken): There can be no such token.
+        """
+        tokens = self._call.session_tokens
+        assert tokens is not None, "every mutation can issue tokens"
+        return tokens.issue(subject, claims or {}, lifetime_s, self._call.now_ns)
+
+
 class QueryCtx:
     """What a query may do: read the database, and call other queries in the same snapshot."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self.db: DatabaseReader = DatabaseReader(call)
-        self.auth = Auth(call)
+        self.auth: Auth = Auth(call)
 
     def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a query, by reference or path (`"messages:list"`), in this snapshot."""
@@ -47,10 +67,12 @@ class MutationCtx(QueryCtx):
     """What a mutation may do: read, write, and call queries and mutations as sub-transactions."""
 
     db: DatabaseWriter
+    auth: MutationAuth
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)
         self.db = DatabaseWriter(call)
+        self.auth = MutationAuth(call)
 
     def run_mutation(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a mutation as a sub-transaction: if it raises and you catch that, only its writes

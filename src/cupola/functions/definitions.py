@@ -9,14 +9,15 @@ code is a plain call of what is inside, in the same transaction and without vali
 
 from __future__ import annotations
 
+import abc
 import enum
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from cupola.errors import SchemaError
-from cupola.schema import Codec, ParameterCodec, return_codec_of
+from cupola.schema import Codec, ParameterCodec, Table, return_codec_of
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -70,6 +71,21 @@ class Function(Generic[P, R]):
         self.check_arguments = self.parameters.validator.checker(tables)
         if self.returns is not None:
             self.check_result = self.returns.validator.checker(tables)
+
+
+class FunctionGroup(abc.ABC):
+    """Functions and tables that a library brings along.
+
+    A module of an app that holds such an object defines them: `users = PasswordUsers()` in
+    `functions/auth.py` makes `auth:sign_in`.
+    """
+
+    tables: Sequence[type[Table]] = ()
+
+    @property
+    @abc.abstractmethod
+    def functions(self) -> Mapping[str, Function[Any, Any]]:
+        """By name; asked once when the app is loaded."""
 
 
 def _require_right_form(handler: Callable[..., Any], kind: Kind) -> None:

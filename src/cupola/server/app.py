@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from cupola.auth import ANONYMOUS, Identity, parse_authorization
+from cupola.auth import ANONYMOUS, Identity, UserToken, admin_of, parse_authorization
 from cupola.backend import Backend, CallRequest, CallResult
 from cupola.backend.calls import CallKind
 from cupola.deploy import Deployer
@@ -131,7 +131,7 @@ class App:
             "/readyz": {"GET": self._readyz},
             "/cupola.js": {"GET": self._own_file},
         }
-        pushes = DeployRoutes(backend, deployer, lambda request: self._caller(request)[0])
+        pushes = DeployRoutes(backend, deployer, lambda request: admin_of(self._who(request)))
         self._routes.update(pushes.routes)
         self._export_methods = pushes.export_files
         self._run_methods: Methods = {"POST": self._run}
@@ -205,14 +205,14 @@ class App:
         return await self._typed_call("action", request)
 
     async def _typed_call(self, kind: CallKind, request: Request) -> Response:
-        identity, client = self._caller(request)
+        identity, client = await self._caller(request)
         body = read(call_bodies, await self._json(request))
         write = output_format(body.format, client)
         result = await self._call(self._call_request(kind, body, identity, request))
         return Response(200, result_body(result, write))
 
     async def _query_by_url(self, request: Request) -> Response:
-        identity, client = self._caller(request)
+        identity, client = await self._caller(request)
         query = request.query()
         if "path" not in query:
             raise BadRequestError("The URL lacks `path=<module>:<function>`.", code="BadQueryArgs")
@@ -223,7 +223,7 @@ class App:
         return Response(200, result_body(result, write))
 
     async def _function(self, request: Request) -> Response:
-        identity, client = self._caller(request)
+        identity, client = await self._caller(request)
         _require_admin(identity)
         body = read(call_bodies, await self._json(request))
         write = output_format(body.format, client)
@@ -231,7 +231,7 @@ class App:
         return Response(200, result_body(await self._call(call), write))
 
     async def _run(self, request: Request) -> Response:
-        identity, _ = self._caller(request)
+        identity, _ = await self._caller(request)
         path = _function_path_of_url(request)
         body = read(run_bodies, await self._json(request))
         write = output_format(body.format, None)
@@ -243,7 +243,7 @@ class App:
         return Response(200, timestamp_body(self._backend.newest_durable_ts()))
 
     async def _query_at_ts(self, request: Request) -> Response:
-        identity, client = self._caller(request)
+        identity, client = await self._caller(request)
         body = read(call_bodies, await self._json(request))
         write = output_format(body.format, client)
         at_ts = timestamp(body.ts)
@@ -251,7 +251,7 @@ class App:
         return Response(200, result_body(await self._call(call), write))
 
     async def _query_batch(self, request: Request) -> Response:
-        identity, client = self._caller(request)
+        identity, client = await self._caller(request)
         queries = read(batch_bodies, await self._json(request)).queries
         if len(queries) > self._limits.http_batch_queries_max:
             raise bad_json(
@@ -293,16 +293,26 @@ class App:
             visibility="any" if identity.may_call_internal else "public",
         )
 
-    def _caller(self, request: Request) -> tuple[Identity, Client | None]:
+    async def _caller(self, request: Request) -> tuple[Identity, Client | None]:
+        """Who sends this request, with which client.
+
+        Raises: as `parse_authorization` and `TokenVerifier.identify`.
+        """
         header = request.headers.get(b"convex-client")
         client = None if header is None else parse_client(header.decode("latin-1"))
+        who = self._who(request)
+        if isinstance(who, UserToken):
+            return await self._backend.users.identify(who.text), client
+        return who, client
+
+    def _who(self, request: Request) -> Identity | UserToken:
         authorization = request.headers.get(b"authorization")
         if authorization is None:
             if b"adminKey=" not in request.query_string:
-                return ANONYMOUS, client
+                return ANONYMOUS
             authorization = f"Convex {request.query().get('adminKey', '')}".encode()
         credential = authorization.decode("utf-8", "replace")
-        return parse_authorization(credential, self._backend.admin_keys), client
+        return parse_authorization(credential, self._backend.admin_keys)
 
     def _require_started(self) -> None:
         if self._backend.state not in ("ready", "draining"):
@@ -335,7 +345,7 @@ class App:
     # -------------------------------------------------------------------------- the deployment
 
     async def _check_admin_key(self, request: Request) -> Response:
-        identity, _ = self._caller(request)
+        identity, _ = await self._caller(request)
         if identity is ANONYMOUS:
             raise UnauthenticatedError(
                 "Send the admin key as `Authorization: Convex <admin key>`.", code="BadAdminKey"

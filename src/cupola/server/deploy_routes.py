@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from cupola.auth import Identity, parse_authorization
+from cupola.auth import Identity, admin_of, parse_authorization
 from cupola.backend import Backend
 from cupola.deploy import Deployer
 from cupola.deploy.imports import FinishUpload, ImportId
@@ -224,7 +224,7 @@ class DeployRoutes:
         body = await push_body(request, limits.http_body_bytes_max)
         key = read(AdminRequest, body).admin_key
         if key is not None:
-            identity = parse_authorization(f"Convex {key}", self._backend.admin_keys)
+            identity = admin_of(parse_authorization(f"Convex {key}", self._backend.admin_keys))
         self._check(identity, operation)
         return body
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 
-from cupola.auth import ANONYMOUS, Identity, parse_authorization
+from cupola.auth import ANONYMOUS, Identity, UserToken, parse_authorization
 from cupola.backend import Backend
 from cupola.backend.calls import HttpRequest
 from cupola.backend.http_actions import HttpExchange, HttpFailure, has_router
@@ -42,7 +42,7 @@ async def answer(backend: Backend, request: Request, prefix: str = "") -> Respon
     body = None
     if request.method not in _WITHOUT_BODY:
         body = await request.body(_BODY_BYTES_MAX)
-    identity, refusal = _identity(backend, request)
+    identity, refusal = await _identity(backend, request)
     path = _path(request, prefix)
     exchange = HttpExchange(
         backend,
@@ -101,14 +101,17 @@ def _response(head: HttpPart, body: AsyncIterator[bytes]) -> Response:
     return Response(head.status, b"", content_type, headers, stream=body, length=length)
 
 
-def _identity(backend: Backend, request: Request) -> tuple[Identity, str | None]:
+async def _identity(backend: Backend, request: Request) -> tuple[Identity, str | None]:
     """Who calls, or why that is not known: webhooks have schemes of their own."""
     authorization = request.headers.get(b"authorization")
     if authorization is None:
         return ANONYMOUS, None
     try:
         credential = authorization.decode("utf-8", "replace")
-        return parse_authorization(credential, backend.admin_keys), None
+        who = parse_authorization(credential, backend.admin_keys)
+        if isinstance(who, UserToken):
+            who = await backend.users.identify(who.text)
+        return who, None
     except CupolaError as error:
         return ANONYMOUS, error.message
 

@@ -267,6 +267,11 @@ class Session:
         return StateVersion(self._query_set, self._identity, self.ts)
 
     @property
+    def authenticating(self) -> bool:
+        """Between `CheckIdentity` and its answer."""
+        return self._state is _State.AUTHENTICATING
+
+    @property
     def updating(self) -> bool:
         """Between `begin_update` and `finish_update`."""
         return self._taken is not None

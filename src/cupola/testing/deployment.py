@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from cupola.auth import ANONYMOUS, Identity
+from cupola.auth import ANONYMOUS, Identity, UserToken
 from cupola.backend import Backend
 from cupola.backend.actions import ActionDone, InlineActions, error_of
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.clock import ManualClock
-from cupola.errors import UnauthenticatedError
+from cupola.errors import CupolaError
 from cupola.functions.app import App, load_app
 from cupola.functions.context import MutationCtx, path_of
 from cupola.functions.definitions import Function, internal_mutation
@@ -44,14 +44,14 @@ class TestBackend(Backend):
 
     def __init__(self, persistence: Persistence, **settings: Any) -> None:
         super().__init__(persistence, **settings)
-        self.users: dict[str, Identity] = {}
+        self.made_up: dict[str, Identity] = {}
 
-    def authenticate(self, token_type: str, value: str, impersonating: bytes | None) -> Identity:
-        if token_type != "User":
-            return super().authenticate(token_type, value, impersonating)
-        if value not in self.users:
-            raise UnauthenticatedError("No test has made this user.", code="NoAuthProvider")
-        return self.users[value]
+    def authenticate(
+        self, token_type: str, value: str, impersonating: bytes | None
+    ) -> Identity | UserToken:
+        if token_type == "User" and value in self.made_up:
+            return self.made_up[value]
+        return super().authenticate(token_type, value, impersonating)
 
 
 class QueuedActions(InlineActions):
@@ -188,6 +188,18 @@ class Deployment(Caller):
         assert isinstance(normal, dict)
         return Caller(self, Identity("user", normal))
 
+    def with_token(self, token: str) -> Caller:
+        """Whoever holds a token, as clients give it to `setAuth`.
+
+        Raises:
+            UnauthenticatedError: It proves nothing, or not any more.
+        """
+        answers: list[Identity | CupolaError] = []
+        self.backend.users.verify(token, answers.append)
+        if isinstance(answers[0], CupolaError):
+            raise answers[0]
+        return Caller(self, answers[0])
+
     def as_admin(self) -> Caller:
         """Whoever holds the admin key: may call internal functions too."""
         return Caller(self, Identity("admin"))
@@ -277,7 +289,7 @@ class Deployment(Caller):
         if identity.kind == "admin":
             return Token("Admin", self.backend.admin_keys.issue())
         name = identity.cache_key.hex()
-        self.backend.users[name] = identity
+        self.backend.made_up[name] = identity
         return Token("User", name)
 
     # ---------------------------------------------------------------- turning
@@ -343,9 +355,9 @@ class Deployment(Caller):
         """
         for client in self._clients:
             client.disconnect("ServerRestart")
-        users = self.backend.users
+        made_up = self.backend.made_up
         self.backend = self._start(persistence or self.backend.node.persistence)
-        self.backend.users = users
+        self.backend.made_up = made_up
 
     def close(self) -> None:
         """Let go of the log. What is in memory is gone then."""

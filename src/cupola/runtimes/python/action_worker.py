@@ -38,6 +38,7 @@ from cupola.runtimes.python.messages import (
     RunAction,
     RunHttp,
     Setup,
+    Tables,
     frame,
     identity_of,
     limits_of,
@@ -78,6 +79,8 @@ class ActionWorker:
                 task = asyncio.get_running_loop().create_task(self._run(message))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+            case Tables():
+                self._app.table_numbers.update(message.numbers)
             case NestedResult():
                 future = self._nested.pop(message.nested, None)
                 if future is not None and not future.done():

@@ -63,6 +63,12 @@ class RunCall(Message, frozen=True):
     creation_time: float
 
 
+class Tables(Message, frozen=True):
+    """The numbers of the deployment's tables, by name: for ids among arguments and results."""
+
+    numbers: dict[str, int]
+
+
 class RunAction(Message, frozen=True):
     call: int
     path: str
@@ -179,7 +185,7 @@ class Alive(Message, frozen=True):
     number: int
 
 
-ToWorker = Setup | RunCall | RunAction | RunHttp | HttpGone | NestedResult | Probe
+ToWorker = Setup | RunCall | Tables | RunAction | RunHttp | HttpGone | NestedResult | Probe
 FromWorker = Ready | CallDone | ActionDone | HttpPart | NestedCall | Alive
 
 _encoder = msgspec.msgpack.Encoder()

@@ -15,6 +15,7 @@ import socket
 import sys
 from typing import Any
 
+from cupola.auth import SessionTokens
 from cupola.database.cursors import CursorSealer
 from cupola.database.load import CatalogLoader
 from cupola.database.transaction import IdSource, Transaction
@@ -56,6 +57,7 @@ class TransactionWorker:
         self._app: App
         self._limits: Limits
         self._sealer: CursorSealer
+        self._session_tokens: SessionTokens
         self._snapshots: SqliteSnapshots
         self._catalogs = CatalogLoader()
 
@@ -78,6 +80,7 @@ class TransactionWorker:
         self._limits = limits_of(setup.limits)
         use_limits(self._limits)
         self._sealer = CursorSealer(setup.secret)
+        self._session_tokens = SessionTokens(setup.secret)
         self._runtime.environment = setup.environment
         self._snapshots = SqliteSnapshots(setup.data_path)
         try:
@@ -132,6 +135,7 @@ class TransactionWorker:
             request_id=run.request_id,
             limits=self._limits,
             sealer=self._sealer,
+            session_tokens=self._session_tokens,
             journal=run.journal,
         )
         execution = self._execute(call, function, run.args)

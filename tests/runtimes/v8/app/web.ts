@@ -63,6 +63,40 @@ const checks: Record<string, () => any> = {
     return same([hex(signature), await crypto.subtle.verify("HMAC", key, signature, data)],
       ["5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843", true]);
   },
+  pbkdf2: async () => {
+    const key = await crypto.subtle.importKey("raw", new TextEncoder().encode("password"), "PBKDF2",
+      false, ["deriveBits"]);
+    const bits = await crypto.subtle.deriveBits({ name: "PBKDF2", hash: "SHA-256", iterations: 4096,
+      salt: new TextEncoder().encode("salt") }, key, 256);
+    return same(hex(bits), "c5e478d59288c841aa530db6845c4c8d962893a001ce4e11a4963873aa98134a");
+  },
+  hkdf: async () => {
+    const key = await crypto.subtle.importKey("raw", new Uint8Array(22).fill(11), "HKDF", false,
+      ["deriveBits"]);
+    const salt = Uint8Array.from({ length: 13 }, (_, i) => i);
+    const info = Uint8Array.from({ length: 10 }, (_, i) => 0xf0 + i);
+    const bits = await crypto.subtle.deriveBits({ name: "HKDF", hash: "SHA-256", salt, info }, key, 336);
+    return same(hex(bits), "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf" +
+      "34007208d5b887185865");
+  },
+  keysHaveOnePurpose: async () => {
+    const key = await crypto.subtle.importKey("raw", new Uint8Array(8), "HKDF", false, ["deriveBits"]);
+    try {
+      await crypto.subtle.sign("HMAC", key, new Uint8Array(1));
+    } catch (error: any) {
+      return same(error.name, "InvalidAccessError");
+    }
+    return false;
+  },
+  noRsaKey: async () => {
+    try {
+      await crypto.subtle.importKey("pkcs8", new Uint8Array(9),
+        { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" }, false, ["sign"]);
+    } catch (error: any) {
+      return same(error.name, "DataError");
+    }
+    return false;
+  },
   clone: () => {
     const value: any = { date: new Date(0), map: new Map([[1, new Set([2])]]), list: [1, , 3] };
     value.self = value;

@@ -3,7 +3,8 @@
 (function (host, environment) {
   "use strict";
   const {
-    urlParts, base64Decode, base64Encode, decodeText, encodingOf, digest, hmac, sameText,
+    urlParts, base64Decode, base64Encode, decodeText, encodingOf, digest, hmac, pbkdf2, hkdf,
+    rsaBits, rsaSign, rsaVerify, sameText,
   } = host;
 
   const tagged = (classes) => {
@@ -831,10 +832,10 @@
 
   class CryptoKey {
     #material;
-    constructor(secret, material, algorithm, extractable, usages) {
+    constructor(secret, material, algorithm, extractable, usages, type = "secret") {
       if (secret !== SECRET) throw new TypeError("Illegal constructor");
       this.#material = material;
-      this.type = "secret";
+      this.type = type;
       this.algorithm = algorithm;
       this.extractable = extractable;
       this.usages = usages;
@@ -847,7 +848,7 @@
   delete CryptoKey.bytes;
 
   function hmacOf(key, usage, data) {
-    if (!(key instanceof CryptoKey) || !key.usages.includes(usage)) {
+    if (!(key instanceof CryptoKey) || key.algorithm.name !== "HMAC" || !key.usages.includes(usage)) {
       throw new DOMException(`The key cannot be used to ${usage}.`, "InvalidAccessError");
     }
     return hmac(HASHES[key.algorithm.hash.name], keyBytes(key), viewOf(data));
@@ -858,6 +859,66 @@
     if (String(name).toUpperCase() !== "HMAC") throw missing(`crypto.subtle with ${name}`);
   }
 
+  const isRsa = (algorithm) => nameOf(algorithm) === "RSASSA-PKCS1-V1_5";
+
+  function rsaKey(format, data, algorithm, extractable, usages) {
+    const usage = { pkcs8: "sign", spki: "verify" }[format];
+    if (usage === undefined) throw missing(`importing an RSA key as ${format}`);
+    if ([...usages].some((each) => each !== usage)) {
+      throw new DOMException(`Such a key is there to ${usage}.`, "SyntaxError");
+    }
+    const der = viewOf(data).slice();
+    const modulusLength = rsaBits(format, der);
+    if (!modulusLength) throw new DOMException("This is no RSA key.", "DataError");
+    const described = {
+      name: "RSASSA-PKCS1-v1_5",
+      hash: { name: hashOf(algorithm.hash) },
+      modulusLength,
+    };
+    const type = format === "pkcs8" ? "private" : "public";
+    return new CryptoKey(SECRET, der, described, Boolean(extractable), [...usages], type);
+  }
+
+  function rsaBytes(key, usage) {
+    if (!(key instanceof CryptoKey) || !isRsa(key.algorithm) || !key.usages.includes(usage)) {
+      throw new DOMException(`The key cannot be used to ${usage}.`, "InvalidAccessError");
+    }
+    return keyBytes(key);
+  }
+
+  const DERIVATIONS = ["PBKDF2", "HKDF"];
+  const DERIVED_BYTES_MAX = 2 ** 20;
+  const nameOf = (algorithm) =>
+    String(typeof algorithm === "object" ? algorithm?.name : algorithm).toUpperCase();
+  const isDerivation = (algorithm) => DERIVATIONS.includes(nameOf(algorithm));
+
+  function derivationKey(format, data, algorithm, extractable, usages) {
+    if (format !== "raw") throw missing(`importing a ${nameOf(algorithm)} key as ${format}`);
+    if (extractable || [...usages].some((usage) => !["deriveBits", "deriveKey"].includes(usage))) {
+      throw new DOMException("Such a key only derives others, and stays secret.", "SyntaxError");
+    }
+    const described = { name: nameOf(algorithm) };
+    return new CryptoKey(SECRET, viewOf(data).slice(), described, false, [...usages]);
+  }
+
+  function derivedBits(algorithm, key, length) {
+    if (!isDerivation(algorithm)) throw missing(`crypto.subtle.deriveBits() with ${nameOf(algorithm)}`);
+    const name = nameOf(algorithm);
+    if (!(key instanceof CryptoKey) || key.algorithm.name !== name || !key.usages.includes("deriveBits")) {
+      throw new DOMException("The key cannot be used to derive bits.", "InvalidAccessError");
+    }
+    if (!Number.isInteger(length) || length <= 0 || length % 8 || length > DERIVED_BYTES_MAX * 8) {
+      throw new DOMException("The length is no number of whole bytes.", "OperationError");
+    }
+    const hash = HASHES[hashOf(algorithm.hash)];
+    const salt = viewOf(algorithm.salt);
+    if (name === "HKDF") return hkdf(hash, keyBytes(key), salt, viewOf(algorithm.info), length / 8);
+    if (!(algorithm.iterations >= 1 && algorithm.iterations < 2 ** 31)) {
+      throw new DOMException("`iterations` must be at least 1.", "OperationError");
+    }
+    return pbkdf2(hash, keyBytes(key), salt, Math.floor(algorithm.iterations), length / 8);
+  }
+
   class SubtleCrypto {
     constructor(secret) {
       if (secret !== SECRET) throw new TypeError("Illegal constructor");
@@ -866,6 +927,8 @@
       return bufferOf(digest(HASHES[hashOf(algorithm)], viewOf(data)));
     }
     async importKey(format, data, algorithm, extractable, usages) {
+      if (isRsa(algorithm)) return rsaKey(format, data, algorithm, extractable, usages);
+      if (isDerivation(algorithm)) return derivationKey(format, data, algorithm, extractable, usages);
       isHmac(algorithm);
       if (format !== "raw") throw missing(`importing an HMAC key as ${format}`);
       const bytes = viewOf(data).slice();
@@ -873,26 +936,39 @@
       return new CryptoKey(SECRET, bytes, described, Boolean(extractable), [...usages]);
     }
     async exportKey(format, key) {
-      if (format !== "raw") throw missing(`exporting a key as ${format}`);
+      if (format !== "raw" || key.type !== "secret") {
+        throw missing(`exporting a ${key.type} key as ${format}`);
+      }
       if (!key.extractable) {
         throw new DOMException("The key is not extractable.", "InvalidAccessError");
       }
       return keyBytes(key).slice().buffer;
     }
     async sign(algorithm, key, data) {
+      if (isRsa(algorithm)) {
+        const der = rsaBytes(key, "sign");
+        return bufferOf(rsaSign(HASHES[key.algorithm.hash.name], der, viewOf(data)));
+      }
       isHmac(algorithm);
       return bufferOf(hmacOf(key, "sign", data));
     }
     async verify(algorithm, key, signature, data) {
+      if (isRsa(algorithm)) {
+        const der = rsaBytes(key, "verify");
+        return rsaVerify(HASHES[key.algorithm.hash.name], der, viewOf(signature), viewOf(data));
+      }
       isHmac(algorithm);
       const given = [...viewOf(signature)].map((byte) => byte.toString(16).padStart(2, "0"));
       return sameText(given.join(""), hmacOf(key, "verify", data));
+    }
+    async deriveBits(algorithm, key, length) {
+      return bufferOf(derivedBits(algorithm, key, length));
     }
     async generateKey() {
       throw entropy();
     }
   }
-  for (const name of ["encrypt", "decrypt", "deriveBits", "deriveKey", "wrapKey", "unwrapKey"]) {
+  for (const name of ["encrypt", "decrypt", "deriveKey", "wrapKey", "unwrapKey"]) {
     SubtleCrypto.prototype[name] = async function () {
       throw missing(`crypto.subtle.${name}()`);
     };
