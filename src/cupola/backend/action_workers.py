@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cupola.auth import Identity
-from cupola.backend.actions import ActionDone, error_of
+from cupola.backend.actions import ActionDone, error_of, nested_request
+from cupola.backend.answers import failed
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
 from cupola.functions.definitions import Function
@@ -35,6 +36,7 @@ class _Running:
     path: str
     identity: Identity
     done: ActionDone
+    job: str | None
 
 
 class ActionWorkers:
@@ -57,6 +59,7 @@ class ActionWorkers:
         identity: Identity,
         request_id: str,
         done: ActionDone,
+        job: str | None = None,
     ) -> None:
         """Run an action in the current worker, starting it if need be."""
         app = self._backend.node.app
@@ -72,7 +75,7 @@ class ActionWorkers:
                 return
             self._current = worker
             self._all.add(worker)
-        worker.run(_Running(function.path, identity, done), args, request_id)
+        worker.run(_Running(function.path, identity, done, job), args, request_id)
 
     def forget(self, worker: _ActionWorker) -> None:
         self._all.discard(worker)
@@ -170,8 +173,13 @@ class _ActionWorker:
                 failure = messages.Failure(text, str(error.code), data)
             self.process.send(NestedResult(message.call, message.nested, result.value, failure))
 
-        kind: Any = message.kind
-        request = CallRequest(kind, message.path, message.args, running.identity, visibility="any")
+        identity, job = running.identity, running.job
+        try:
+            request = nested_request(message.kind, message.path, message.args, identity, job)
+        except CupolaError as error:
+            request = CallRequest("mutation", message.path, message.args, identity)
+            done(failed(self._backend.node, error, request))
+            return
         self._backend.submit(request, done)
 
     def _look(self) -> None:

@@ -22,6 +22,7 @@ from cupola.database.documents import StoredDocument
 from cupola.database.ranges import Range
 from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, SchemaError
 from cupola.functions.conversion import value_of
+from cupola.functions.crons import CronJob, Crons, joined_crons, pushed_crons
 from cupola.functions.database_api import fresh_document
 from cupola.functions.definitions import Function
 from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
@@ -51,6 +52,7 @@ class App:
         javascript: PushedCode | None = None,
         schema: SchemaDefinition | None = None,
         table_numbers: dict[str, int] | None = None,
+        crons: Sequence[CronJob] = (),
     ) -> None:
         """`functions`: all of them, those of `javascript` included. `schema`: instead of what the
         tables' classes declare.
@@ -64,6 +66,7 @@ class App:
         self.javascript = javascript
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
+        self.crons = tuple(crons)
         self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
         self.table_numbers = {} if table_numbers is None else table_numbers
@@ -95,8 +98,9 @@ class App:
                 code="InvalidModules",
             )
         version = f"{self.version.partition('+')[0]}+{code.bundle.digest[:16]}"
+        joined: dict[str, Function[Any, Any]] = {**functions, **pushed}
         return App(
-            {**functions, **pushed},
+            joined,
             self.tables,
             self.folder,
             version,
@@ -104,6 +108,7 @@ class App:
             code,
             schema,
             self.table_numbers,  # the functions of Python are shared with this app
+            joined_crons(self.crons, pushed_crons(code.analysis, joined)),
         )
 
     def find(self, path: str) -> Function[Any, Any]:
@@ -205,8 +210,10 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     finder = _Finder(root, sources)
     sys.meta_path.insert(0, finder)
     try:
-        found = _import_all(folder, root, sources)
-        return App(*found, folder=folder, version=_digest(sources), sources=sources)
+        functions, tables = _import_all(folder, root, sources)
+        app = App(functions, tables, folder=folder, version=_digest(sources), sources=sources)
+        app.crons = _crons(functions)  # whose functions know their paths now
+        return app
     except BaseException:
         _forget_modules()
         sys.modules.update(saved)
@@ -279,6 +286,15 @@ def _import_all(
             elif isinstance(value, type) and issubclass(value, Table) and value is not Table:
                 _add_table(tables, value)
     return functions, tables
+
+
+def _crons(functions: Mapping[str, Function[Any, Any]]) -> tuple[CronJob, ...]:
+    """What `functions/crons.py` declares."""
+    module = sys.modules.get(f"{PACKAGE}.crons")
+    tables = (
+        [value for value in vars(module).values() if isinstance(value, Crons)] if module else []
+    )
+    return joined_crons([job for table in tables for job in table.jobs(functions)], ())
 
 
 def _import(name: str, file: Path, folder: Path) -> ModuleType:

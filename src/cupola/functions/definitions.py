@@ -15,7 +15,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from cupola.errors import SchemaError
+from cupola.errors import FunctionNotFoundError, SchemaError
 from cupola.schema import Codec, ParameterCodec, return_codec_of
 
 P = ParamSpec("P")
@@ -70,6 +70,16 @@ class Function(Generic[P, R]):
         self.check_arguments = self.parameters.validator.checker(tables)
         if self.returns is not None:
             self.check_result = self.returns.validator.checker(tables)
+
+
+def path_of(function: Function[Any, Any] | str) -> str:
+    if isinstance(function, Function):
+        return function.path
+    if isinstance(function, str):
+        return function
+    raise FunctionNotFoundError(
+        f'Functions are called by reference or by path such as "messages:list", not {function!r}.'
+    )
 
 
 def _require_right_form(handler: Callable[..., Any], kind: Kind) -> None:
