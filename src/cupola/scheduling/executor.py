@@ -19,6 +19,7 @@ import dataclasses
 import heapq
 import itertools
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
@@ -380,11 +381,9 @@ class Executor:
 
 
 def _first_ns(time_ms: float) -> int:
-    """The first ns at which a clock shows this time in ms, whatever is lost in rounding."""
-    ns = int(time_ms * 1e6) - 256
-    while ns / 1e6 < time_ms:
-        ns += 32
-    return ns
+    """The first ns at which a clock shows this time in ms: whole ms lose nothing."""
+    fraction, whole = math.modf(time_ms)
+    return int(whole) * 1_000_000 + math.ceil(fraction * 1e6)
 
 
 def _by_due(table: int) -> int:
