@@ -194,7 +194,8 @@ def test_an_unchanged_job_keeps_its_schedule(start: Start, app: MakeApp) -> None
     deployment.advance(300)
     deployment.backend.deploy_now(
         app(
-            'crons.interval("a", clockwork.tick, minutes=10)\ncrons.hourly("b", clockwork.tick, minute=59)'
+            'crons.interval("a", clockwork.tick, minutes=10)\n'
+            'crons.hourly("b", clockwork.tick, minute=59)'
         )
     )
     deployment.settle()
