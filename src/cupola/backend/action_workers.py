@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from cupola.auth import Identity
 from cupola.backend.actions import ActionDone, error_of, nested_request
 from cupola.backend.answers import failed
-from cupola.backend.calls import CallRequest, CallResult
+from cupola.backend.calls import CallRequest, CallResult, HttpRequest
 from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
@@ -36,7 +37,8 @@ class _Running:
     path: str
     identity: Identity
     done: ActionDone
-    job: str | None
+    part: Callable[[messages.HttpPart], None] | None = None
+    job: str | None = None
 
 
 class ActionWorkers:
@@ -62,6 +64,28 @@ class ActionWorkers:
         job: str | None = None,
     ) -> None:
         """Run an action in the current worker, starting it if need be."""
+        worker = self._worker(done)
+        if worker is not None:
+            worker.run(_Running(function.path, identity, done, job=job), args, request_id)
+
+    def start_http(
+        self,
+        request: HttpRequest,
+        request_id: str,
+        part: Callable[[messages.HttpPart], None],
+        done: ActionDone,
+    ) -> Callable[[], None]:
+        """Answer an HTTP request with the app's router. Returns what to call if its client leaves
+        before `done`.
+        """
+        worker = self._worker(done)
+        if worker is None:
+            return lambda: None
+        path = f"{request.method} {request.path}"
+        return worker.run_http(_Running(path, request.identity, done, part), request, request_id)
+
+    def _worker(self, done: ActionDone) -> _ActionWorker | None:
+        """The worker of the running code; None if there can be none, which `done` has heard."""
         app = self._backend.node.app
         worker = self._current
         if worker is None or worker.is_ended or worker.version != app.version:
@@ -72,10 +96,10 @@ class ActionWorkers:
             except OSError as error:
                 reason = f"No worker process can be started: {error}"
                 done(Execution(None, OperatorError(reason, code="NoWorker"), []))
-                return
+                return None
             self._current = worker
             self._all.add(worker)
-        worker.run(_Running(function.path, identity, done, job), args, request_id)
+        return worker
 
     def forget(self, worker: _ActionWorker) -> None:
         self._all.discard(worker)
@@ -125,7 +149,31 @@ class _ActionWorker:
         self._call += 1
         self._running[self._call] = running
         caller = messages.caller_of(running.identity)
-        self.process.send(messages.RunAction(self._call, running.path, args, caller, request_id))
+        self.process.send(
+            messages.RunAction(self._call, running.path, args, caller, request_id, running.job)
+        )
+
+    def run_http(
+        self, running: _Running, request: HttpRequest, request_id: str
+    ) -> Callable[[], None]:
+        self._call += 1
+        call = self._call
+        self._running[call] = running
+        caller = messages.caller_of(running.identity)
+        self.process.send(
+            messages.RunHttp(
+                call,
+                request.url,
+                request.method,
+                request.headers,
+                request.path,
+                request.body,
+                caller,
+                request.refusal,
+                request_id,
+            )
+        )
+        return lambda: self.process.send(messages.HttpGone(call))
 
     def retire(self) -> None:
         """Other code is running now: end when the last action has."""
@@ -141,6 +189,10 @@ class _ActionWorker:
                     self.process.kill()
             case messages.ActionDone():
                 self._finish(message)
+            case messages.HttpPart():
+                running = self._running.get(message.call)
+                if running is not None and running.part is not None:
+                    running.part(message)
             case NestedCall():
                 self._nested(message)
             case Alive():

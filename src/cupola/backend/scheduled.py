@@ -75,10 +75,9 @@ class ScheduledCalls:
 
         try:
             function = self._node.find(path, Kind.ACTION, ANONYMOUS, public_only=False)
-        except CupolaError as error:  # the code has changed since it was due
+            self._backend.start_action(function, request, done)
+        except CupolaError as error:  # the code has changed since it was due, or no room is left
             done(failed(self._node, error, request))
-            return
-        self._backend.start_action(function, request, done)
 
     def run_system(
         self, path: str, args: Mapping[str, Any], ended: Ended, *, is_durable: bool = False

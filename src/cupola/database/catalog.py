@@ -25,6 +25,8 @@ functions read them, and a catalog says nothing of what they hold.
 | `_modules`               | one pushed JavaScript module; see `deploy.storage`            |
 | `_environment_variables` | `{name, value}`                                               |
 | `_deployment`            | `{name, value}`: other facts of the newest push, as JSON text |
+| `_exports`               | a snapshot export and how far it is; see `deploy.exports`     |
+| `_snapshot_imports`      | an import and how far it is; see `deploy.imports`             |
 | `_cron_jobs`             | a cron job and when it is due; see `functions.crons`          |
 | `_cron_runs`             | one run of a cron job, in the form of a scheduled function    |
 
@@ -49,6 +51,8 @@ SCHEMAS: Final = 515
 MODULES: Final = 516
 ENVIRONMENT: Final = 517
 DEPLOYMENT: Final = 518
+EXPORTS: Final = 519
+IMPORTS: Final = 520
 SCHEDULED_FUNCTIONS: Final = 530
 CRON_JOBS: Final = 531
 CRON_RUNS: Final = 532
@@ -57,6 +61,8 @@ PRIVATE_TABLES: Final = {
     "_modules": MODULES,
     "_environment_variables": ENVIRONMENT,
     "_deployment": DEPLOYMENT,
+    "_exports": EXPORTS,
+    "_snapshot_imports": IMPORTS,
     "_cron_jobs": CRON_JOBS,
     "_cron_runs": CRON_RUNS,
 }

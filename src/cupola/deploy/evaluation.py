@@ -44,7 +44,6 @@ async def evaluated(
     facts = _facts(push, before, clock)
     bundle = bundle_of(modules, facts, environment)
     analysis = await analyzer.analyze(bundle)
-    _check_crons(analysis)
     schema = auth = None
     definition = _SYNTHETIC_DEFINITION
     if app.schema is not None:
@@ -100,16 +99,6 @@ def _refuse_unsupported(push: StartPush) -> None:
         )
 
 
-def _check_crons(analysis: Mapping[str, AnalyzedModule]) -> None:
-    for path, module in analysis.items():
-        if module.crons:
-            raise BadRequestError(
-                f"{path} declares `{module.crons[0].identifier}`: cron jobs are not supported by "
-                "this version of Cupola yet. Remove them, or call the function from outside.",
-                code="CronsNotSupported",
-            )
-
-
 def _modules(push: StartPush, before: Mapping[str, Module]) -> dict[str, Module]:
     """All modules of the app by path: those that were sent, and those that did not change.
 
@@ -123,9 +112,9 @@ def _modules(push: StartPush, before: Mapping[str, Module]) -> dict[str, Module]
     for unchanged in app.unchanged_module_hashes:
         known = before.get(unchanged.path)
         if known is None:
-            raise _race("MissingExistingModule", f"{unchanged.path} is not there")
+            raise _race(f"{unchanged.path} is not there", code="MissingExistingModule")
         if known.sha256 != unchanged.sha256 or known.environment != unchanged.environment:
-            raise _race("ExistingModuleHashConflict", f"{unchanged.path} is another one")
+            raise _race(f"{unchanged.path} is another one", code="ExistingModuleHashConflict")
         _add(modules, known)
     if len(modules) > MODULES_MAX:
         raise BadRequestError(
@@ -135,7 +124,7 @@ def _modules(push: StartPush, before: Mapping[str, Module]) -> dict[str, Module]
     return modules
 
 
-def _race(code: str, what: str) -> BadRequestError:
+def _race(what: str, *, code: str) -> BadRequestError:
     return BadRequestError(
         f"The deployment's code was changed by another push meanwhile ({what}); push again.",
         code=code,

@@ -66,7 +66,9 @@ class App:
         self.javascript = javascript
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
-        self.crons = tuple(crons)
+        self.python_crons = tuple(crons)
+        pushed = () if javascript is None else pushed_crons(javascript.analysis, functions)
+        self.crons = joined_crons(crons, pushed)
         self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
         self.table_numbers = {} if table_numbers is None else table_numbers
@@ -98,9 +100,8 @@ class App:
                 code="InvalidModules",
             )
         version = f"{self.version.partition('+')[0]}+{code.bundle.digest[:16]}"
-        joined: dict[str, Function[Any, Any]] = {**functions, **pushed}
         return App(
-            joined,
+            {**functions, **pushed},
             self.tables,
             self.folder,
             version,
@@ -108,7 +109,7 @@ class App:
             code,
             schema,
             self.table_numbers,  # the functions of Python are shared with this app
-            joined_crons(self.crons, pushed_crons(code.analysis, joined)),
+            self.python_crons,
         )
 
     def find(self, path: str) -> Function[Any, Any]:
@@ -212,7 +213,7 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     try:
         functions, tables = _import_all(folder, root, sources)
         app = App(functions, tables, folder=folder, version=_digest(sources), sources=sources)
-        app.crons = _crons(functions)  # whose functions know their paths now
+        app.crons = app.python_crons = _crons(functions)  # functions know their paths now
         return app
     except BaseException:
         _forget_modules()

@@ -26,6 +26,7 @@ from cronsim import CronSim, CronSimError
 
 from cupola.errors import SchemaError
 from cupola.functions.bundles import AnalyzedModule
+from cupola.functions.bundles import CronJob as PushedCron
 from cupola.functions.conversion import value_of
 from cupola.functions.definitions import Function, Kind, path_of
 from cupola.functions.jobs import name_of
@@ -237,21 +238,26 @@ def pushed_crons(
     Raises:
         SchemaError: One runs something that is no mutation or action, or is not there.
     """
-    found = []
-    for module in analysis.values():
-        for cron in module.crons or ():
-            path = str(parse_function_path(cron.function))
-            if path not in functions:
-                raise _invalid(cron.identifier, f"there is no function `{path}`")
-            args = decode(cron.args)
-            assert isinstance(args, list)
-            first = args[0] if args else {}
-            assert isinstance(first, dict)
-            schedule = _seconds(cron.schedule)
-            next_time_ms(cron.identifier, schedule, 0.0, None)
-            name = _target(cron.identifier, path, functions)
-            found.append(CronJob(cron.identifier, name, first, schedule))
-    return found
+    try:
+        return [
+            _pushed(cron, functions) for module in analysis.values() for cron in module.crons or ()
+        ]
+    except SchemaError as error:
+        raise SchemaError(error.message, code="InvalidModules") from error
+
+
+def _pushed(cron: PushedCron, functions: Mapping[str, Function[Any, Any]]) -> CronJob:
+    path = str(parse_function_path(cron.function))
+    if path not in functions:
+        raise _invalid(cron.identifier, f"there is no function `{path}`")
+    args = decode(cron.args)
+    assert isinstance(args, list)
+    first = args[0] if args else {}
+    assert isinstance(first, dict)
+    schedule = _seconds(cron.schedule)
+    next_time_ms(cron.identifier, schedule, 0.0, None)
+    name = _target(cron.identifier, path, functions)
+    return CronJob(cron.identifier, name, first, schedule)
 
 
 def joined_crons(python: Iterable[CronJob], pushed: Iterable[CronJob]) -> tuple[CronJob, ...]:

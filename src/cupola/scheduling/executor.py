@@ -41,6 +41,7 @@ from cupola.values.keys import after
 _LOG = logging.getLogger("cupola")
 _SWEEP_MS: Final = 60_000.0
 _CRONS_AT_ONCE: Final = 100
+_NOT_BEGUN: Final = frozenset({"NoWorker", "TooManyConcurrentActions"})
 _LOST: Final = "The server stopped while this action ran; it may have done part of its work."
 
 
@@ -265,7 +266,7 @@ class Executor:
         self._engine.run_action(job.id, job.path, job.args, partial(self._action_ended, job))
 
     def _action_ended(self, job: _Job, outcome: Outcome) -> None:
-        if outcome.error is not None and outcome.error.code == "NoWorker":  # it has not begun
+        if outcome.error is not None and outcome.error.code in _NOT_BEGUN:
             self._retry(job, self._run_action)
             return
         self._actions -= 1

@@ -84,6 +84,19 @@ def test_documents_are_counted(server):
     assert server.query("messages:count") == 2
 
 
+def test_a_scan_sees_the_writes_made_while_it_goes_on(server):
+    """Rows are read ahead; what a write makes of them counts."""
+    server.mutation("messages:many", count=6)
+    seen = server.mutation("messages:writesWhileReading")
+    assert seen == ["0", "1", "patched", "4", "5", "late"]
+
+
+def test_a_long_scan_comes_whole_and_a_short_one_stops(server):
+    server.mutation("messages:many", count=700)
+    assert server.query("messages:all") == [str(number) for number in range(700)]
+    assert server.query("messages:firstOfMany") == [["0", "2", "3"], 40, 0]
+
+
 # ------------------------------------------------------------------------------------ pagination
 
 

@@ -36,6 +36,7 @@ from cupola.runtimes.python.messages import (
     Probe,
     Ready,
     RunAction,
+    RunHttp,
     Setup,
     frame,
     identity_of,
@@ -134,7 +135,9 @@ class ActionWorker:
         lines = [sendable(line) for line in logs.lines]
         self._send(ActionDone(run.call, execution.value, failure, lines))
 
-    async def ask(self, run: RunAction, kind: str, path: str, args: bytes) -> NestedResult:
+    async def ask(
+        self, run: RunAction | RunHttp, kind: str, path: str, args: bytes
+    ) -> NestedResult:
         """A call of a function by an action: the engine runs it. `kind`: as in `NestedCall`."""
         self._nested_count += 1
         number = self._nested_count

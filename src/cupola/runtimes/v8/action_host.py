@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import struct
+from binascii import a2b_base64
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -37,6 +38,21 @@ class _Message(msgspec.Struct):
     level: str = ""
     text: str = ""
     value: str | None = None
+    status: int = 0
+    headerPairs: list[tuple[str, str]] = []
+    data: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HttpHead:
+    """How the answer to an HTTP request begins."""
+
+    status: int
+    headers: list[tuple[str, str]]
+
+
+Part = Callable[[HttpHead | bytes], None]
+"""Takes the head of an HTTP answer, then pieces of its body."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -44,6 +60,7 @@ class _Running:
     operate: Operate
     log: Log
     result: asyncio.Future[bytes]
+    part: Part | None
     operations: set[asyncio.Task[None]]
 
 
@@ -89,8 +106,17 @@ class ActionHost:
     def _send(self, kind: bytes, body: bytes) -> None:
         self._writer.write(_HEADER.pack(len(body) + 1) + kind + body)
 
-    async def run(self, request: dict[str, Any], operate: Operate, log: Log) -> bytes:
-        """Run an action. Returns the JSON text of its result.
+    async def run(
+        self,
+        request: dict[str, Any],
+        operate: Operate,
+        log: Log,
+        part: Part | None = None,
+        gone: asyncio.Event | None = None,
+    ) -> bytes:
+        """Run an action, or with `part` an HTTP action. Returns the JSON text of its result.
+
+        `gone`: set when the client of an HTTP action has left.
 
         Raises:
             JavaScriptError: What it threw.
@@ -101,8 +127,11 @@ class ActionHost:
         self._count += 1
         number = self._count
         result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        running = self._running[number] = _Running(operate, log, result, set())
+        running = self._running[number] = _Running(operate, log, result, part, set())
         self._send(b"R", msgspec.json.encode({**request, "call": number}))
+        if gone is not None:
+            watching = asyncio.create_task(self._tell_gone(number, gone))
+            running.operations.add(watching)
         try:
             return await result
         finally:
@@ -111,6 +140,10 @@ class ActionHost:
                 operation.cancel()
             if not self.is_ended:
                 self._send(b"K", msgspec.json.encode({"call": number}))
+
+    async def _tell_gone(self, number: int, gone: asyncio.Event) -> None:
+        await gone.wait()
+        self._send(b"D", msgspec.json.encode({"call": number}))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -142,6 +175,10 @@ class ActionHost:
                 task = asyncio.create_task(self._operate(message, running))
                 running.operations.add(task)
                 task.add_done_callback(running.operations.discard)
+            case b"O" if running.part is not None:
+                running.part(HttpHead(message.status, message.headerPairs))
+            case b"C" if running.part is not None:
+                running.part(a2b_base64(message.data))
             case b"L":
                 running.log(message.level, message.text)
             case b"V":

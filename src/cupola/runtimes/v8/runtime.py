@@ -47,16 +47,35 @@ _TIRED_BYTES = 400 * 2**20
 _STALL_FACTOR = 10  # how much longer than its time a call may take on a busy machine
 
 WEB_NAMES = [
-    *("AbortController", "AbortSignal", "Blob", "Crypto", "CryptoKey", "CustomEvent"),
+    *(
+        "AbortController",
+        "AbortSignal",
+        "AsyncLocalStorage",
+        "AsyncResource",
+        "Blob",
+        "Crypto",
+        "CryptoKey",
+        "CustomEvent",
+    ),
     *("DOMException", "Event", "EventTarget", "File", "FormData", "Headers", "Performance"),
-    *("Request", "Response", "SubtleCrypto", "TextDecoder", "TextEncoder", "URL"),
+    *("ReadableStream", "ReadableStreamBYOBReader", "ReadableStreamDefaultReader"),
+    *("TextDecoderStream", "TextEncoderStream", "TransformStream", "WritableStream"),
+    *(
+        "WritableStreamDefaultWriter",
+        "Request",
+        "Response",
+        "SubtleCrypto",
+        "TextDecoder",
+        "TextEncoder",
+        "URL",
+    ),
     *("URLSearchParams", "atob", "btoa", "crypto", "performance", "structuredClone"),
 ]
 
 
 def prelude() -> bytes:
     """What a host needs before anything else: the scripts that furnish contexts."""
-    names = ("environment", "console", "abi", "web", "failures", "exports")
+    names = ("environment", "console", "abi", "web", "temporal", "failures", "exports")
     sources = {name: host_source(f"{name}.js") for name in names}
     return msgspec.json.encode({"sources": sources, "webNames": WEB_NAMES})
 
@@ -239,7 +258,7 @@ class _Conversation:
     def _answer(self, syscalls: Syscalls, body: bytes) -> bytes:
         op, _, arguments = body.partition(b"\n")
         try:
-            return b"0" + syscalls.answer(op.decode("utf-8", "replace"), arguments)
+            return syscalls.answer(op.decode("utf-8", "replace"), arguments)
         except CupolaError as error:
             if not is_catchable(error):
                 raise

@@ -142,6 +142,11 @@ export const web = action({
     form.append("a", "1");
     const echoed = await new Response(form).formData();
     const key = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, true, ["encrypt"]);
+    const storage = new (globalThis as any).AsyncLocalStorage();
+    await storage.run("a", async () => {
+      await null;
+      if (storage.getStore() !== "a") throw new Error("lost");
+    });
     return [await new Response(stream).text(), echoed.get("a"), (key as any).algorithm.name,
       new Date().getTime() > 1_700_000_000_000];
   },

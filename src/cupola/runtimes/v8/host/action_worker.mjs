@@ -4,6 +4,7 @@
 import vm from "node:vm";
 import { builtinModules, createRequire } from "node:module";
 import nodeProcess from "node:process";
+import { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import { Buffer as NodeBuffer } from "node:buffer";
 
 const send = self.postMessage.bind(self);
@@ -31,6 +32,8 @@ function hide(isNode) {
   for (const name of HIDDEN) {
     if (name in globalThis) define(name, undefined);
   }
+  define("AsyncLocalStorage", AsyncLocalStorage);
+  define("AsyncResource", AsyncResource);
   const { environment } = furnishings.bundle;
   const env = new Proxy({}, {
     get: (_, name) => (Object.hasOwn(environment, name) ? environment[name] : undefined),
@@ -125,11 +128,10 @@ function installAbi() {
       }
       return await operate(op, args);
     },
-    jsSyscall(op) {
+    jsSyscall(op, args) {
       if (op.startsWith("storage/")) throw notYet("`ctx.storage`");
-      if (op === "requestFromConvexJson" || op === "convexJsonFromResponse") {
-        throw notYet("An HTTP action");
-      }
+      if (op === "requestFromConvexJson") return requestOf(args.convexJson);
+      if (op === "convexJsonFromResponse") return described(args.response);
       throw new Error(`Unknown JS syscall: ${op}`);
     },
   };
@@ -207,9 +209,62 @@ async function evaluated(specifier, referrer, isNode) {
   return module;
 }
 
+// ----------------------------------------------------------------------------------- HTTP actions
+
+const RESPONSE_BYTES_MAX = 20 * 2 ** 20;
+const gone = new AbortController(); // the client has closed the connection
+let requestBody = null;
+let response = null;
+
+function requestOf({ url, method, headerPairs, streamId }) {
+  const body = streamId === null ? null : requestBody;
+  return new Request(url, { method, headers: headerPairs, body, signal: gone.signal });
+}
+
+function described(answer) {
+  if (!(answer instanceof Response)) {
+    throw new Error("HTTP actions must return a Response; this one returned something else.");
+  }
+  response = answer;
+  const streamId = answer.body === null ? null : "response";
+  return { headerPairs: [...answer.headers], status: answer.status, streamId };
+}
+
+/** Answer a request through the app's router: its head first, then its body as it comes. */
+async function answer(namespace, { url, method, headerPairs, body, routedPath }) {
+  const router = namespace.default;
+  if (router === undefined || router.isRouter !== true) {
+    throw new Error("The default export of `http.js` is not a router, made by httpRouter().");
+  }
+  if (router.lookup(routedPath, method) === null) {
+    send(["O", { status: 404, headerPairs: [["content-type", "text/plain; charset=utf-8"]] }]);
+    send(["C", { data: new TextEncoder().encode("No matching routes found").toBase64() }]);
+    return;
+  }
+  requestBody = body === null ? null : Uint8Array.fromBase64(body);
+  const streamId = requestBody === null ? null : "request";
+  const request = { headerPairs, url, method, streamId, signal: "gone" };
+  const head = JSON.parse(await router.runRequest(JSON.stringify(request), routedPath));
+  send(["O", { status: head.status, headerPairs: head.headerPairs }]);
+  if (head.streamId !== null) await sendBody(response.body);
+}
+
+async function sendBody(body) {
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.byteLength;
+    if (size > RESPONSE_BYTES_MAX) {
+      const text = `HTTP actions support responses up to 20 MiB; this one was cut.`;
+      send(["L", { level: "ERROR", text }]);
+      return;
+    }
+    send(["C", { data: chunk.toBase64() }]);
+  }
+}
+
 // ------------------------------------------------------------------------------------------ calls
 
-async function run({ path, name, args, isNode, look }) {
+async function run({ path, name, args, isNode, look, http }) {
   furnishings.bundle.sources = new Map(
     furnishings.bundle.modules.map(([each, source, node]) => [each, { source, isNode: node }]),
   );
@@ -242,7 +297,9 @@ async function run({ path, name, args, isNode, look }) {
       end("V", { value: lookAt(look, namespace, path) });
       return;
     }
-    const value = await invoke(namespace, path, name, args);
+    let value = "";
+    if (http !== undefined) await answer(namespace, http);
+    else value = await invoke(namespace, path, name, args);
     // Rejections of promises that nobody holds are reported in a turn of their own.
     await new Promise((resolve) => schedule(resolve, 0));
     warnOfUnawaited();
@@ -283,6 +340,9 @@ addEventListener("message", ({ data }) => {
       break;
     case "answer":
       answered(data);
+      break;
+    case "gone":
+      gone.abort();
       break;
   }
 });
