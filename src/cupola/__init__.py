@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cupola.database.ranges import Range
     from cupola.errors import ApplicationError, CupolaError
     from cupola.functions.context import ActionCtx, MutationCtx, QueryCtx
+    from cupola.functions.crons import Crons
     from cupola.functions.definitions import (
         action,
         internal_action,
@@ -33,6 +34,7 @@ _PLACES = {
     "cupola.database.ranges": ("Range",),
     "cupola.errors": ("ApplicationError", "CupolaError"),
     "cupola.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
+    "cupola.functions.crons": ("Crons",),
     "cupola.functions.definitions": (
         "action",
         "internal_action",
@@ -53,6 +55,7 @@ __all__ = [
     "ActionCtx",
     "ApplicationError",
     "Backend",
+    "Crons",
     "CupolaError",
     "Id",
     "Int64",

@@ -52,6 +52,19 @@ class Limits:
     exclusive_turn_s: float = 0.1
     transaction_age_s: float = 10.0
 
+    # Scheduling
+    functions_scheduled_max: int = 1000
+    scheduled_arguments_bytes_max: int = 16 * MiB
+    schedule_ahead_s_max: float = 5 * 366 * 86_400.0
+    scheduled_mutations_running_max: int = 128
+    scheduled_actions_running_max: int = 64
+    scheduled_actions_waiting_max: int = 1000
+    scheduled_retry_s: float = 0.5
+    scheduled_retry_s_max: float = 7200.0
+    scheduled_retention_s: float = 7 * 24 * 3600.0
+    cron_jobs_max: int = 1000
+    cron_runs_kept_max: int = 20
+
     # The turn of the loop
     group_time_s: float = 0.005
     group_calls_max: int = 256

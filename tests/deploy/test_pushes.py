@@ -234,7 +234,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str]] = {
         "AuthConfigMissingEnvironmentVariable",
         "Environment variable DOMAIN",
     ),
-    "crons": ([ONE, module("crons.js", CRONS)], {}, "CronsNotSupported", "`tidy`"),
+    "crons": ([ONE, module("crons.js", CRONS)], {}, "InvalidModules", "is a query"),
     "schema": (
         [ONE],
         {"app": {"schema": schema({"tableName": "_x", "indexes": [], "documentType": None})}},

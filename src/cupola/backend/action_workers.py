@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cupola.auth import Identity
-from cupola.backend.actions import ActionDone, error_of
+from cupola.backend.actions import ActionDone, error_of, nested_request
+from cupola.backend.answers import failed
 from cupola.backend.calls import CallRequest, CallResult, HttpRequest
 from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
 from cupola.functions.definitions import Function
@@ -37,6 +38,7 @@ class _Running:
     identity: Identity
     done: ActionDone
     part: Callable[[messages.HttpPart], None] | None = None
+    job: str | None = None
 
 
 class ActionWorkers:
@@ -59,11 +61,12 @@ class ActionWorkers:
         identity: Identity,
         request_id: str,
         done: ActionDone,
+        job: str | None = None,
     ) -> None:
         """Run an action in the current worker, starting it if need be."""
         worker = self._worker(done)
         if worker is not None:
-            worker.run(_Running(function.path, identity, done), args, request_id)
+            worker.run(_Running(function.path, identity, done, job=job), args, request_id)
 
     def start_http(
         self,
@@ -148,7 +151,9 @@ class _ActionWorker:
         self._running[self._call] = running
         caller = messages.caller_of(running.identity)
         self._tell_tables()
-        self.process.send(messages.RunAction(self._call, running.path, args, caller, request_id))
+        self.process.send(
+            messages.RunAction(self._call, running.path, args, caller, request_id, running.job)
+        )
 
     def run_http(
         self, running: _Running, request: HttpRequest, request_id: str
@@ -231,8 +236,13 @@ class _ActionWorker:
             self._tell_tables()
             self.process.send(NestedResult(message.call, message.nested, result.value, failure))
 
-        kind: Any = message.kind
-        request = CallRequest(kind, message.path, message.args, running.identity, visibility="any")
+        identity, job = running.identity, running.job
+        try:
+            request = nested_request(message.kind, message.path, message.args, identity, job)
+        except CupolaError as error:
+            request = CallRequest("mutation", message.path, message.args, identity)
+            done(failed(self._backend.node, error, request))
+            return
         self._backend.submit(request, done)
 
     def _look(self) -> None:

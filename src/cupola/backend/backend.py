@@ -3,7 +3,7 @@
 The heart is `turn`, one turn of the event loop:
 
     1. mutations: execute, validate, apply them to one open group, append it, publish it
-    2. a slice of a schema push, if one is under way
+    2. a slice of a schema push, if one is under way; scheduled functions that are due begin
     3. queries asked over HTTP, at the new head
     4. live queries that the commits touched, and sessions that wait: one pass, bounded in time
     5. ask for durability; deliver what is durable
@@ -41,6 +41,7 @@ from cupola.backend.mutations import MutationQueue, PendingMutation
 from cupola.backend.node import Node, State
 from cupola.backend.passes import Passes
 from cupola.backend.queries import QueryRunner, report
+from cupola.backend.scheduled import ScheduledCalls
 from cupola.backend.sessions import SessionHost
 from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
@@ -55,12 +56,13 @@ from cupola.errors import (
     OverloadedError,
 )
 from cupola.functions.app import App
-from cupola.functions.definitions import Kind
+from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
 from cupola.functions.javascript import PushedCode
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.runtimes.python.in_process import InProcessRuntime
+from cupola.scheduling import Executor
 from cupola.schema import SchemaDefinition
 from cupola.values import use_limits
 
@@ -152,6 +154,10 @@ class Backend:
             self.node, self._queries, self.mutations, lambda: bool(self._pushes)
         )
         self.actions: ActionRuntime = InlineActions(self)
+        self._scheduled = ScheduledCalls(self)
+        self.scheduler = Executor(self._scheduled, limits, self.clock)
+        """Runs scheduled functions and cron jobs."""
+        self.node.followers.append(self.scheduler.saw)
         self.collectors: list[Any] = [NodeCollector(self)]
         """Prometheus collectors, asked when somebody looks at `registry`."""
         self.request_turn: Callable[[Callable[[], None]], object] | None = None
@@ -253,6 +259,7 @@ class Backend:
         if self._worker_data_path is not None:
             self._make_workers(self._worker_data_path, loop)
         self.request_turn = loop.call_soon
+        self._scheduled.loop = loop
 
         owner = threading.get_ident()
 
@@ -300,6 +307,7 @@ class Backend:
         try:
             self.mutations.run_group()
             self._push_slice()
+            self.scheduler.run()
             self._asked.answer()
             more = self.passes.run()
         except CupolaError as error:
@@ -412,13 +420,26 @@ class Backend:
                 done=lambda result: deliver(self.node, result, done),
                 request_id=request.request_id or self.node.new_request_id(),
                 public_only=request.visibility == "public",
+                job=request.job,
             )
         )
 
     def _submit_action(self, request: CallRequest, done: Done) -> None:
-        node = self.node
         public_only = request.visibility == "public"
-        function = node.find(request.path, Kind.ACTION, request.identity, public_only)
+        function = self.node.find(request.path, Kind.ACTION, request.identity, public_only)
+        self.start_action(function, request, done)
+
+    @property
+    def may_start_action(self) -> bool:
+        return self._running_actions < self.limits.concurrent_actions_max
+
+    def start_action(self, function: Function[Any, Any], request: CallRequest, done: Done) -> None:
+        """Run an action; `done` as in `submit`.
+
+        Raises:
+            OverloadedError: As many run as may be.
+        """
+        node = self.node
         request_id = request.request_id or node.new_request_id()
         started = node.clock.monotonic_ns()
         self.begin_action()
@@ -439,7 +460,9 @@ class Backend:
                 )
             deliver(self.node, result, done)
 
-        self.actions.start(function, request.args, request.identity, request_id, finished)
+        self.actions.start(
+            function, request.args, request.identity, request_id, finished, request.job
+        )
 
     def begin_action(self) -> None:
         """Count one more running action.
@@ -579,6 +602,7 @@ class Backend:
         self.mutations_code_changed()
         self.passes.everything_stale()
         node.state = "ready" if node.state == "starting" else node.state
+        self.scheduler.declare(app.crons)
 
     def prepare(self, app: App) -> None:
         """`app` will become the running code, most likely: start its workers now."""

@@ -25,6 +25,8 @@ class CallRequest:
     component_path: str | None = None
     at_ts: int | None = None
     visibility: Literal["public", "any"] = "public"
+    job: str | None = None
+    """The scheduled job that this call is part of."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from cupola.errors import CupolaError, OverloadedError, PersistenceError
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
+from cupola.functions.jobs import run_as_job
 from cupola.persistence import CommitRecord
 from cupola.runtimes.python.in_process import CallTooLong
 from cupola.runtimes.python.worker_pool import time_limit_error
@@ -28,7 +29,11 @@ from cupola.runtimes.python.worker_pool import time_limit_error
 
 @dataclasses.dataclass(slots=True, eq=False)
 class PendingMutation:
-    """A mutation that waits for its turn. `session` and `request` make it take effect once."""
+    """A mutation that waits for its turn. `session` and `request` make it take effect once.
+
+    `job`: the scheduled job it is part of; `completes_job`: it is that job, and completes it.
+    `is_background`: nobody outside waits for it.
+    """
 
     path: str
     args: bytes
@@ -39,26 +44,39 @@ class PendingMutation:
     request: int | None = None
     public_only: bool = True
     conflicts: int = 0
+    job: str | None = None
+    completes_job: bool = False
+    is_background: bool = False
 
 
 class MutationQueue:
-    """Mutations in the order in which they arrived."""
+    """Mutations in the order in which they arrived, those of scheduled jobs in a lane of their own.
+
+    Where both lanes have some they take turns, so that neither keeps the other waiting.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._queue: collections.deque[PendingMutation] = collections.deque()
+        self._background: collections.deque[PendingMutation] = collections.deque()
+        self._background_is_next = False
         self._current: PendingMutation | None = None
         self.offload: Any = None  # backend.offload.Offload, where workers exist
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._background)
 
     def put(self, mutation: PendingMutation) -> None:
         """Queue a mutation.
 
         Raises:
-            OverloadedError: The queue is full.
+            OverloadedError: The queue is full; never for one in the background, whose number is
+                bounded by who makes them.
         """
+        if mutation.is_background:
+            self._background.append(mutation)
+            self._node.wake()
+            return
         waiting = len(self._queue) + (len(self.offload) if self.offload is not None else 0)
         if waiting >= self._node.limits.queued_calls_max:
             raise OverloadedError(
@@ -77,7 +95,7 @@ class MutationQueue:
 
     @property
     def _may_execute(self) -> bool:
-        return bool(self._queue) and not (self.offload is not None and self.offload.holds_mutations)
+        return len(self) > 0 and not (self.offload is not None and self.offload.holds_mutations)
 
     @property
     def _has_results(self) -> bool:
@@ -101,15 +119,15 @@ class MutationQueue:
             self._current = None
             group.append()
         except PersistenceError as error:
-            if self._current is None and not group and self._queue:
-                self._current = self._queue.popleft()  # the group could not even begin
+            if self._current is None and not group and len(self):
+                self._current = self._next()  # the group could not even begin
             group.fail(error, self._current)
 
     def _execute(self, group: _Group) -> None:
         node, offload = self._node, self.offload
         deadline = node.clock.monotonic_ns() + int(node.limits.group_time_s * 1e9)
-        while self._queue and not group.is_full:
-            self._current = mutation = self._queue.popleft()
+        while len(self) and not group.is_full:
+            self._current = mutation = self._next()
             if offload is None or not offload.takes(mutation):
                 try:
                     group.run(mutation)
@@ -117,6 +135,13 @@ class MutationQueue:
                     self._too_long(mutation, group)
             if node.clock.monotonic_ns() >= deadline:
                 return
+
+    def _next(self) -> PendingMutation:
+        background = self._background_is_next if self._queue else True
+        self._background_is_next = not self._background_is_next
+        return (
+            self._background.popleft() if background and self._background else self._queue.popleft()
+        )
 
     def _too_long(self, mutation: PendingMutation, group: _Group) -> None:
         if self.offload is not None:
@@ -231,8 +256,11 @@ class _Group:
             limits=node.limits,
             sealer=node.sealer,
             session_tokens=node.session_tokens,
+            job=mutation.job,
+            completes_job=mutation.completes_job,
         )
-        return transaction, node.runtime.run(call, function, mutation.args)
+        execution = run_as_job(call, lambda: node.runtime.run(call, function, mutation.args))
+        return transaction, execution
 
     def _apply(
         self,

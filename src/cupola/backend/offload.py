@@ -192,6 +192,8 @@ class Offload:
         request_id: str,
         done: Callable[[Outcome, int, Callable[[], None]], None],
         starts: Callable[[], None] = lambda: None,
+        job: str | None = None,
+        completes_job: bool = False,
     ) -> Job:
         """A call for the pool. `done(outcome, since, release)`: the write log keeps what was
         committed after `since` until `release` is called. `starts()`: a worker takes it now."""
@@ -215,6 +217,8 @@ class Offload:
                 request_id,
                 journal,
                 node.committer.next_creation_time(),
+                job,
+                completes_job,
             )
 
         def finish(outcome: Outcome) -> None:
@@ -241,7 +245,15 @@ class Offload:
                 self._begin_exclusive_turn(mutation)
 
         job = self._job(
-            path, mutation.args, mutation.identity, None, mutation.request_id, done, starts
+            path,
+            mutation.args,
+            mutation.identity,
+            None,
+            mutation.request_id,
+            done,
+            starts,
+            mutation.job,
+            mutation.completes_job,
         )
         self._to_send.append(job)
         self._node.wake()

@@ -27,6 +27,11 @@ functions read them, and a catalog says nothing of what they hold.
 | `_deployment`            | `{name, value}`: other facts of the newest push, as JSON text |
 | `_exports`               | a snapshot export and how far it is; see `deploy.exports`     |
 | `_snapshot_imports`      | an import and how far it is; see `deploy.imports`             |
+| `_cron_jobs`             | a cron job and when it is due; see `functions.crons`          |
+| `_cron_runs`             | one run of a cron job, in the form of a scheduled function    |
+
+Functions read one system table through `ctx.db.system`: `_scheduled_functions`, see
+`functions.jobs`. Like the cron jobs' it has indexes of its own, for whoever looks for what is due.
 """
 
 from __future__ import annotations
@@ -48,6 +53,9 @@ ENVIRONMENT: Final = 517
 DEPLOYMENT: Final = 518
 EXPORTS: Final = 519
 IMPORTS: Final = 520
+SCHEDULED_FUNCTIONS: Final = 530
+CRON_JOBS: Final = 531
+CRON_RUNS: Final = 532
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
     "_modules": MODULES,
@@ -55,9 +63,14 @@ PRIVATE_TABLES: Final = {
     "_deployment": DEPLOYMENT,
     "_exports": EXPORTS,
     "_snapshot_imports": IMPORTS,
+    "_cron_jobs": CRON_JOBS,
+    "_cron_runs": CRON_RUNS,
 }
-SYSTEM_TABLES: Final = {**CATALOG_TABLES, **PRIVATE_TABLES}
+READABLE_TABLES: Final = {"_scheduled_functions": SCHEDULED_FUNCTIONS}
+"""System tables that functions read through `ctx.db.system`."""
+SYSTEM_TABLES: Final = {**CATALOG_TABLES, **PRIVATE_TABLES, **READABLE_TABLES}
 FIRST_USER_TABLE: Final = 10_001
+FIRST_SYSTEM_INDEX: Final = 1 << 31  # those that only some system tables have
 FIRST_USER_INDEX: Final = 1 << 32
 
 Document = dict[str, Value]
@@ -177,6 +190,32 @@ def _table(
     return TableInfo(number, name, indexes, document_id)
 
 
+def system_index(table: int, name: str) -> Index:
+    """An index of a system table, which never changes."""
+    return _SYSTEM_TABLES[table].indexes[name]
+
+
+def _system_index(table: int, position: int, name: str, *fields: str) -> Index:
+    number = FIRST_SYSTEM_INDEX + table * 16 + position
+    return Index(number, table, name, (*_paths(fields), ("_creationTime",)))
+
+
+_SYSTEM_INDEXES: Final = {
+    SCHEDULED_FUNCTIONS: (
+        _system_index(SCHEDULED_FUNCTIONS, 0, "by_due", "state.kind", "scheduledTime"),
+        _system_index(SCHEDULED_FUNCTIONS, 1, "by_completion", "completedTime"),
+    ),
+    CRON_JOBS: (_system_index(CRON_JOBS, 0, "by_due", "nextTime"),),
+    CRON_RUNS: (
+        _system_index(CRON_RUNS, 0, "by_due", "state.kind", "scheduledTime"),
+        _system_index(CRON_RUNS, 1, "by_cron", "cron"),
+    ),
+}
+_SYSTEM_TABLES: Final = {
+    number: _table(number, name, None, _SYSTEM_INDEXES.get(number, ()))
+    for name, number in SYSTEM_TABLES.items()
+}
+
 DocumentCheck = Callable[[Mapping[str, Any]], None]
 
 
@@ -187,7 +226,7 @@ class Catalog:
         """`documents`: per system table, its documents by id."""
         self._documents = documents
         self.by_name: dict[str, TableInfo] = {
-            name: _table(number, name, None) for name, number in SYSTEM_TABLES.items()
+            table.name: table for table in _SYSTEM_TABLES.values()
         }
         per_table: dict[str, list[Document]] = {}
         for document in documents.get(INDEXES, {}).values():

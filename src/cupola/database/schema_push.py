@@ -168,6 +168,8 @@ class SchemaPush:
         """Ready indexes that the new schema lacks or defines differently."""
         dropped = []
         for table in self._committer.catalog.by_name.values():
+            if table.document_id is None:  # indexes of system tables are no schema's
+                continue
             definition = self._schema.tables.get(table.name)
             wanted = {i.name: i for i in definition.indexes} if definition is not None else {}
             for index in table.indexes.values():

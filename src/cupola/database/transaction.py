@@ -166,6 +166,14 @@ class Transaction:
         """A table of the system, private ones included: for the system's own functions."""
         return self.catalog.by_number[number]
 
+    def get_system(self, table: int, document_id: str) -> StoredDocument | None:
+        """A document of a system table, private ones included; None also if the id is of another
+        table.
+        """
+        if table_number_of(document_id) != table:
+            return None
+        return self._get_in(self.catalog.by_number[table], document_id)
+
     def _get_in(self, table: TableInfo, document_id: str) -> StoredDocument | None:
         primary = table.primary.number
         key = encode_key(document_id)

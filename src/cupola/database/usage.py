@@ -14,8 +14,10 @@ class Usage:
         "bytes_written",
         "documents_read",
         "documents_written",
+        "functions_scheduled",
         "limits",
         "ranges",
+        "scheduled_bytes",
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -25,6 +27,8 @@ class Usage:
         self.documents_written = 0
         self.bytes_written = 0
         self.ranges = 0
+        self.functions_scheduled = 0
+        self.scheduled_bytes = 0
 
     def read(self, size: int) -> None:
         """One document of `size` encoded bytes was read, whether or not a filter keeps it."""
@@ -63,6 +67,23 @@ class Usage:
             raise self._too_many("documents written", self.limits.documents_written_max)
         if self.bytes_written > self.limits.bytes_written_max:
             raise self._too_many("bytes written", self.limits.bytes_written_max)
+
+    def scheduled(self, size: int) -> None:
+        """A function was scheduled, with `size` encoded bytes of arguments."""
+        self.functions_scheduled += 1
+        self.scheduled_bytes += size
+        if self.functions_scheduled > (most := self.limits.functions_scheduled_max):
+            raise LimitError(
+                f"A mutation schedules at most {most} functions; schedule one that schedules the "
+                "rest, or let one function do more.",
+                code="TooManyFunctionsScheduled",
+            )
+        if self.scheduled_bytes > (most := self.limits.scheduled_arguments_bytes_max):
+            raise LimitError(
+                f"The arguments of the functions that a mutation schedules have at most {most:,} "
+                "bytes together; store large data in documents and pass ids.",
+                code="ScheduledFunctionsArgumentsTooLarge",
+            )
 
     @staticmethod
     def _too_many(what: str, bound: int) -> LimitError:

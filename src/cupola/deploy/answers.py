@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode
-from cupola.functions.bundles import AnalyzedFunction, AnalyzedModule, Position
+from cupola.functions.bundles import AnalyzedFunction, AnalyzedModule, CronJob, Position
 
 Json = dict[str, Any]
 
@@ -70,7 +70,7 @@ def push_finished(
             if before is not None and old_version != version
             else None
         ),
-        "cronDiff": {"added": [], "updated": [], "deleted": []},
+        "cronDiff": _cron_diff(before, after),
         "indexDiff": index_diff,
         "schemaDiff": (
             {"previous_schema": previous, "next_schema": following}
@@ -145,8 +145,34 @@ def _analyzed(module: AnalyzedModule) -> Json:
             if module.routes is not None
             else None
         ),
-        "cronSpecs": [] if module.crons is not None else None,
+        "cronSpecs": (
+            [[cron.identifier, _cron_spec(cron)] for cron in module.crons]
+            if module.crons is not None
+            else None
+        ),
         "sourceMapped": {"sourceIndex": module.source_index},
+    }
+
+
+def _cron_spec(cron: CronJob) -> Json:
+    return {
+        "udfPath": cron.function,
+        "udfArgs": json.loads(cron.args),
+        "cronSchedule": cron.schedule,
+    }
+
+
+def _crons(code: DeployedCode | None) -> dict[str, CronJob]:
+    modules = code.analysis.values() if code is not None else ()
+    return {cron.identifier: cron for module in modules for cron in module.crons or ()}
+
+
+def _cron_diff(before: DeployedCode | None, after: DeployedCode) -> Json:
+    old, new = _crons(before), _crons(after)
+    return {
+        "added": sorted(new.keys() - old.keys()),
+        "updated": sorted(name for name in new.keys() & old.keys() if new[name] != old[name]),
+        "deleted": sorted(old.keys() - new.keys()),
     }
 
 

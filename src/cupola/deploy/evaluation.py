@@ -44,7 +44,6 @@ async def evaluated(
     facts = _facts(push, before, clock)
     bundle = bundle_of(modules, facts, environment)
     analysis = await analyzer.analyze(bundle)
-    _check_crons(analysis)
     schema = auth = None
     definition = _SYNTHETIC_DEFINITION
     if app.schema is not None:
@@ -98,16 +97,6 @@ def _refuse_unsupported(push: StartPush) -> None:
             f"{', '.join(paths) or 'them'} from convex.config.ts.",
             code="ComponentsNotSupported",
         )
-
-
-def _check_crons(analysis: Mapping[str, AnalyzedModule]) -> None:
-    for path, module in analysis.items():
-        if module.crons:
-            raise BadRequestError(
-                f"{path} declares `{module.crons[0].identifier}`: cron jobs are not supported by "
-                "this version of Cupola yet. Remove them, or call the function from outside.",
-                code="CronsNotSupported",
-            )
 
 
 def _modules(push: StartPush, before: Mapping[str, Module]) -> dict[str, Module]:

@@ -87,6 +87,7 @@ def _existing(catalog: Catalog) -> dict[str, IndexDefinition]:
             index.name, tuple(index.field_names[:-1]), index.state == "staged"
         )
         for table in catalog.by_name.values()
+        if table.document_id is not None
         for index in table.indexes.values()
         if index.name not in _BUILT_IN and index.state in ("ready", "staged")
     }

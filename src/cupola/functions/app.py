@@ -29,6 +29,7 @@ from cupola.errors import (
     SchemaError,
 )
 from cupola.functions.conversion import value_of
+from cupola.functions.crons import CronJob, Crons, joined_crons, pushed_crons
 from cupola.functions.database_api import fresh_document, fresh_documents
 from cupola.functions.definitions import Function, FunctionGroup
 from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
@@ -59,6 +60,7 @@ class App:
         javascript: PushedCode | None = None,
         schema: SchemaDefinition | None = None,
         table_numbers: dict[str, int] | None = None,
+        crons: Sequence[CronJob] = (),
     ) -> None:
         """`functions`: all of them, those of `javascript` included. `schema`: instead of what the
         tables' classes declare.
@@ -74,6 +76,9 @@ class App:
         """Who issues the tokens of this app's users."""
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
+        self.python_crons = tuple(crons)
+        pushed = () if javascript is None else pushed_crons(javascript.analysis, functions)
+        self.crons = joined_crons(crons, pushed)
         self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
         self.table_numbers = {} if table_numbers is None else table_numbers
@@ -114,6 +119,7 @@ class App:
             code,
             schema,
             self.table_numbers,  # the functions of Python are shared with this app
+            self.python_crons,
         )
 
     def find(self, path: str) -> Function[Any, Any]:
@@ -220,9 +226,10 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     finder = _Finder(root, sources)
     sys.meta_path.insert(0, finder)
     try:
-        found = _import_all(folder, root, sources)
-        app = App(*found, folder=folder, version=_digest(sources), sources=sources)
+        functions, tables = _import_all(folder, root, sources)
+        app = App(functions, tables, folder=folder, version=_digest(sources), sources=sources)
         app.auth_providers = _auth_providers()
+        app.crons = app.python_crons = _crons(functions)  # functions know their paths now
         return app
     except BaseException:
         _forget_modules()
@@ -301,6 +308,15 @@ def _import_all(
             elif isinstance(value, type) and issubclass(value, Table) and value is not Table:
                 _add_table(tables, value)
     return functions, tables
+
+
+def _crons(functions: Mapping[str, Function[Any, Any]]) -> tuple[CronJob, ...]:
+    """What `functions/crons.py` declares."""
+    module = sys.modules.get(f"{PACKAGE}.crons")
+    tables = (
+        [value for value in vars(module).values() if isinstance(value, Crons)] if module else []
+    )
+    return joined_crons([job for table in tables for job in table.jobs(functions)], ())
 
 
 def _import(name: str, file: Path, folder: Path) -> ModuleType:

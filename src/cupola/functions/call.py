@@ -89,6 +89,9 @@ class Call:
     identity_observed: bool = False
     next_journal: str | None = None
     paginated: bool = False
+    job: str | None = None
+    """The scheduled job that this call is part of."""
+    completes_job: bool = False
 
     def __post_init__(self) -> None:
         if self.logs is _NO_LOGS:

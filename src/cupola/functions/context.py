@@ -6,11 +6,12 @@ import copy
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
-from cupola.errors import FunctionKindError, FunctionNotFoundError, LimitError
+from cupola.errors import FunctionKindError, LimitError
 from cupola.functions.call import Call
 from cupola.functions.database_api import DatabaseReader, DatabaseWriter
-from cupola.functions.definitions import Function, Kind
+from cupola.functions.definitions import Function, Kind, path_of
 from cupola.functions.execution import run_nested
+from cupola.functions.scheduler import ActionScheduler, Scheduler
 from cupola.values import Value
 
 
@@ -73,6 +74,7 @@ class MutationCtx(QueryCtx):
         super().__init__(call)
         self.db = DatabaseWriter(call)
         self.auth = MutationAuth(call)
+        self.scheduler = Scheduler(call)
 
     def run_mutation(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a mutation as a sub-transaction: if it raises and you catch that, only its writes
@@ -88,6 +90,10 @@ class ActionCaller(Protocol):
 
     def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Awaitable[Any]:
         """Run a function in a transaction of its own; the result decoded, errors raised."""
+        ...
+
+    def call_system(self, path: str, args: Mapping[str, Any]) -> Awaitable[Any]:
+        """Run one of the system's mutations that actions may run. Else as `call`."""
         ...
 
 
@@ -108,6 +114,7 @@ class ActionCtx:
     def __init__(self, caller: ActionCaller) -> None:
         self._caller = caller
         self.auth = ActionAuth(caller)
+        self.scheduler = ActionScheduler(caller)
 
     async def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Run a query at the newest snapshot."""
@@ -120,16 +127,6 @@ class ActionCtx:
     async def run_action(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Run another action. Plain Python calls are cheaper, where they do."""
         return await self._caller.call(Kind.ACTION, path_of(function), args)
-
-
-def path_of(function: Function[Any, Any] | str) -> str:
-    if isinstance(function, Function):
-        return function.path
-    if isinstance(function, str):
-        return function
-    raise FunctionNotFoundError(
-        f'Functions are called by reference or by path such as "messages:list", not {function!r}.'
-    )
 
 
 def _nested(

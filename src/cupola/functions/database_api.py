@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from cupola.database.catalog import Index, TableInfo, table_to_come
+from cupola.database.catalog import READABLE_TABLES, Index, TableInfo, table_to_come
 from cupola.database.cursors import END, fingerprint
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, read_page
@@ -60,6 +60,11 @@ class DatabaseReader:
         """Start a query over a table: all documents in order of creation, until narrowed."""
         return Query(self._call, _table_name(table))
 
+    @property
+    def system(self) -> SystemReader:
+        """Documents that the system keeps, such as `_scheduled_functions`."""
+        return SystemReader(self._call)
+
     def normalize_id(self, table: type[TableT] | str, text: str) -> Id[TableT] | None:
         """`text` if it is an id of this table (whether or not the document exists), else None."""
         self._call.interruption.pause()
@@ -71,6 +76,40 @@ class DatabaseReader:
             return None
         finally:
             self._call.interruption.resume()
+
+
+class SystemReader:
+    """Reads of documents that the system keeps for functions to see; they are dicts."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def get(self, id: str) -> dict[str, Any] | None:
+        """The document with this id, or None if there is none (any more).
+
+        Raises:
+            InvalidIdError: The text is no id of such a document.
+        """
+        self._call.interruption.pause()
+        try:
+            document_id = _require_id(id)
+            name = self._call.transaction.table_of(document_id).name
+            if name not in READABLE_TABLES:
+                raise InvalidIdError(f'"{document_id}" is of `{name}`; read it with `ctx.db.get`.')
+            found = self._call.transaction.get(document_id)
+            return None if found is None else fresh_document(found.body)
+        finally:
+            self._call.interruption.resume()
+
+    def query(self, table: str) -> Query[dict[str, Any]]:
+        """Start a query over a system table: `ctx.db.system.query("_scheduled_functions")`."""
+        if table not in READABLE_TABLES:
+            raise DatabaseUseError(
+                f"`{table}` is no system table that functions can read; there is "
+                f"{', '.join(f'`{name}`' for name in READABLE_TABLES)}.",
+                code="SystemTable",
+            )
+        return Query(self._call, table)
 
 
 class DatabaseWriter(DatabaseReader):

@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from cupola.errors import SchemaError
+from cupola.errors import FunctionNotFoundError, SchemaError
 from cupola.schema import Codec, ParameterCodec, Table, return_codec_of
 
 P = ParamSpec("P")
@@ -86,6 +86,16 @@ class FunctionGroup(abc.ABC):
     @abc.abstractmethod
     def functions(self) -> Mapping[str, Function[Any, Any]]:
         """By name; asked once when the app is loaded."""
+
+
+def path_of(function: Function[Any, Any] | str) -> str:
+    if isinstance(function, Function):
+        return function.path
+    if isinstance(function, str):
+        return function
+    raise FunctionNotFoundError(
+        f'Functions are called by reference or by path such as "messages:list", not {function!r}.'
+    )
 
 
 def _require_right_form(handler: Callable[..., Any], kind: Kind) -> None:

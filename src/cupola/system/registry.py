@@ -42,7 +42,12 @@ class System:
     """
 
     def __init__(self) -> None:
-        from cupola.system import command_line, dashboard, deployment  # noqa: F401  # they register
+        from cupola.system import (  # noqa: F401  # they register
+            command_line,
+            dashboard,
+            deployment,
+            scheduling,
+        )
 
         self.cloud_url = ""
         self.site_url = ""

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from cupola.errors import ApplicationError, CupolaError, DeveloperError, FunctionNotFoundError
-from cupola.functions.context import path_of
-from cupola.functions.definitions import Function
+from cupola.functions.definitions import Function, path_of
 from cupola.functions.execution import decode_result, encode_arguments
 from cupola.sync.client_session import (
     Authenticated,

@@ -21,8 +21,8 @@ from cupola.backend.calls import CallRequest, CallResult
 from cupola.clock import ManualClock
 from cupola.errors import CupolaError
 from cupola.functions.app import App, load_app
-from cupola.functions.context import MutationCtx, path_of
-from cupola.functions.definitions import Function, internal_mutation
+from cupola.functions.context import MutationCtx
+from cupola.functions.definitions import Function, internal_mutation, path_of
 from cupola.functions.execution import decode_result, encode_arguments
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 ISSUER = "https://testing.invalid"
 RUN_PATH = "testing:run"
+_JOBS_MAX = 20_000
+_MOMENT_NS = 10_000  # times of jobs are ms as floats: a chain of them drifts by less
 _SECRET = b"cupola.testing: always this one."
 
 
@@ -71,11 +73,12 @@ class QueuedActions(InlineActions):
         identity: Identity,
         request_id: str,
         done: ActionDone,
+        job: str | None = None,
     ) -> None:
         try:
-            super().start(function, args, identity, request_id, done)
+            super().start(function, args, identity, request_id, done, job)
         except RuntimeError:
-            self._queue.append((function, args, identity, request_id, done))
+            self._queue.append((function, args, identity, request_id, done, job))
 
     async def run(self) -> None:
         """Run all that wait, and those that they start, to their ends."""
@@ -294,13 +297,37 @@ class Deployment(Caller):
 
     # ---------------------------------------------------------------- turning
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass: scheduled functions and cron jobs run, each at the time when it is due."""
+        end_ns = self.clock.now_ns() + round(seconds * 1e9)
+        self.settle()
+        while (due_ns := self.backend.scheduler.next_due_ns) is not None:
+            if due_ns > end_ns + _MOMENT_NS:
+                break
+            self._move_clock(due_ns)
+            self.settle()
+        self._move_clock(end_ns)
+        self.settle()
+
+    def _move_clock(self, time_ns: int) -> None:
+        self.clock.advance(max(0, time_ns - self.clock.now_ns()) / 1e9)
+
     def settle(self) -> None:
-        """Run the engine and carry frames until nothing is left to do. Calls do this themselves."""
+        """Run the engine and carry frames until nothing is left to do. Calls do this themselves.
+
+        Scheduled functions that are due run too; those that are due later wait for `advance`.
+        """
         backend = self.backend
         persistence = backend.node.persistence
+        began = backend.scheduler.begun
         backend.wake()  # durability may have advanced
         while True:
-            backend.run_until_idle()
+            while backend.needs_turn:
+                backend.turn()
+                assert backend.scheduler.begun - began < _JOBS_MAX, (
+                    f"{_JOBS_MAX} scheduled functions have run at one moment: they schedule each "
+                    "other without an end. Give them a delay."
+                )
             moved = [client.move_frames() for client in self._clients]
             if any(moved) or backend.needs_turn:
                 continue

@@ -139,17 +139,17 @@ class ActionWorker:
         self._send(ActionDone(run.call, execution.value, failure, lines))
 
     async def ask(
-        self, run: RunAction | RunHttp, kind: Kind, path: str, args: bytes
+        self, run: RunAction | RunHttp, kind: str, path: str, args: bytes
     ) -> NestedResult:
-        """A call of a function by an action: the engine runs it."""
+        """A call of a function by an action: the engine runs it. `kind`: as in `NestedCall`."""
         self._nested_count += 1
         number = self._nested_count
         future: asyncio.Future[NestedResult] = asyncio.get_running_loop().create_future()
         self._nested[number] = future
-        self._send(NestedCall(run.call, number, kind.value, path, args))
+        self._send(NestedCall(run.call, number, kind, path, args))
         return await future
 
-    async def call(self, run: RunAction, kind: Kind, path: str, args: bytes) -> Any:
+    async def call(self, run: RunAction, kind: str, path: str, args: bytes) -> Any:
         """`ask` for Python: the result decoded, errors raised."""
         result = await self.ask(run, kind, path, args)
         if result.value is not None:
@@ -171,7 +171,10 @@ class _Caller:
         self.identity_attributes: Mapping[str, Value] | None = identity_of(run.caller).attributes
 
     async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:
-        return await self._worker.call(self._run, kind, path, encode_arguments(args))
+        return await self._worker.call(self._run, kind.value, path, encode_arguments(args))
+
+    async def call_system(self, path: str, args: Mapping[str, Any]) -> Any:
+        return await self._worker.call(self._run, "system", path, encode_arguments(args))
 
 
 class _LogHandler(logging.Handler):

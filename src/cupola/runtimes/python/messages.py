@@ -50,7 +50,9 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class RunCall(Message, frozen=True):
-    """Run a query or mutation at the newest snapshot; `creation_time`: ms, for the first insert."""
+    """Run a query or mutation at the newest snapshot; `creation_time`: ms, for the first insert.
+    `job`, `completes_job`: as in `functions.call.Call`.
+    """
 
     call: int
     path: str
@@ -61,6 +63,8 @@ class RunCall(Message, frozen=True):
     request_id: str
     journal: str | None
     creation_time: float
+    job: str | None = None
+    completes_job: bool = False
 
 
 class Tables(Message, frozen=True):
@@ -70,11 +74,14 @@ class Tables(Message, frozen=True):
 
 
 class RunAction(Message, frozen=True):
+    """`job`: the scheduled job that it is."""
+
     call: int
     path: str
     args: bytes
     caller: Caller
     request_id: str
+    job: str | None = None
 
 
 class RunHttp(Message, frozen=True):
@@ -172,7 +179,9 @@ class HttpPart(Message, frozen=True):
 
 
 class NestedCall(Message, frozen=True):
-    """An action calls a function."""
+    """An action calls a function. `kind`: "query", "mutation", "action", or "system" for one of
+    the system's mutations.
+    """
 
     call: int
     nested: int

@@ -24,6 +24,7 @@ from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
+from cupola.functions.jobs import run_as_job
 from cupola.limits import Limits
 from cupola.persistence import Reader
 from cupola.persistence.sqlite import SqliteSnapshots
@@ -137,8 +138,10 @@ class TransactionWorker:
             sealer=self._sealer,
             session_tokens=self._session_tokens,
             journal=run.journal,
+            job=run.job,
+            completes_job=run.completes_job,
         )
-        execution = self._execute(call, function, run.args)
+        execution = run_as_job(call, lambda: self._execute(call, function, run.args))
         return self._done(run, ts, transaction, execution)
 
     def _done(

@@ -21,12 +21,14 @@ from cupola.functions.execution import Execution, check_arguments
 from cupola.functions.failure import RemoteError, tell
 from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.scheduler import CANCEL, SCHEDULE
 from cupola.runtimes.python.action_worker import ActionWorker, main
 from cupola.runtimes.python.messages import (
     ActionDone,
     Failure,
     HttpGone,
     HttpPart,
+    NestedResult,
     RunAction,
     RunHttp,
     Setup,
@@ -36,8 +38,8 @@ from cupola.runtimes.python.transaction_worker import sendable
 from cupola.runtimes.v8.action_host import ActionHost, HttpHead
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
-from cupola.runtimes.v8.syscalls import encoded_arguments, not_yet, path_of
-from cupola.values import Value, encode
+from cupola.runtimes.v8.syscalls import encoded_arguments, not_yet, path_of, time_ms_of
+from cupola.values import Value, decode, encode
 
 _CALLS = {
     "1.0/actions/query": Kind.QUERY,
@@ -46,8 +48,6 @@ _CALLS = {
 }
 _NOT_YET = {
     "1.0/actions/vectorSearch": "`ctx.vectorSearch`",
-    "1.0/actions/schedule": "`ctx.scheduler`",
-    "1.0/actions/cancel_job": "`ctx.scheduler`",
     "1.0/storageGetUrl": "`ctx.storage`",
     "1.0/storageGetMetadata": "`ctx.storage`",
     "1.0/storageGenerateUploadUrl": "`ctx.storage`",
@@ -197,6 +197,11 @@ class JavaScriptActionWorker(ActionWorker):
         if (what := _NOT_YET.get(op)) is not None:
             raise not_yet(what)
         match op:
+            case "1.0/actions/schedule":
+                return await self._schedule(run, arguments)
+            case "1.0/actions/cancel_job":
+                job = {"id": arguments.get("id")}
+                return _value_of(await self.ask(run, "system", CANCEL, encode(job)))
             case "1.0/getUserIdentity":
                 identity: Mapping[str, Value] | None = identity_of(run.caller).attributes
                 return b"null" if identity is None else encode(dict(identity))
@@ -211,7 +216,7 @@ class JavaScriptActionWorker(ActionWorker):
                         "ip": None,
                         "userAgent": None,
                         "requestId": run.request_id,
-                        "scheduledFunctionId": None,
+                        "scheduledFunctionId": run.job if isinstance(run, RunAction) else None,
                         "authToken": None,
                     }
                 )
@@ -220,14 +225,26 @@ class JavaScriptActionWorker(ActionWorker):
                 return msgspec.json.encode(f"function://;{path}")
         raise DeveloperError(f"Unknown async operation {op[:100]}", code="UnknownOperation")
 
+    async def _schedule(self, run: RunAction | RunHttp, arguments: dict[str, Any]) -> bytes:
+        request = {
+            "function": path_of(arguments, "schedule"),
+            "args": decode(encoded_arguments(arguments)),
+            "time": time_ms_of(arguments),
+        }
+        return _value_of(await self.ask(run, "system", SCHEDULE, encode(request)))
+
     async def _call(self, run: RunAction | RunHttp, kind: Kind, arguments: dict[str, Any]) -> bytes:
         path = path_of(arguments, f"run{kind.value.capitalize()}")
-        result = await self.ask(run, kind, path, encoded_arguments(arguments))
-        if result.value is not None:
-            return result.value
-        failure = result.failure
-        assert failure is not None
-        raise RemoteError(failure.message, failure.code, failure.data)
+        result = await self.ask(run, kind.value, path, encoded_arguments(arguments))
+        return _value_of(result)
+
+
+def _value_of(result: NestedResult) -> bytes:
+    if result.value is not None:
+        return result.value
+    failure = result.failure
+    assert failure is not None
+    raise RemoteError(failure.message, failure.code, failure.data)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from cupola.functions.bundles import AnalysisError
+from cupola.functions.crons import with_zone
 
 _IDENTIFIER = re.compile(r"[\x20-\x7e]{1,128}").fullmatch
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
@@ -54,7 +55,7 @@ def checked_schedule(identifier: str, schedule: Any) -> dict[str, Any]:
             }
         case "cron":
             text = schedule.get("cron")
-            if not isinstance(text, str) or not _is_cron(text):
+            if not isinstance(text, str) or not _is_cron(with_zone(text)[0]):
                 raise _invalid(identifier, f"{text!r} is no cron expression of five fields")
             return {"type": kind, "cron": text}
     raise _invalid(identifier, f"there is no schedule of type {kind!r}")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cupola.database.catalog import TableInfo
+from cupola.database.catalog import READABLE_TABLES, TableInfo
 from cupola.database.transaction import EVERYTHING
 from cupola.errors import (
     BadRequestError,
@@ -24,6 +24,7 @@ from cupola.errors import (
     InvalidValueError,
     LimitError,
 )
+from cupola.functions import jobs
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.runtimes.v8.filters import bound_of
@@ -136,13 +137,11 @@ class Syscalls:
         table = self._table_of(document_id, arguments, method)
         if table is None:
             return b"null"
-        if table.document_id is None:
-            if is_system:
-                raise not_yet(f"`{table.name}`")
-            raise DatabaseUseError(
-                f"`{table.name}` is a system table; read it with `db.system`.", code="SystemTable"
-            )
-        if is_system:
+        is_readable = table.name in READABLE_TABLES
+        if table.document_id is None and not (is_system and is_readable):
+            hint = "; read it with `db.system`" if is_readable else " that functions cannot read"
+            raise DatabaseUseError(f"`{table.name}` is a system table{hint}.", code="SystemTable")
+        if is_system and not is_readable:
             raise DatabaseUseError(
                 f"`{table.name}` is no system table; read it with `db.get`.", code="SystemTable"
             )
@@ -178,7 +177,7 @@ class Syscalls:
         name = _required(arguments, "table", str, "db.normalizeId")
         text = _required(arguments, "idString", str, "db.normalizeId")
         table = self._call.transaction.table(name)
-        if table is None or table.document_id is None:
+        if table is None or (table.document_id is None and name not in READABLE_TABLES):
             return b'{"id":null}'
         try:
             is_its = table_number_of(text) == table.number
@@ -302,6 +301,15 @@ class Syscalls:
             handle = _HANDLE + self._resolve(arguments, "createFunctionHandle").path
         return msgspec.json.encode(handle)
 
+    def _schedule(self, arguments: dict[str, Any]) -> bytes:
+        path, time_ms = path_of(arguments, "schedule"), time_ms_of(arguments)
+        job = jobs.schedule(self._call, path, encoded_arguments(arguments), time_ms)
+        return msgspec.json.encode(job)
+
+    def _cancel_job(self, arguments: dict[str, Any]) -> bytes:
+        jobs.cancel(self._call, _required(arguments, "id", str, "scheduler.cancel"))
+        return b"null"
+
     # ---------------------------------------------------------------- about the call
 
     def _get_user_identity(self, arguments: dict[str, Any]) -> bytes:
@@ -321,8 +329,11 @@ class Syscalls:
             "databaseQueries": (usage.ranges, limits.ranges_read_max),
             "documentsRead": (usage.documents_read, limits.documents_read_max),
             "documentsWritten": (usage.documents_written, limits.documents_written_max),
-            "functionsScheduled": (0, 0),
-            "scheduledFunctionArgsBytes": (0, 0),
+            "functionsScheduled": (usage.functions_scheduled, limits.functions_scheduled_max),
+            "scheduledFunctionArgsBytes": (
+                usage.scheduled_bytes,
+                limits.scheduled_arguments_bytes_max,
+            ),
         }
         return msgspec.json.encode(
             {name: {"used": n, "remaining": most - n} for name, (n, most) in used.items()}
@@ -343,7 +354,7 @@ class Syscalls:
                 "ip": None,
                 "userAgent": None,
                 "requestId": self._call.request_id,
-                "scheduledFunctionId": None,
+                "scheduledFunctionId": self._call.job,
                 "authToken": None,
             }
         )
@@ -371,6 +382,8 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/replace": Syscalls._replace,
     "1.0/remove": Syscalls._remove,
     "1.0/runUdf": Syscalls._run_udf,
+    "1.0/schedule": Syscalls._schedule,
+    "1.0/cancel_job": Syscalls._cancel_job,
     "1.0/createFunctionHandle": Syscalls._create_function_handle,
     "1.0/getUserIdentity": Syscalls._get_user_identity,
     "1.0/getFunctionMetadata": Syscalls._get_function_metadata,
@@ -388,8 +401,6 @@ _NOT_YET = {
     "1.0/storageGetMetadata": "`ctx.storage`",
     "1.0/storageGenerateUploadUrl": "`ctx.storage`",
     "1.0/storageDelete": "`ctx.storage`",
-    "1.0/schedule": "`ctx.scheduler`",
-    "1.0/cancel_job": "`ctx.scheduler`",
 }
 
 
@@ -411,6 +422,14 @@ def not_yet(what: str) -> DeveloperError:
 def _unknown(op: str) -> str:
     kind = "operation" if op in _SYNCHRONOUS else "async operation"
     return f"Unknown {kind} {op[:100]}"
+
+
+def time_ms_of(arguments: dict[str, Any]) -> float:
+    """When to run what is scheduled: `ts` is in seconds."""
+    seconds = arguments.get("ts")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise _wrong("schedule", "ts", "a number")
+    return seconds * 1000.0
 
 
 def path_of(arguments: dict[str, Any], method: str) -> str:

@@ -1,0 +1,187 @@
+"""What happens to jobs and cron jobs, as transactions: `_system/scheduling/…`."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Final
+
+from cupola.database.catalog import (
+    CRON_JOBS,
+    CRON_RUNS,
+    SCHEDULED_FUNCTIONS,
+    Document,
+    system_index,
+)
+from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.functions import jobs
+from cupola.functions.context import MutationCtx
+from cupola.functions.crons import next_time_ms
+from cupola.functions.scheduler import CANCEL, SCHEDULE
+from cupola.system.reading import engine
+from cupola.system.registry import PREFIX, system_mutation
+from cupola.values import UNSET, encode, encode_key
+from cupola.values.keys import after
+
+START: Final = PREFIX + "scheduling/jobs:start"
+END: Final = PREFIX + "scheduling/jobs:end"
+RECOVER: Final = PREFIX + "scheduling/jobs:recover"
+FORGET: Final = PREFIX + "scheduling/jobs:forget"
+DECLARE: Final = PREFIX + "scheduling/crons:declare"
+FIRE: Final = PREFIX + "scheduling/crons:fire"
+_GROUP: Final = 100
+
+
+@system_mutation(SCHEDULE.removeprefix(PREFIX))
+def schedule(
+    ctx: MutationCtx,
+    function: str,
+    args: Any,
+    time: float | None = None,
+    delay: float | None = None,
+) -> str:
+    """Schedule for an action, whose calls are transactions of their own; times in ms."""
+    with engine(ctx):
+        time_ms = time if time is not None else ctx._call.now_ns / 1e6 + (delay or 0.0)
+        return jobs.schedule(ctx._call, function, encode(args), time_ms)
+
+
+@system_mutation(CANCEL.removeprefix(PREFIX))
+def cancel(ctx: MutationCtx, id: str) -> None:
+    with engine(ctx):
+        jobs.cancel(ctx._call, id)
+
+
+@system_mutation(START.removeprefix(PREFIX))
+def start(ctx: MutationCtx, id: str) -> None:
+    """An action is about to start. Raises: ConflictError: as `jobs.begin`."""
+    with engine(ctx) as transaction:
+        jobs.begin(transaction, id)
+
+
+@system_mutation(END.removeprefix(PREFIX))
+def end(ctx: MutationCtx, id: str, error: str | None) -> None:
+    """A job has ended; one that was canceled meanwhile stays so."""
+    with engine(ctx) as transaction:
+        state = jobs.SUCCESS if error is None else jobs.failed(error)
+        jobs.end(transaction, id, state, _now_ms(ctx))
+
+
+@system_mutation(RECOVER.removeprefix(PREFIX))
+def recover(ctx: MutationCtx, error: str) -> int:
+    """Fail some jobs that are in progress. Returns how many."""
+    prefix = encode_key(jobs.IN_PROGRESS)
+    keys = KeyRange(1, prefix, prefix, after(prefix))
+    count = 0
+    with engine(ctx) as transaction:
+        for table in jobs.JOB_TABLES:
+            for document in _some(transaction, table, "by_due", keys):
+                jobs.end(transaction, str(document["_id"]), jobs.failed(error), _now_ms(ctx))
+                count += 1
+    return count
+
+
+@system_mutation(FORGET.removeprefix(PREFIX))
+def forget(ctx: MutationCtx, before: float) -> int:
+    """Delete some jobs that ended before a time (ms). Returns how many."""
+    keys = KeyRange(0, b"", after(encode_key(UNSET)), encode_key(before))
+    with engine(ctx) as transaction:
+        found = _some(transaction, SCHEDULED_FUNCTIONS, "by_completion", keys)
+        for document in found:
+            transaction.put_system(SCHEDULED_FUNCTIONS, str(document["_id"]), None)
+    return len(found)
+
+
+# ----------------------------------------------------------------------- cron jobs
+
+
+@system_mutation(DECLARE.removeprefix(PREFIX))
+def declare(ctx: MutationCtx, jobs: list[dict[str, Any]]) -> None:
+    """Make these the cron jobs there are. One that has not changed keeps its schedule."""
+    now_ms = _now_ms(ctx)
+    wanted: dict[str, Document] = {str(job["name"]): dict(job) for job in jobs}
+    with engine(ctx) as transaction:
+        index = system_index(CRON_JOBS, "by_id")
+        known = [row.value for _, row in transaction.scan(index, EVERYTHING)]
+        for document in known:
+            cron = str(document["_id"])
+            job = wanted.pop(str(document["name"]), None)
+            if job is None:
+                transaction.put_system(CRON_JOBS, cron, None)
+                _forget_runs(transaction, str(document["name"]), kept=0)
+            elif any(document[name] != value for name, value in job.items()):
+                changed = {**document, **job, "nextTime": _next(job, now_ms, None)}
+                transaction.put_system(CRON_JOBS, cron, changed)
+        for job in wanted.values():
+            transaction.put_system(CRON_JOBS, None, _new_cron(job, now_ms))
+
+
+def _new_cron(job: Document, now_ms: float) -> Document:
+    times: Document = {"nextTime": _next(job, now_ms, None), "lastTime": None}
+    return {**job, **times, "lastRun": None, "skipped": 0.0}
+
+
+@system_mutation(FIRE.removeprefix(PREFIX))
+def fire(ctx: MutationCtx, id: str) -> None:
+    """A cron job is due: make a run of it, or skip it while the last one goes on; either way, say
+    when it is due next.
+    """
+    now_ms = _now_ms(ctx)
+    with engine(ctx) as transaction:
+        stored = transaction.get_system(CRON_JOBS, id)
+        if stored is None or not isinstance(due_ms := stored.value["nextTime"], float):
+            return
+        if due_ms > now_ms:
+            return
+        cron = stored.value
+        changed: Document = {**cron, "nextTime": _next(cron, now_ms, due_ms), "lastTime": due_ms}
+        if _goes_on(transaction, cron):
+            changed["skipped"] = _number(cron["skipped"]) + 1
+        else:
+            changed["lastRun"] = _new_run(transaction, cron, due_ms)
+            _forget_runs(transaction, str(cron["name"]), ctx._call.limits.cron_runs_kept_max)
+        transaction.put_system(CRON_JOBS, id, changed)
+
+
+def _goes_on(transaction: Transaction, cron: Document) -> bool:
+    run = cron["lastRun"]
+    stored = transaction.get_system(CRON_RUNS, run) if isinstance(run, str) else None
+    return stored is not None and jobs.is_open(stored.value)
+
+
+def _new_run(transaction: Transaction, cron: Document, due_ms: float) -> str:
+    run: Document = {
+        "cron": cron["name"],
+        "name": cron["function"],
+        "args": [cron["args"]],
+        "scheduledTime": due_ms,
+        "state": {"kind": jobs.PENDING},
+    }
+    return transaction.put_system(CRON_RUNS, None, run)
+
+
+def _forget_runs(transaction: Transaction, cron: str, kept: int) -> None:
+    prefix = encode_key(cron)
+    keys = KeyRange(1, prefix, prefix, after(prefix))
+    rows = list(transaction.scan(system_index(CRON_RUNS, "by_cron"), keys))
+    for _, row in rows[: max(0, len(rows) - kept)]:
+        transaction.put_system(CRON_RUNS, str(row.value["_id"]), None)
+
+
+def _next(job: Document, now_ms: float, due_ms: float | None) -> float:
+    schedule = job["schedule"]
+    assert isinstance(schedule, dict)
+    return next_time_ms(str(job["name"]), schedule, now_ms, due_ms)
+
+
+def _some(transaction: Transaction, table: int, index: str, keys: KeyRange) -> list[Document]:
+    rows = transaction.scan(system_index(table, index), keys)
+    return [row.value for _, row in itertools.islice(rows, _GROUP)]
+
+
+def _now_ms(ctx: MutationCtx) -> float:
+    return ctx._call.now_ns / 1e6
+
+
+def _number(value: Any) -> float:
+    assert isinstance(value, float)
+    return value
