@@ -9,7 +9,7 @@ changes.
 | table      | document                                                                     |
 |------------|------------------------------------------------------------------------------|
 | `_tables`  | `{name, number}`                                                             |
-| `_indexes` | `{table, name, fields, number, state}` |
+| `_indexes` | `{table, name, fields, number, state}`; `unique` and `aggregate`, where declared |
 | `_schemas` | `{state, schema}`; state "active" or "pending", schema as JSON text          |
 
 An index is "backfilling", then "ready" or "staged", and in the end "dropping" until its rows are
@@ -34,8 +34,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from cupola.database.documents import StoredDocument
+from cupola.database.rules import Reference, TableRules, references_of, rules_of
 from cupola.errors import DatabaseUseError
-from cupola.schema import SchemaDefinition
+from cupola.schema import IndexDefinition, SchemaDefinition
 from cupola.values import UNSET, Value, encode_key
 
 TABLES: Final = 513
@@ -67,13 +68,19 @@ def creation_index_id(table: int) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Index:
-    """One index. `paths` are the field paths of the key without the id that ends every key."""
+    """One index. `paths` are the field paths of the key without the id that ends every key.
+
+    `aggregate` are the paths of the numbers whose sums and extremes are kept beside the counts of
+    ranges; None: nothing is kept.
+    """
 
     number: int
     table: int
     name: str
     paths: tuple[tuple[str, ...], ...]
     state: str = "ready"
+    unique: bool = False
+    aggregate: tuple[tuple[str, ...], ...] | None = None
 
     def parts(self, document: Mapping[str, Value]) -> tuple[bytes, ...]:
         """The encoded key of a document, field by field, the id last. Joined, they are the key."""
@@ -100,6 +107,21 @@ class Index:
     @property
     def field_names(self) -> list[str]:
         return [".".join(path) for path in self.paths]
+
+    @property
+    def aggregate_names(self) -> tuple[str, ...]:
+        return tuple(".".join(path) for path in self.aggregate or ())
+
+    @property
+    def definition(self) -> IndexDefinition:
+        """How it was declared."""
+        return IndexDefinition(
+            self.name,
+            tuple(self.field_names[:-1]),
+            self.state == "staged",
+            self.unique,
+            self.aggregate_names if self.aggregate is not None else None,
+        )
 
 
 def _paths(fields: Iterable[str]) -> tuple[tuple[str, ...], ...]:
@@ -201,6 +223,9 @@ class Catalog:
                 self.pending = definition
         self._checks: dict[int, DocumentCheck | None] = {}
         self._pending_checks: dict[int, DocumentCheck | None] = {}
+        self._rules: dict[int, TableRules | None] = {}
+        self._pending_rules: dict[int, TableRules | None] = {}
+        self._references: list[Reference] | None = None
 
     @classmethod
     def empty(cls) -> Catalog:
@@ -241,6 +266,54 @@ class Catalog:
             self._pending_checks[table.number] = _check_of(self.pending, table.name, self.numbers)
         return self._pending_checks[table.number]
 
+    def rules(self, table: TableInfo) -> TableRules | None:
+        """What else a write to the table must keep; None where there is nothing."""
+        try:
+            return self._rules[table.number]
+        except KeyError:
+            pass
+        if self._references is None:
+            self._references = references_of(self.schema, self.by_name, _serving_index)
+        table = self.by_number.get(table.number, table)
+        unique = tuple(i for i in table.indexes.values() if i.unique and i.state != "backfilling")
+        found = self._rules[table.number] = rules_of(table, unique, self._references)
+        return found
+
+    def pending_rules(self, table: TableInfo) -> TableRules | None:
+        """The rules that a schema which is being pushed adds to those in force."""
+        if self.pending is None:
+            return None
+        if table.number not in self._pending_rules:
+            in_force = {
+                (t.name, reference)
+                for t in (self.schema.tables.values() if self.schema is not None else ())
+                for reference in t.references
+            }
+            added = [
+                reference
+                for reference in references_of(self.pending, self.by_name, _coming_index)
+                if not any(
+                    (reference.source.name, old) in in_force
+                    for old in self.pending.tables[reference.source.name].references
+                    if old.field == reference.field
+                )
+            ]
+            table = self.by_number.get(table.number, table)
+            unique = tuple(
+                i for i in table.indexes.values() if i.unique and i.state == "backfilling"
+            )
+            self._pending_rules[table.number] = rules_of(table, unique, added)
+        return self._pending_rules[table.number]
+
+
+def _serving_index(table: TableInfo, name: str) -> Index | None:
+    index = table.indexes.get(name)
+    return index if index is not None and index.state == "ready" else None
+
+
+def _coming_index(table: TableInfo, name: str) -> Index | None:
+    return table.indexes.get(building(name)) or table.indexes.get(name)
+
 
 def _check_of(
     schema: SchemaDefinition | None, name: str, numbers: Mapping[str, int]
@@ -259,6 +332,14 @@ def _user_index(table: int, document: Document) -> Index:
     fields = document["fields"]
     assert isinstance(fields, list)
     paths = (*_paths(str(field) for field in fields), ("_creationTime",))
+    aggregate = document.get("aggregate")
+    assert aggregate is None or isinstance(aggregate, list)
     return Index(
-        _integer(document["number"]), table, str(document["name"]), paths, str(document["state"])
+        _integer(document["number"]),
+        table,
+        str(document["name"]),
+        paths,
+        str(document["state"]),
+        document.get("unique") is True,
+        _paths(str(field) for field in aggregate) if aggregate is not None else None,
     )

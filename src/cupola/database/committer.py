@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cupola.clock import Clock
 from cupola.database.catalog import Catalog
+from cupola.database.constraints import pending_violation
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Write
@@ -218,22 +219,29 @@ class Committer:
 
     def _note_definitions(self, writes: Sequence[Write]) -> None:
         """Changed definitions hold for the next commit; a pending schema sees each write."""
-        for table, document_id, _, new in writes:
+        for write in writes:
+            table, document_id, _, new = write
             if table.name.startswith("_") and table.number in (513, 514, 515):
                 value = new.value if new is not None else None
                 self._group_catalog = self._group_catalog.with_document(
                     table.number, document_id, value
                 )
-            elif new is not None and self._group_catalog.pending is not None:
-                check = self._group_catalog.pending_check(table)
-                if check is not None and self.pending_violation is None:
-                    try:
-                        check(new.value)
-                    except DeveloperError as error:
-                        self.pending_violation = (
-                            f'a document "{document_id}" written meanwhile to `{table.name}` '
-                            f"does not match: {error.message}"
-                        )
+            elif self._group_catalog.pending is not None and self.pending_violation is None:
+                self.pending_violation = self._violation_of(write)
+
+    def _violation_of(self, write: Write) -> str | None:
+        """Why the schema that is being pushed does not allow a write, which is applied already."""
+        catalog = self._group_catalog
+        check = catalog.pending_check(write.table)
+        if check is not None and write.new is not None:
+            try:
+                check(write.new.value)
+            except DeveloperError as error:
+                return (
+                    f'a document "{write.id}" written meanwhile to `{write.table.name}` '
+                    f"does not match: {error.message}"
+                )
+        return pending_violation(self._persistence.reader, catalog, write)
 
 
 def _version_of(document: StoredDocument | None) -> int | None:

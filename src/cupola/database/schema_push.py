@@ -4,12 +4,14 @@ A push goes through four stages, each made of small groups that the caller paces
 push.steps(): ...`):
 
 1. *declare*: missing tables come into being; new indexes are declared as backfilling, so that every
-write from now on
-   maintains them; the schema is stored as pending, so that every write is checked against it too;
-2. *backfill*: rows of the new indexes for what was there before, in batches by id; 3. *check*:
-stored documents against the pending schema, only in tables where it may refuse what the old one
-took; 4. *accept*: in one transaction the schema becomes active, new indexes ready, and dropped ones
-cease to exist.
+   write from now on maintains them; the schema is stored as pending, so that every write is checked
+   against it too;
+2. *backfill*: rows of the new indexes for what was there before, in batches by id;
+3. *check*: stored documents against the pending schema, only in tables where it may refuse what the
+   old one took; new unique indexes for values that occur twice; new references for those that lead
+   nowhere;
+4. *accept*: in one transaction the schema becomes active, new indexes ready, and dropped ones cease
+   to exist.
 
 Whatever fails before stage 4 leaves the old schema as it was: `steps` raises, and takes back what
 it declared. A push that was killed is cleaned up by the next one.
@@ -23,10 +25,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import NoReturn
 
 from cupola.clock import Clock
 from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Document, Index, TableInfo
 from cupola.database.committer import Committer, Published
+from cupola.database.constraints import dangling, twins, unique_prefix
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import DeveloperError, SchemaError
 from cupola.limits import Limits
@@ -85,8 +89,13 @@ class SchemaPush:
         try:
             for table, index in self._building():
                 yield from self._backfill(table, index)
+            for table, index in self._building():
+                if index.unique:
+                    yield from self._check_unique(table, index)
             for table in self._tables_to_check():
                 yield from self._check(table)
+            for table in self._committer.catalog.by_name.values():
+                yield from self._check_references(table)
             self._refuse_violation()
         except GeneratorExit:
             raise
@@ -208,6 +217,8 @@ class SchemaPush:
                     "fields": list(index.fields),
                     "number": float(number),
                     "state": "backfilling",
+                    **({"unique": True} if index.unique else {}),
+                    **({"aggregate": list(index.aggregate)} if index.aggregate is not None else {}),
                 },
             )
         text = json.dumps(self._schema.to_json())
@@ -281,6 +292,55 @@ class SchemaPush:
                     ) from error
             start = rows[-1][0] + b"\0"
             yield
+
+    def _check_unique(self, table: TableInfo, index: Index) -> Iterator[None]:
+        """Neighbours in a new unique index must differ."""
+        start, last, last_id = b"", None, ""
+        while True:
+            self._refuse_violation()
+            rows = self._persistence.reader.scan(
+                index.number, start, None, descending=False, limit=_BATCH
+            )
+            if not rows:
+                return
+            for _, _, body in rows:
+                document = decode_canonical(body)
+                assert isinstance(document, dict)
+                prefix, document_id = unique_prefix(index, index.parts(document)), document["_id"]
+                if prefix is not None and prefix == last:
+                    self._refuse(table, twins(table, index, last_id, str(document_id)))
+                last, last_id = prefix, str(document_id)
+            start = rows[-1][0] + b"\0"
+            yield
+
+    def _check_references(self, table: TableInfo) -> Iterator[None]:
+        """What a new reference leads to must be there."""
+        catalog = self._committer.catalog
+        rules = catalog.pending_rules(table)
+        if rules is None or not rules.references:
+            return
+        start = b""
+        reader = self._persistence.reader
+        while True:
+            self._refuse_violation()
+            rows = reader.scan(table.primary.number, start, None, descending=False, limit=_BATCH)
+            if not rows:
+                return
+            for _, _, body in rows:
+                document = decode_canonical(body)
+                assert isinstance(document, dict)
+                violation = dangling(reader, catalog, rules.references, document)
+                if violation is not None:
+                    self._refuse(table, violation)
+            start = rows[-1][0] + b"\0"
+            yield
+
+    def _refuse(self, table: TableInfo, why: str) -> NoReturn:
+        self.failed_table = table.name
+        raise SchemaError(
+            f"The new schema was not accepted: {why}\n"
+            "Change the documents or the schema; the old schema stays in force."
+        )
 
     def _finish_dropping(self) -> Iterator[None]:
         """Delete the rows of indexes that serve no more, slice by slice, then their definitions.
@@ -378,10 +438,9 @@ def _forget(transaction: Transaction, document_id: str) -> None:
 
 
 def _same(index: Index, definition: IndexDefinition) -> bool:
-    fields = tuple(index.field_names[:-1])
     # A staged index that is enabled, or the reverse, needs no new rows: `_accept` changes its
     # state.
-    return fields == tuple(definition.fields) and index.state in ("ready", "staged")
+    return index.definition.is_built_like(definition) and index.state in ("ready", "staged")
 
 
 def _plain(document: Document) -> Document:

@@ -27,6 +27,7 @@ from cupola.database.catalog import (
     TableInfo,
     primary_index_id,
 )
+from cupola.database.constraints import check_write, delete_with_references
 from cupola.database.documents import StoredDocument
 from cupola.database.overlay import IndexOverlay
 from cupola.database.read_set import Interval, RangeRead, ReadSet
@@ -38,6 +39,7 @@ from cupola.values import (
     UNSET,
     Int64,
     Value,
+    after,
     check_document,
     check_identifier,
     encode,
@@ -260,6 +262,22 @@ class Transaction:
         self.usage.counted(total)
         return total
 
+    def under(
+        self, index: Index, prefix: bytes, fields: int, *, limit: int | None = None
+    ) -> list[StoredDocument]:
+        """The documents whose keys begin with `prefix`, of so many fields: for the engine's own
+        checks. The range is a read, but counts against no bound unless `limit` is None.
+        """
+        keys = KeyRange(fields, prefix, prefix, after(prefix))
+        if limit is None:
+            return [document for _, document in self.scan(index, keys)]
+        read = RangeRead(index.number, *keys, False)
+        read.exhausted()
+        self.read_set.add_range(read)
+        overlay = self._overlay(index)
+        rows, _ = self._page(index.number, overlay, keys.start, keys.end, False, limit)
+        return [document for _, document in rows]
+
     def size_of(self, index: Index, limit: int) -> int:
         """How many entries an index has in the snapshot, up to `limit`. Not noted as a read."""
         return self._reader.count(index.number, b"", None, limit=limit)
@@ -318,6 +336,9 @@ class Transaction:
         document_id = ids.next(table.number)
         document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
         stored = self._encoded(table, document)
+        rules = self.catalog.rules(table)
+        if rules is not None:
+            check_write(self, rules, table, None, stored)
         self._put(Write(table, document_id, None, stored))
         self.creation_time = math.nextafter(self.creation_time, math.inf)
         return document_id
@@ -342,7 +363,20 @@ class Transaction:
         self._replace_with(table, old, {**kept, **fields})
 
     def delete(self, document_id: str) -> None:
+        """Delete a document, and what the references to it say.
+
+        Raises:
+            ReferenceViolationError, LimitError: Nothing was written.
+        """
         table, old = self._existing(document_id, "delete")
+        rules = self.catalog.rules(table)
+        if rules is not None and rules.incoming:
+            delete_with_references(self, document_id)
+        else:
+            self.remove(table, document_id, old)
+
+    def remove(self, table: TableInfo, document_id: str, old: StoredDocument) -> None:
+        """Delete one document, whatever refers to it."""
         self.usage.wrote(0)
         self._put(Write(table, document_id, old, None))
 
@@ -393,7 +427,11 @@ class Transaction:
                     f"`{name}` cannot be changed; leave it out or pass the value it has.",
                     code="SystemFieldChanged",
                 )
-        self._put(Write(table, str(old.value["_id"]), old, self._encoded(table, document)))
+        new = self._encoded(table, document)
+        rules = self.catalog.rules(table)
+        if rules is not None:
+            check_write(self, rules, table, old, new)
+        self._put(Write(table, str(old.value["_id"]), old, new))
 
     def _existing(self, document_id: str, verb: str) -> tuple[TableInfo, StoredDocument]:
         self._require_writable()
