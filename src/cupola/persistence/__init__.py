@@ -13,14 +13,17 @@ from cupola.persistence.protocol import (
     RecordedRequest,
     Row,
     Snapshot,
+    SummaryChange,
     Timestamp,
 )
+from cupola.persistence.summaries import EntryNumbers, Summary
 
 __all__ = [
     "HOUR_NS",
     "Commit",
     "CommitRecord",
     "DocumentWrite",
+    "EntryNumbers",
     "IndexChange",
     "IndexEntry",
     "MemoryPersistence",
@@ -30,5 +33,7 @@ __all__ = [
     "RecordedRequest",
     "Row",
     "Snapshot",
+    "Summary",
+    "SummaryChange",
     "Timestamp",
 ]
