@@ -36,8 +36,9 @@ from typing import Any, Final
 from cupola.database.documents import StoredDocument
 from cupola.database.rules import Reference, TableRules, references_of, rules_of
 from cupola.errors import DatabaseUseError
+from cupola.persistence import EntryNumbers
 from cupola.schema import IndexDefinition, SchemaDefinition
-from cupola.values import UNSET, Value, encode_key
+from cupola.values import UNSET, Int64, Value, encode_key
 
 TABLES: Final = 513
 INDEXES: Final = 514
@@ -93,6 +94,16 @@ class Index:
         encoded.append(encode_key(document["_id"]))
         return tuple(encoded)
 
+    def numbers(self, document: Mapping[str, Value]) -> EntryNumbers:
+        """The numbers of a document that the index aggregates; None for what is no number."""
+        found: list[bytes | None] = []
+        for path in self.aggregate or ():
+            value: Any = document
+            for name in path:
+                value = value.get(name, UNSET) if isinstance(value, dict) else UNSET
+            found.append(encode_key(value) if type(value) in (float, Int64) else None)
+        return tuple(found)
+
     def parts_of(self, document: StoredDocument) -> tuple[bytes, ...]:
         """The same, computed once per document."""
         parts = document.parts.get(self.number)
@@ -136,6 +147,8 @@ class TableInfo:
     name: str
     indexes: Mapping[str, Index]
     document_id: str | None = None  # of its `_tables` document; None for system tables
+    aggregated: tuple[Index, ...] = ()
+    """Those of its indexes whose ranges are summarized."""
 
     @property
     def primary(self) -> Index:
@@ -181,7 +194,8 @@ def _table(
     indexes = {
         building(i.name) if i.state == "backfilling" else i.name: i for i in (*built_in, *more)
     }
-    return TableInfo(number, name, indexes, document_id)
+    aggregated = tuple(index for index in indexes.values() if index.aggregate is not None)
+    return TableInfo(number, name, indexes, document_id, aggregated)
 
 
 DocumentCheck = Callable[[Mapping[str, Any]], None]

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cupola.clock import Clock
+from cupola.database.aggregates import summary_changes
 from cupola.database.catalog import Catalog
 from cupola.database.constraints import pending_violation
 from cupola.database.documents import StoredDocument
@@ -29,6 +30,7 @@ from cupola.persistence import (
     IndexChange,
     IndexEntry,
     Persistence,
+    SummaryChange,
     Timestamp,
 )
 
@@ -126,8 +128,8 @@ class Committer:
         """
         assert self._open
         ts = self._next_timestamp()
-        rows, written = self._rows(writes)
-        self._write(Commit(ts, rows, record))
+        rows, written, summaries = self._rows(writes)
+        self._write(Commit(ts, rows, record, (), (), summaries))
         self._last_ts = ts
         self._last_creation_time = max(self._last_creation_time, creation_time)
         self._note_definitions(writes)
@@ -140,10 +142,11 @@ class Committer:
         record: CommitRecord,
         entries: Sequence[IndexEntry] = (),
         dropped: Sequence[tuple[int, bytes, bytes]] = (),
+        summaries: Sequence[SummaryChange] = (),
     ) -> Timestamp:
         """Add index rows that a backfill derived, or delete a slice of a dropped index."""
         ts = self._next_timestamp()
-        self._write(Commit(ts, (), record, entries, dropped))
+        self._write(Commit(ts, (), record, entries, dropped, summaries))
         self._last_ts = ts
         self._group.append(Published(ts, ()))
         return ts
@@ -189,9 +192,14 @@ class Committer:
     def _next_timestamp(self) -> Timestamp:
         return Timestamp(max(self._last_ts + 1, self._clock.now_ns()))
 
-    def _rows(self, writes: Sequence[Write]) -> tuple[list[DocumentWrite], tuple[WrittenKey, ...]]:
-        """Version and index rows of a write set, and the keys it touched."""
+    def _rows(
+        self, writes: Sequence[Write]
+    ) -> tuple[list[DocumentWrite], tuple[WrittenKey, ...], list[SummaryChange]]:
+        """Version and index rows of a write set, the keys it touched, and what it changes in the
+        summaries of aggregated indexes.
+        """
         rows: list[DocumentWrite] = []
+        summaries: list[SummaryChange] = []
         written: list[WrittenKey] = []
         for table, document_id, old, new in writes:
             info = self._group_catalog.by_number.get(table.number, table)
@@ -215,7 +223,9 @@ class Committer:
             old_version = _version_of(old)
             body = new.body if new is not None else None
             rows.append(DocumentWrite(table.number, document_id, old_version, body, changes))
-        return rows, tuple(written)
+            for index in info.aggregated:
+                summaries += summary_changes(index, old, new)
+        return rows, tuple(written), summaries
 
     def _note_definitions(self, writes: Sequence[Write]) -> None:
         """Changed definitions hold for the next commit; a pending schema sees each write."""

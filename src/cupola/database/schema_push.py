@@ -28,13 +28,14 @@ from functools import partial
 from typing import NoReturn
 
 from cupola.clock import Clock
+from cupola.database.aggregates import entry_change
 from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Document, Index, TableInfo
 from cupola.database.committer import Committer, Published
 from cupola.database.constraints import dangling, twins, unique_prefix
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import DeveloperError, SchemaError
 from cupola.limits import Limits
-from cupola.persistence import CommitRecord, IndexEntry, Persistence, Timestamp
+from cupola.persistence import CommitRecord, IndexEntry, Persistence, SummaryChange, Timestamp
 from cupola.schema import IndexDefinition, SchemaDefinition, is_subset
 from cupola.values import decode_canonical
 
@@ -258,13 +259,15 @@ class SchemaPush:
             )
             if not rows:
                 return
-            entries = []
+            entries, summaries = [], []
             for _, version, body in rows:
                 document = decode_canonical(body)
                 assert isinstance(document, dict)
                 key = b"".join(index.parts(document))
                 entries.append(IndexEntry(index.number, key, version, Timestamp(0)))
-            self._group("_system:backfillIndex", entries=entries)
+                if index.aggregate is not None:
+                    summaries.append(entry_change(index, key, document))
+            self._group("_system:backfillIndex", entries=entries, summaries=summaries)
             start = rows[-1][0] + b"\0"
             yield
 
@@ -419,10 +422,11 @@ class SchemaPush:
         name: str,
         entries: Sequence[IndexEntry] = (),
         dropped: Sequence[tuple[int, bytes, bytes]] = (),
+        summaries: Sequence[SummaryChange] = (),
     ) -> None:
         self._committer.begin_group()
         try:
-            self._committer.apply_entries(CommitRecord(function=name), entries, dropped)
+            self._committer.apply_entries(CommitRecord(function=name), entries, dropped, summaries)
         except BaseException:
             self._committer.abandon_group()
             raise

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from cupola.database.aggregates import MergedSummaries
 from cupola.database.catalog import (
     INDEXES,
     PRIVATE_TABLES,
@@ -28,13 +29,13 @@ from cupola.database.catalog import (
     primary_index_id,
 )
 from cupola.database.constraints import check_write, delete_with_references
-from cupola.database.documents import StoredDocument
+from cupola.database.documents import StoredDocument, id_in
 from cupola.database.overlay import IndexOverlay
 from cupola.database.read_set import Interval, RangeRead, ReadSet
 from cupola.database.usage import Usage
 from cupola.errors import DatabaseUseError, DeveloperError, InvalidIdError
 from cupola.limits import DEFAULT_LIMITS, Limits
-from cupola.persistence import Reader
+from cupola.persistence import Reader, Summary
 from cupola.values import (
     UNSET,
     Int64,
@@ -51,7 +52,6 @@ from cupola.values import (
 
 _PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
 _SEEN_MAX = 64
-_STRING_TAG = b"\x10"  # of encoded strings (spec: values, section 5); no id contains it
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
 _PRIVATE_NUMBERS = frozenset(PRIVATE_TABLES.values())
 
@@ -243,11 +243,16 @@ class Transaction:
         self.usage.read_many(len(found), sum(map(len, found)))
         if self._ids is not None and len(rows) <= _SEEN_MAX:  # often written next
             for key, version, body in rows:
-                self._seen[_id_in(key)] = StoredDocument(version, body)
+                self._seen[id_in(key)] = StoredDocument(version, body)
         return found
 
     def count(self, index: Index, keys: KeyRange) -> int:
-        """How many documents lie in the range. Each counts as read, up to the bound."""
+        """How many documents lie in the range.
+
+        Each counts as read, up to the bound, unless the index is aggregated.
+        """
+        if index.aggregate is not None:
+            return self.summarize(index, keys).count
         self.usage.range()
         read = RangeRead(index.number, *keys, False)
         read.exhausted()
@@ -261,6 +266,52 @@ class Transaction:
                 total += (overlay.rows[key] is not None) - was_there
         self.usage.counted(total)
         return total
+
+    def summarize(self, index: Index, keys: KeyRange) -> Summary:
+        """What is known of the range of an aggregated index, without reading its documents."""
+        self.usage.range()
+        read = RangeRead(index.number, *keys, False)
+        read.exhausted()
+        self.read_set.add_range(read)
+        return self._merged(index).summarize(keys.start, keys.end)
+
+    def nth(
+        self, index: Index, keys: KeyRange, position: int, *, descending: bool
+    ) -> StoredDocument | None:
+        """The document that has `position` others before it in the range of an aggregated index.
+
+        Read is the range up to it.
+        """
+        self.usage.range()
+        read = RangeRead(index.number, *keys, descending)
+        self.read_set.add_range(read)
+        merged = self._merged(index)
+        if descending:
+            position = merged.summarize(keys.start, keys.end).count - 1 - position
+        found = merged.nth(keys.start, keys.end, position) if position >= 0 else None
+        if found is None:
+            read.exhausted()
+            return None
+        key, document = found
+        read.saw(key)
+        self.usage.read(len(document.body))
+        return document
+
+    def rank(
+        self, index: Index, keys: KeyRange, document: StoredDocument, *, descending: bool
+    ) -> int | None:
+        """How many documents of the range of an aggregated index come before this one of its
+        table; None: it is not in the range. Read is the part before it.
+        """
+        key = b"".join(index.parts_of(document))
+        if not _inside(key, keys.start, keys.end):
+            return None
+        start, end = (key + b"\0", keys.end) if descending else (keys.start, key)
+        return self.summarize(index, KeyRange(keys.fields, keys.prefix, start, end)).count
+
+    def _merged(self, index: Index) -> MergedSummaries:
+        overlay = None if self.sees_plainly(index.table) else self._overlay(index)
+        return MergedSummaries(self._reader, index, overlay, self._writes)
 
     def under(
         self, index: Index, prefix: bytes, fields: int, *, limit: int | None = None
@@ -520,11 +571,6 @@ class Transaction:
 
 def _row_key(row: tuple[bytes, StoredDocument]) -> bytes:
     return row[0]
-
-
-def _id_in(key: bytes) -> str:
-    """The document id that ends every index key, as an encoded string without escapes."""
-    return key[key.rindex(_STRING_TAG) + 1 : -1].decode()
 
 
 def _after(

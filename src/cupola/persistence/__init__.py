@@ -16,7 +16,7 @@ from cupola.persistence.protocol import (
     SummaryChange,
     Timestamp,
 )
-from cupola.persistence.summaries import EntryNumbers, Summary
+from cupola.persistence.summaries import EntryNumbers, Numbers, Summary
 
 __all__ = [
     "HOUR_NS",
@@ -28,6 +28,7 @@ __all__ = [
     "IndexEntry",
     "MemoryPersistence",
     "MemorySnapshot",
+    "Numbers",
     "Persistence",
     "Reader",
     "RecordedRequest",

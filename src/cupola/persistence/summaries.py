@@ -113,6 +113,15 @@ class Numbers:
         except OverflowError:
             return math.inf if self.total > 0 else -math.inf
 
+    @property
+    def minimum(self) -> float | Int64 | None:
+        """The least in the order of values, in which Int64 numbers come before floats."""
+        return None if self.least is None else number_of(self.least)
+
+    @property
+    def maximum(self) -> float | Int64 | None:
+        return None if self.greatest is None else number_of(self.greatest)
+
     def to_stored(self) -> _Stored:
         shift = (self.total & -self.total).bit_length() - 1 if self.total else 0
         mantissa = self.total >> shift
