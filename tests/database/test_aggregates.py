@@ -15,7 +15,7 @@ from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.ranges import Range, key_range
 from cupola.database.schema_push import SchemaPush
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.transaction import EVERYTHING, IdSource, Transaction
 from cupola.errors import ConflictError
 from cupola.limits import Limits
 from cupola.persistence import CommitRecord, MemoryPersistence
@@ -283,6 +283,17 @@ def test_two_that_insert_into_different_ranges_do_not_conflict(database):
     database.commit(elsewhere)
     assert database.begin().count(*database.place("by_shop")) == 2
     snapshot.close()
+
+
+def test_a_whole_table_is_counted_by_any_aggregated_index(database):
+    for n in range(9):
+        database.insert(shop="a", day=float(n))
+    database.limits = Limits(documents_read_max=3)
+    transaction = database.begin()
+    table = database.committer.catalog.by_name["orders"]
+    transaction.insert("orders", {"shop": "b", "day": 1.0})
+    assert transaction.count(table.primary, EVERYTHING) == 10
+    assert transaction.count(table.index("by_creation_time"), EVERYTHING) == 10
 
 
 def test_a_rank_is_that_of_the_range(database):

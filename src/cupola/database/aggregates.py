@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cupola.database.catalog import Index
 from cupola.database.documents import StoredDocument, id_in
 from cupola.database.overlay import IndexOverlay
-from cupola.persistence import Reader, Summary, SummaryChange
+from cupola.persistence import EntryNumbers, Reader, Summary, SummaryChange
 from cupola.values import Value
 
 if TYPE_CHECKING:
@@ -55,13 +55,17 @@ class MergedSummaries:
         index: Index,
         overlay: IndexOverlay | None,
         writes: Mapping[str, Write],
+        *,
+        counts_only: bool,
     ) -> None:
-        """`overlay` None: the transaction has not written to the table."""
+        """`overlay` None: the transaction has not written to the table. `counts_only`: nobody
+        asks for the numbers.
+        """
         self._reader = reader
         self._index = index
         self._overlay = overlay
         self._writes = writes
-        self._fields = len(index.aggregate or ())
+        self._fields = 0 if counts_only else len(index.aggregate or ())
 
     def summarize(self, start: bytes, end: bytes | None) -> Summary:
         """The summary of the range."""
@@ -71,14 +75,13 @@ class MergedSummaries:
         for key in mine:
             before = self._stored_document(key)
             if before is not None:
-                entry = self._index.numbers(before.value)
-                extremes_known = total.subtract_entry(entry) and extremes_known
+                extremes_known = total.subtract_entry(self._entry(before)) and extremes_known
         if not extremes_known:
             total = self._between(mine, start, end)
         for key in mine:
             document = self._visible(key)
             if document is not None:
-                total.add_entry(self._index.numbers(document.value))
+                total.add_entry(self._entry(document))
         return total
 
     def nth(
@@ -107,7 +110,7 @@ class MergedSummaries:
         self, start: bytes, end: bytes | None, position: int
     ) -> tuple[bytes, StoredDocument] | None:
         index = self._index.number
-        key = self._reader.nth(index, start, end, position, fields=self._fields)
+        key = self._reader.nth(index, start, end, position)
         if key is None:
             return None
         row = self._reader.get(index, key)
@@ -122,6 +125,9 @@ class MergedSummaries:
             start = key + b"\0"
         total.add(self._stored(start, end))
         return total
+
+    def _entry(self, document: StoredDocument) -> EntryNumbers:
+        return self._index.numbers(document.value) if self._fields else ()
 
     def _stored(self, start: bytes, end: bytes | None) -> Summary:
         return self._reader.summarize(self._index.number, start, end, fields=self._fields)

@@ -249,10 +249,14 @@ class Transaction:
     def count(self, index: Index, keys: KeyRange) -> int:
         """How many documents lie in the range.
 
-        Each counts as read, up to the bound, unless the index is aggregated.
+        Each counts as read, up to the bound, unless the index is aggregated. A whole table is
+        counted by any aggregated index that it has.
         """
-        if index.aggregate is not None:
-            return self.summarize(index, keys).count
+        counting: Index | None = index
+        if index.aggregate is None:
+            counting = self._counting_index(index.table) if keys == EVERYTHING else None
+        if counting is not None:
+            return self.summarize(counting, keys, counts_only=True).count
         self.usage.range()
         read = RangeRead(index.number, *keys, False)
         read.exhausted()
@@ -267,13 +271,13 @@ class Transaction:
         self.usage.counted(total)
         return total
 
-    def summarize(self, index: Index, keys: KeyRange) -> Summary:
+    def summarize(self, index: Index, keys: KeyRange, *, counts_only: bool = False) -> Summary:
         """What is known of the range of an aggregated index, without reading its documents."""
         self.usage.range()
         read = RangeRead(index.number, *keys, False)
         read.exhausted()
         self.read_set.add_range(read)
-        return self._merged(index).summarize(keys.start, keys.end)
+        return self._merged(index, counts_only).summarize(keys.start, keys.end)
 
     def nth(
         self, index: Index, keys: KeyRange, position: int, *, descending: bool
@@ -285,7 +289,7 @@ class Transaction:
         self.usage.range()
         read = RangeRead(index.number, *keys, descending)
         self.read_set.add_range(read)
-        merged = self._merged(index)
+        merged = self._merged(index, counts_only=True)
         if descending:
             position = merged.summarize(keys.start, keys.end).count - 1 - position
         found = merged.nth(keys.start, keys.end, position) if position >= 0 else None
@@ -307,11 +311,16 @@ class Transaction:
         if not _inside(key, keys.start, keys.end):
             return None
         start, end = (key + b"\0", keys.end) if descending else (keys.start, key)
-        return self.summarize(index, KeyRange(keys.fields, keys.prefix, start, end)).count
+        before = KeyRange(keys.fields, keys.prefix, start, end)
+        return self.summarize(index, before, counts_only=True).count
 
-    def _merged(self, index: Index) -> MergedSummaries:
+    def _counting_index(self, table: int) -> Index | None:
+        aggregated = self.catalog.by_number[table].aggregated
+        return next((index for index in aggregated if index.state == "ready"), None)
+
+    def _merged(self, index: Index, counts_only: bool) -> MergedSummaries:
         overlay = None if self.sees_plainly(index.table) else self._overlay(index)
-        return MergedSummaries(self._reader, index, overlay, self._writes)
+        return MergedSummaries(self._reader, index, overlay, self._writes, counts_only=counts_only)
 
     def under(
         self, index: Index, prefix: bytes, fields: int, *, limit: int | None = None

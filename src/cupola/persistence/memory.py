@@ -56,11 +56,10 @@ class MemorySnapshot:
         return min(len(self._keys_between(index, start, end)), limit)
 
     def summarize(self, index: int, start: bytes, end: bytes | None, *, fields: int) -> Summary:
-        return Summary.of(fields, [entry for _, entry in self._numbers_between(index, start, end)])
+        entries = self._numbers_between(index, start, end)
+        return Summary.of(fields, [numbers[:fields] for _, numbers in entries])
 
-    def nth(
-        self, index: int, start: bytes, end: bytes | None, position: int, *, fields: int
-    ) -> bytes | None:
+    def nth(self, index: int, start: bytes, end: bytes | None, position: int) -> bytes | None:
         entries = self._numbers_between(index, start, end)
         return entries[position][0] if position < len(entries) else None
 

@@ -158,13 +158,12 @@ class Reader(Protocol):
     def summarize(self, index: int, start: bytes, end: bytes | None, *, fields: int) -> Summary:
         """The summary of the entries with start <= key < end, of an aggregated index.
 
-        Takes time with the logarithm of the number of entries. The caller owns the result.
+        `fields`: how many numbers its entries have; 0 leaves them out, and is faster. Takes time
+        with the logarithm of the number of entries. The caller owns the result.
         """
         ...
 
-    def nth(
-        self, index: int, start: bytes, end: bytes | None, position: int, *, fields: int
-    ) -> bytes | None:
+    def nth(self, index: int, start: bytes, end: bytes | None, position: int) -> bytes | None:
         """The key that has `position` others before it in the range, if there are so many."""
         ...
 

@@ -82,11 +82,9 @@ class SqliteReader:
         except apsw.Error as error:
             raise explain(error, self._path) from error
 
-    def nth(
-        self, index: int, start: bytes, end: bytes | None, position: int, *, fields: int
-    ) -> bytes | None:
+    def nth(self, index: int, start: bytes, end: bytes | None, position: int) -> bytes | None:
         try:
-            return RangeSummary(self._execute, index, fields).nth(start, end, position)
+            return RangeSummary(self._execute, index, 0).nth(start, end, position)
         except apsw.Error as error:
             raise explain(error, self._path) from error
 
