@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from cupola.auth import Identity
 from cupola.backend.actions import ActionDone, error_of
-from cupola.backend.calls import CallRequest, CallResult
+from cupola.backend.calls import CallRequest, CallResult, HttpRequest
 from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from cupola.backend.backend import Backend
 
 MODULE = "cupola.runtimes.python.action_worker"
+JAVASCRIPT_MODULE = "cupola.runtimes.v8.action_worker"
 _PROBE_S = 5.0
 _BLOCKED_PROBES_MAX = 6
 _IDLE_S = 60.0
@@ -32,6 +36,7 @@ class _Running:
     path: str
     identity: Identity
     done: ActionDone
+    part: Callable[[messages.HttpPart], None] | None = None
 
 
 class ActionWorkers:
@@ -56,6 +61,28 @@ class ActionWorkers:
         done: ActionDone,
     ) -> None:
         """Run an action in the current worker, starting it if need be."""
+        worker = self._worker(done)
+        if worker is not None:
+            worker.run(_Running(function.path, identity, done), args, request_id)
+
+    def start_http(
+        self,
+        request: HttpRequest,
+        request_id: str,
+        part: Callable[[messages.HttpPart], None],
+        done: ActionDone,
+    ) -> Callable[[], None]:
+        """Answer an HTTP request with the app's router. Returns what to call if its client leaves
+        before `done`.
+        """
+        worker = self._worker(done)
+        if worker is None:
+            return lambda: None
+        path = f"{request.method} {request.path}"
+        return worker.run_http(_Running(path, request.identity, done, part), request, request_id)
+
+    def _worker(self, done: ActionDone) -> _ActionWorker | None:
+        """The worker of the running code; None if there can be none, which `done` has heard."""
         app = self._backend.node.app
         worker = self._current
         if worker is None or worker.is_ended or worker.version != app.version:
@@ -66,10 +93,10 @@ class ActionWorkers:
             except OSError as error:
                 reason = f"No worker process can be started: {error}"
                 done(Execution(None, OperatorError(reason, code="NoWorker"), []))
-                return
+                return None
             self._current = worker
             self._all.add(worker)
-        worker.run(_Running(function.path, identity, done), args, request_id)
+        return worker
 
     def forget(self, worker: _ActionWorker) -> None:
         self._all.discard(worker)
@@ -100,8 +127,18 @@ class _ActionWorker:
         self.version = node.app.version
         limits = messages.limit_fields(backend.limits)
         app = node.app
-        setup = Setup(str(app.folder), app.sources, "", b"", limits, node.runtime.environment)
-        self.process = WorkerProcess(MODULE, setup, loop, self._received, self._ended)
+        code = app.javascript
+        setup = Setup(
+            str(app.folder),
+            app.sources,
+            "",
+            b"",
+            limits,
+            node.runtime.environment,
+            msgspec.msgpack.encode(code) if code is not None else b"",
+        )
+        module = MODULE if code is None else JAVASCRIPT_MODULE
+        self.process = WorkerProcess(module, setup, loop, self._received, self._ended)
         self._timer = loop.call_later(_PROBE_S, self._look)
         self._started = self._idle_since = loop.time()
 
@@ -110,6 +147,28 @@ class _ActionWorker:
         self._running[self._call] = running
         caller = messages.caller_of(running.identity)
         self.process.send(messages.RunAction(self._call, running.path, args, caller, request_id))
+
+    def run_http(
+        self, running: _Running, request: HttpRequest, request_id: str
+    ) -> Callable[[], None]:
+        self._call += 1
+        call = self._call
+        self._running[call] = running
+        caller = messages.caller_of(running.identity)
+        self.process.send(
+            messages.RunHttp(
+                call,
+                request.url,
+                request.method,
+                request.headers,
+                request.path,
+                request.body,
+                caller,
+                request.refusal,
+                request_id,
+            )
+        )
+        return lambda: self.process.send(messages.HttpGone(call))
 
     def retire(self) -> None:
         """Other code is running now: end when the last action has."""
@@ -125,6 +184,10 @@ class _ActionWorker:
                     self.process.kill()
             case messages.ActionDone():
                 self._finish(message)
+            case messages.HttpPart():
+                running = self._running.get(message.call)
+                if running is not None and running.part is not None:
+                    running.part(message)
             case NestedCall():
                 self._nested(message)
             case Alive():

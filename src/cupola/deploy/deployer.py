@@ -32,6 +32,8 @@ from cupola.deploy.answers import (
 from cupola.deploy.auth_config import providers_of
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, joined
 from cupola.deploy.evaluation import evaluated, missing_variables
+from cupola.deploy.exports import Exports
+from cupola.deploy.imports import Imports
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diff
 from cupola.deploy.storage import StoredCode, load_environment
@@ -119,6 +121,8 @@ class Deployer:
         self._python = backend.app
         self._staged: dict[str, _Staged] = {}
         self._lock = asyncio.Lock()
+        self.exports = Exports(backend)
+        self.imports = Imports(backend)
         self._note_version()
 
     @property
@@ -215,6 +219,7 @@ class Deployer:
         push_id = self._clock.random_bytes(16).hex()
         if not (push.dry_run or push.for_codegen or only_evaluate):
             self._stage(push_id, _Staged(code, variables, diff, self._prepare(app.schema)))
+            self._backend.prepare(app)
         return push_started(push_id, code, variables, diff)
 
     def _the_analyzer(self) -> Analyzer:
@@ -328,6 +333,11 @@ class Deployer:
             done,
         )
         await asyncio.shield(live)
+
+    async def close(self) -> None:
+        """The server stops: whatever runs beside it ends."""
+        await self.exports.close()
+        await self.imports.close()
 
     # ---------------------------------------------------------------- environment variables
 

@@ -24,9 +24,10 @@ from cupola.errors import (
     OverloadedError,
     UnauthenticatedError,
 )
+from cupola.server import http_actions
 from cupola.server.clients import Client, parse_client
 from cupola.server.cors import cors_headers, preflight_headers
-from cupola.server.deploy_routes import DeployRoutes
+from cupola.server.deploy_routes import EXPORT_FILES, DeployRoutes
 from cupola.server.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
@@ -77,7 +78,6 @@ _ECHO_UNDECLARED_BYTES_MAX = 1 * MiB
 _SMALL_BODY_DIGITS = 5
 _LARGE_BODIES_MAX = 16
 _CLOSE = ((b"connection", b"close"),)
-_NO_HTTP_ACTIONS = b"This Convex deployment does not have HTTP actions enabled."
 _ALLOWED_OPS = ("ViewData", "RunInternalQueries")
 _ALLOWED_OPS_FULL = (
     *_ALLOWED_OPS,
@@ -133,6 +133,7 @@ class App:
         }
         pushes = DeployRoutes(backend, deployer, lambda request: self._caller(request)[0])
         self._routes.update(pushes.routes)
+        self._export_methods = pushes.export_files
         self._run_methods: Methods = {"POST": self._run}
         self._file_methods: Methods = {"GET": self._public_file}
 
@@ -144,7 +145,8 @@ class App:
         extra: Sequence[tuple[bytes, bytes]] = () if origin is None else cors_headers(origin)
         try:
             if request.path == "/http" or request.path.startswith("/http/"):
-                response, extra = http_actions_disabled(), ()
+                extra = ()
+                response = await http_actions.answer(self._backend, request, "/http")
             elif request.method == "OPTIONS":
                 response, extra = Response(200, b"", TEXT), preflight_headers(request.headers)[1:]
             else:
@@ -175,6 +177,8 @@ class App:
         if methods is None:
             if request.path.startswith("/api/run/"):
                 methods = self._run_methods
+            elif request.path.startswith(EXPORT_FILES):
+                methods = self._export_methods
             elif request.path == "/api" or request.path.startswith("/api/"):
                 raise BadRequestError(
                     f"This server does not offer {request.path[:200]}.", code="UnsupportedEndpoint"
@@ -428,14 +432,24 @@ class _Answer(Generic[Result]):
         return self.result
 
 
-async def site(scope: Scope, receive: Receive, send: Send) -> None:
-    """The site port: nothing but HTTP actions."""
-    assert scope["type"] == "http", scope["type"]
-    await respond(send, http_actions_disabled())
+class Site:
+    """Answers the site port: nothing but HTTP actions."""
 
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
-def http_actions_disabled() -> Response:
-    return Response(404, _NO_HTTP_ACTIONS, TEXT)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", scope["type"]
+        request = Request(scope, receive)
+        try:
+            response = await http_actions.answer(self._backend, request)
+        except Disconnected:
+            return
+        except CupolaError as error:
+            response = _error_response(error)
+        except Exception as error:  # as in `App`
+            response = _error_response(internal_error(error))
+        await respond(send, response, head_only=request.method == "HEAD")
 
 
 def _require_admin(identity: Identity) -> None:

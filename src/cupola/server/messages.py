@@ -144,7 +144,7 @@ async def respond(
 ) -> None:
     """Send the answer, with `extra` headers behind its own."""
     length = response.length if response.stream is not None else len(response.body)
-    headers = [(b"content-type", response.content_type)]
+    headers = [(b"content-type", response.content_type)] if response.content_type else []
     if length is not None and response.status != 304:
         headers.append((b"content-length", b"%d" % length))
     headers += response.headers

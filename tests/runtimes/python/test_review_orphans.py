@@ -58,6 +58,7 @@ def test_without_room_for_a_process_calls_are_told_so(monkeypatch):
     from cupola.errors import OperatorError
     from cupola.limits import DEFAULT_LIMITS
     from cupola.runtimes.python import worker_process
+    from cupola.runtimes.python.messages import Setup
     from cupola.runtimes.python.worker_pool import Job, WorkerPool
 
     def no_room(*arguments, **options):
@@ -66,7 +67,8 @@ def test_without_room_for_a_process_calls_are_told_so(monkeypatch):
     async def main():
         monkeypatch.setattr(worker_process.subprocess, "Popen", no_room)
         loop = asyncio.get_running_loop()
-        pool = WorkerPool(lambda: None, DEFAULT_LIMITS, loop, lambda: True)
+        setup = Setup("", {}, "", b"", {}, {})
+        pool = WorkerPool(lambda: setup, DEFAULT_LIMITS, loop, lambda: True)
         pool.submit(Job("m:f", lambda: None, outcomes.append))
 
     outcomes = []

@@ -19,7 +19,7 @@ from typing import Any
 from cupola.errors import ApplicationError, CupolaError
 from cupola.functions.actions import run_action
 from cupola.functions.app import App, load_app
-from cupola.functions.definitions import Kind
+from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
 from cupola.functions.failure import RemoteError
 from cupola.functions.log_lines import LogBuffer
@@ -36,6 +36,7 @@ from cupola.runtimes.python.messages import (
     Probe,
     Ready,
     RunAction,
+    RunHttp,
     Setup,
     frame,
     identity_of,
@@ -107,10 +108,19 @@ class ActionWorker:
         self._limits = limits_of(setup.limits)
         use_limits(self._limits)
         try:
-            self._app = load_app(setup.app_folder, setup.sources)
+            self._app = self._load(setup)
         except CupolaError as error:
             return Ready(error.message)
         return Ready(None)
+
+    def _load(self, setup: Setup) -> App:
+        return load_app(setup.app_folder, setup.sources)
+
+    async def _execute(
+        self, function: Function[Any, Any], run: RunAction, logs: LogBuffer
+    ) -> Execution:
+        caller = _Caller(self, run)
+        return await run_action(function, run.args, caller, logs, self._limits)
 
     async def _run(self, run: RunAction) -> None:
         logs = LogBuffer(self._limits)
@@ -120,20 +130,25 @@ class ActionWorker:
         except CupolaError as error:  # it was sent before the code changed
             execution = Execution(None, error, [])
         else:
-            caller = _Caller(self, run)
-            execution = await run_action(function, run.args, caller, logs, self._limits)
+            execution = await self._execute(function, run, logs)
         failure = failure_of(execution, run.request_id, self._app)
         lines = [sendable(line) for line in logs.lines]
         self._send(ActionDone(run.call, execution.value, failure, lines))
 
-    async def call(self, run: RunAction, kind: Kind, path: str, args: bytes) -> Any:
+    async def ask(
+        self, run: RunAction | RunHttp, kind: Kind, path: str, args: bytes
+    ) -> NestedResult:
         """A call of a function by an action: the engine runs it."""
         self._nested_count += 1
         number = self._nested_count
         future: asyncio.Future[NestedResult] = asyncio.get_running_loop().create_future()
         self._nested[number] = future
         self._send(NestedCall(run.call, number, kind.value, path, args))
-        result = await future
+        return await future
+
+    async def call(self, run: RunAction, kind: Kind, path: str, args: bytes) -> Any:
+        """`ask` for Python: the result decoded, errors raised."""
+        result = await self.ask(run, kind, path, args)
         if result.value is not None:
             function = self._app.functions.get(path)
             return decode_result(function, result.value) if function else decode(result.value)
@@ -184,12 +199,12 @@ def _capture_logs() -> None:
     logging.getLogger().setLevel(logging.INFO)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], worker: type[ActionWorker] = ActionWorker) -> None:
     die_with_parent(int(arguments[2]))
     _capture_logs()
     connection = socket.socket(fileno=int(arguments[1]))
     with contextlib.suppress(ConnectionResetError):
-        asyncio.run(ActionWorker(connection).serve())
+        asyncio.run(worker(connection).serve())
 
 
 if __name__ == "__main__":

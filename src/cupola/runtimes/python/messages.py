@@ -71,6 +71,30 @@ class RunAction(Message, frozen=True):
     request_id: str
 
 
+class RunHttp(Message, frozen=True):
+    """Answer an HTTP request with the app's router. `headers` in the order they came.
+
+    `path`: what the router looks up, percent-encoded as it came. `refusal`: why the caller's
+    credentials prove nothing, told to a handler that asks who calls.
+    """
+
+    call: int
+    url: str
+    method: str
+    headers: list[tuple[str, str]]
+    path: str
+    body: bytes | None
+    caller: Caller
+    refusal: str | None
+    request_id: str
+
+
+class HttpGone(Message, frozen=True):
+    """The client of an HTTP request has left; its handler may go on."""
+
+    call: int
+
+
 class NestedResult(Message, frozen=True):
     """The answer to a NestedCall."""
 
@@ -132,6 +156,15 @@ class ActionDone(Message, frozen=True):
     log_lines: list[str]
 
 
+class HttpPart(Message, frozen=True):
+    """The head of an HTTP answer (`status` and `headers`), or a piece of its body."""
+
+    call: int
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 class NestedCall(Message, frozen=True):
     """An action calls a function."""
 
@@ -146,8 +179,8 @@ class Alive(Message, frozen=True):
     number: int
 
 
-ToWorker = Setup | RunCall | RunAction | NestedResult | Probe
-FromWorker = Ready | CallDone | ActionDone | NestedCall | Alive
+ToWorker = Setup | RunCall | RunAction | RunHttp | HttpGone | NestedResult | Probe
+FromWorker = Ready | CallDone | ActionDone | HttpPart | NestedCall | Alive
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)

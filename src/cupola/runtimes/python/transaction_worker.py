@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from cupola.database.cursors import CursorSealer
-from cupola.database.load import load_catalog
+from cupola.database.load import CatalogLoader
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import CupolaError
 from cupola.functions.app import App, load_app
@@ -57,6 +57,7 @@ class TransactionWorker:
         self._limits: Limits
         self._sealer: CursorSealer
         self._snapshots: SqliteSnapshots
+        self._catalogs = CatalogLoader()
 
     def serve(self) -> None:
         """Until the engine goes away."""
@@ -103,9 +104,9 @@ class TransactionWorker:
             snapshot.close()
 
     def _run_at(self, run: RunCall, reader: Reader) -> CallDone:
-        catalog = load_catalog(reader)
-        self._app.table_numbers.update(catalog.numbers)
         ts = reader.newest_ts()
+        catalog = self._catalogs.load(reader, ts)
+        self._app.table_numbers.update(catalog.numbers)
         try:
             function = self._app.find(run.path)
         except CupolaError as error:  # it was sent before the code changed

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cupola.errors import CupolaError
+from cupola.errors import CupolaError, DeveloperError
 from cupola.functions.bundles import (
     AnalysisError,
     AnalyzedFunction,
@@ -27,6 +27,7 @@ from cupola.functions.bundles import (
     Position,
 )
 from cupola.limits import Limits
+from cupola.runtimes.v8.action_host import ActionHost
 from cupola.runtimes.v8.crons import checked_schedule
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong
 from cupola.runtimes.v8.runtime import HEAP_BYTES_MAX, bundle_frame, prelude
@@ -52,6 +53,7 @@ class _Found(msgspec.Struct):
     returns: str | None
     line: int | None = None
     column: int | None = None
+    source: str | None = None
 
 
 class _Route(msgspec.Struct):
@@ -93,8 +95,9 @@ class V8Analyzer:
                     if not module.is_dependency and module.environment == "isolate"
                 }
 
-        _refuse_node(bundle)
-        return await _in_thread(work)
+        found = await _in_thread(work)
+        found.update(await _analyze_node(bundle))
+        return found
 
     async def evaluate_schema(self, bundle: Bundle, schema: Module) -> str:
         def work() -> str:
@@ -148,14 +151,48 @@ class V8Analyzer:
         return await _in_thread(work)
 
 
-def _refuse_node(bundle: Bundle) -> None:
-    for module in bundle.modules:
-        if module.environment == "node":
+async def _analyze_node(bundle: Bundle) -> dict[str, AnalyzedModule]:
+    """Modules that begin with "use node" are evaluated where they will run."""
+    modules = [m for m in bundle.modules if m.environment == "node" and not m.is_dependency]
+    if not modules:
+        return {}
+    maps = SourceMaps({module.path: module for module in bundle.modules})
+    host = ActionHost(bundle)
+    await host.start()
+    try:
+        return {module.path: await _node_module(module, host, maps) for module in modules}
+    finally:
+        host.close()
+
+
+async def _node_module(module: Module, host: ActionHost, maps: SourceMaps) -> AnalyzedModule:
+    lines: list[str] = []
+
+    async def refuse(op: str, args: bytes) -> bytes:
+        raise DeveloperError(f"{op} unsupported at import time", code="UnknownOperation")
+
+    request = {"path": module.path, "look": "module", "isNode": True}
+    try:
+        async with asyncio.timeout(_MODULE_S):
+            body = await host.run(request, refuse, lambda level, text: lines.append(text))
+    except (DeveloperError, TimeoutError) as error:
+        reason = getattr(error, "message", f"it did not end within {_MODULE_S:g} s")
+        raise AnalysisError(
+            f"Failed to analyze {module.path}: {reason}", module=module.path
+        ) from None
+    exports = msgspec.json.decode(body, type=_Exports)
+    for each in exports.functions:
+        if each.kind != "action":
             raise AnalysisError(
-                f'{module.path}: modules that begin with "use node" are not available yet.',
-                code="NodeActionsNotSupported",
+                f'{module.path}: `{each.name}` is a {each.kind}; "use node" modules '
+                "can define only actions.",
                 module=module.path,
             )
+        at = module.source.find(each.source) if each.source else -1
+        if at >= 0:
+            each.line = module.source.count("\n", 0, at) + 1
+            each.column = at - module.source.rfind("\n", 0, at)
+    return analyzed(module, exports, maps)
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

@@ -80,50 +80,77 @@ def host_source(name: str) -> str:
     return (HOST / name).read_text(encoding="utf-8")
 
 
+def start_process(
+    main: str, heap_bytes_max: int, permissions: Sequence[str] = ()
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a file of the host folder. Returns the process and our end of its socket.
+
+    Raises:
+        OperatorError: There is no Deno, or no room for another process.
+    """
+    ours, theirs = socket.socketpair()
+    heap = heap_bytes_max // _MIB
+    command = [
+        executable(),
+        "run",
+        *_FLAGS,
+        f"--v8-flags=--max-old-space-size={heap},--disallow-code-generation-from-strings",
+        *permissions,
+        str(HOST / main),
+    ]
+    parent = os.getpid()
+    _, most_data = resource.getrlimit(resource.RLIMIT_DATA)  # see `bound_memory`
+
+    def jail() -> None:
+        _die_with(parent)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (most_data, most_data))
+
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            stderr=None if os.environ.get("CUPOLA_DENO_STDERR") else subprocess.DEVNULL,
+            env=_ENVIRONMENT,
+            cwd="/",
+            preexec_fn=jail,
+            start_new_session=True,
+        )
+    except OSError as error:
+        ours.close()
+        reason = f"No process for JavaScript can be started: {error}"
+        raise OperatorError(reason, code="NoWorker") from error
+    finally:
+        theirs.close()
+    return process, ours
+
+
+def bound_memory(process: subprocess.Popen[bytes], bytes_max: int) -> None:
+    """From now on it may take so much more, and no further. V8 reserves a lot when it starts, so
+    this is for when it has.
+    """
+    with open(f"/proc/{process.pid}/statm") as statm:
+        reserved = int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    bound = reserved + bytes_max
+    resource.prlimit(process.pid, resource.RLIMIT_DATA, (bound, bound))
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
 class Deno:
     """One process. Frames are a character that says what they are, then text."""
 
-    def __init__(self, main: str, heap_bytes_max: int, permissions: Sequence[str] = ()) -> None:
-        """`main`: a file of the host folder.
-
-        Raises:
-            OperatorError: There is no Deno, or no room for another process.
-        """
-        ours, theirs = socket.socketpair()
-        heap = heap_bytes_max // _MIB
-        command = [
-            executable(),
-            "run",
-            *_FLAGS,
-            f"--v8-flags=--max-old-space-size={heap},--disallow-code-generation-from-strings",
-            *permissions,
-            str(HOST / main),
-        ]
-        parent = os.getpid()
-        _, most_data = resource.getrlimit(resource.RLIMIT_DATA)  # see `bound_memory`
-
-        def jail() -> None:
-            _die_with(parent)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            resource.setrlimit(resource.RLIMIT_DATA, (most_data, most_data))
-
-        try:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=subprocess.DEVNULL if not os.environ.get("CUPOLA_DENO_STDERR") else None,
-                env=_ENVIRONMENT,
-                cwd="/",
-                preexec_fn=jail,
-                start_new_session=True,
-            )
-        except OSError as error:
-            ours.close()
-            reason = f"No process for JavaScript can be started: {error}"
-            raise OperatorError(reason, code="NoWorker") from error
-        finally:
-            theirs.close()
+    def __init__(self, main: str, heap_bytes_max: int) -> None:
+        """See `start_process`."""
+        self._process, ours = start_process(main, heap_bytes_max)
         self._socket = ours
         # A blocking read that ends now and then costs one system call; waiting first, two.
         tick = struct.pack("@ll", 0, int(_TICK_S * 1e6))
@@ -133,15 +160,7 @@ class Deno:
         self._heap_bytes_max = heap_bytes_max
 
     def bound_memory(self) -> None:
-        """From now on it may take so much and no more. V8 reserves a lot when it starts, so this is
-        for when it has.
-        """
-        bound = self._reserved_bytes() + self._heap_bytes_max + _BESIDES_HEAP_BYTES
-        resource.prlimit(self.pid, resource.RLIMIT_DATA, (bound, bound))
-
-    def _reserved_bytes(self) -> int:
-        with open(f"/proc/{self.pid}/statm") as statm:
-            return int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+        bound_memory(self._process, self._heap_bytes_max + _BESIDES_HEAP_BYTES)
 
     @property
     def pid(self) -> int:
@@ -218,12 +237,7 @@ class Deno:
             return 0.0
 
     def memory_bytes(self) -> int:
-        """Resident memory; 0 when the process is gone."""
-        try:
-            with open(f"/proc/{self.pid}/statm") as statm:
-                return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):
-            return 0
+        return resident_bytes(self.pid)
 
     def end(self) -> int | None:
         """End it now, whatever it does. Returns how it ended."""

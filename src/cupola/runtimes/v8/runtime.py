@@ -20,10 +20,8 @@ from cupola.errors import (
     ApplicationError,
     CupolaError,
     DeveloperError,
-    InvalidValueError,
     LimitError,
     OperatorError,
-    ReturnsValidationError,
 )
 from cupola.functions.bundles import Bundle
 from cupola.functions.call import Call
@@ -36,6 +34,7 @@ from cupola.limits import Limits
 from cupola.runtimes.python import guard
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong, host_source
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.results import checked_result
 from cupola.runtimes.v8.source_maps import SourceMaps
 from cupola.runtimes.v8.syscalls import Syscalls, is_catchable
 from cupola.values import decode, encode
@@ -44,20 +43,39 @@ HEAP_BYTES_MAX = 128 * 2**20
 """Of one process: the documented 64 MiB of a function, and room for contexts to be collected."""
 _START_S = 30.0
 _monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
-_TIRED_BYTES = 400 * 2**20
+_TIRED_BYTES = 200 * 2**20
 _STALL_FACTOR = 10  # how much longer than its time a call may take on a busy machine
 
 WEB_NAMES = [
-    *("AbortController", "AbortSignal", "Blob", "Crypto", "CryptoKey", "CustomEvent"),
+    *(
+        "AbortController",
+        "AbortSignal",
+        "AsyncLocalStorage",
+        "AsyncResource",
+        "Blob",
+        "Crypto",
+        "CryptoKey",
+        "CustomEvent",
+    ),
     *("DOMException", "Event", "EventTarget", "File", "FormData", "Headers", "Performance"),
-    *("Request", "Response", "SubtleCrypto", "TextDecoder", "TextEncoder", "URL"),
+    *("ReadableStream", "ReadableStreamBYOBReader", "ReadableStreamDefaultReader"),
+    *("TextDecoderStream", "TextEncoderStream", "TransformStream", "WritableStream"),
+    *(
+        "WritableStreamDefaultWriter",
+        "Request",
+        "Response",
+        "SubtleCrypto",
+        "TextDecoder",
+        "TextEncoder",
+        "URL",
+    ),
     *("URLSearchParams", "atob", "btoa", "crypto", "performance", "structuredClone"),
 ]
 
 
 def prelude() -> bytes:
     """What a host needs before anything else: the scripts that furnish contexts."""
-    names = ("environment", "console", "abi", "web", "exports")
+    names = ("environment", "console", "abi", "web", "temporal", "failures", "exports")
     sources = {name: host_source(f"{name}.js") for name in names}
     return msgspec.json.encode({"sources": sources, "webNames": WEB_NAMES})
 
@@ -217,7 +235,7 @@ class _Conversation:
         if isinstance(result, JavaScriptError):
             raise result
         call.app.table_numbers.update(call.transaction.catalog.numbers)  # some may be new
-        return _checked_result(function, result, call.limits)
+        return checked_result(function, result, call.limits)
 
     def _converse(self, call: Call) -> bytes | JavaScriptError:
         """Answer syscalls until the function that `call` runs has ended."""
@@ -240,7 +258,7 @@ class _Conversation:
     def _answer(self, syscalls: Syscalls, body: bytes) -> bytes:
         op, _, arguments = body.partition(b"\n")
         try:
-            return b"0" + syscalls.answer(op.decode("utf-8", "replace"), arguments)
+            return syscalls.answer(op.decode("utf-8", "replace"), arguments)
         except CupolaError as error:
             if not is_catchable(error):
                 raise
@@ -298,29 +316,6 @@ class _Conversation:
             if function.kind is Kind.MUTATION:
                 call.transaction.rollback(mark)
             raise
-
-
-def _checked_result(function: JavaScriptFunction, data: bytes, limits: Limits) -> bytes:
-    """A function's result in its canonical form.
-
-    Raises:
-        ReturnsValidationError, InvalidValueError, LimitError
-    """
-    if len(data) > limits.result_size_bytes_max:
-        raise LimitError(
-            f"Function {function.path} return value is too large (actual: {len(data)} bytes, "
-            f"limit: {limits.result_size_bytes_max} bytes). Return less, or paginate.",
-            code="ResultTooLarge",
-        )
-    try:
-        value = decode(data)
-        function.check_result(value)
-        return encode(value)
-    except InvalidValueError as error:
-        text = f"`{function.path}` returned something that cannot be sent: {error.message}"
-        raise InvalidValueError(text, code=error.code) from None
-    except DeveloperError as error:
-        raise ReturnsValidationError(f"ReturnsValidationError: {error.message}") from None
 
 
 def _cannot_start() -> OperatorError:

@@ -5,6 +5,7 @@ Each takes JSON and answers JSON. Documents pass as the bytes they are stored as
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -51,7 +52,8 @@ class Syscalls:
         self._opened = 0
 
     def answer(self, op: str, text: bytes) -> bytes:
-        """The JSON of one answer.
+        """The answer as it crosses: "0" and its JSON; or "2", "D" or "M" (done, or maybe more), and
+        rows of a query, one a line.
 
         Raises:
             DeveloperError: The function did something wrong; it may catch this.
@@ -70,7 +72,8 @@ class Syscalls:
             raise DeveloperError(
                 f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
             )
-        return handler(self, arguments)
+        answer = handler(self, arguments)
+        return answer if op == "1.0/queryStreamNext" else b"0" + answer
 
     # ---------------------------------------------------------------- streams
 
@@ -91,11 +94,20 @@ class Syscalls:
         stream = self._streams.get(number) if isinstance(number, int) else None
         if stream is None:
             raise DatabaseUseError(f"There is no open query {number!r}.", code="QueryNotFound")
-        document = stream.next()
-        if document is None:
+        rows, is_last = stream.next_batch()
+        if is_last and self._call.kind is Kind.QUERY:  # a mutation may come back, see `_rewind`
             del self._streams[number]  # type: ignore[arg-type]
-            return b'{"value":null,"done":true}'
-        return b'{"value":' + document.body + b',"done":false}'
+        if not rows:
+            return b'0{"value":null,"done":true}'
+        kind = b"2D" if is_last else b"2M"
+        return kind + b"\n".join([row.body for row in rows])
+
+    def _rewind(self, arguments: dict[str, Any]) -> bytes:
+        """Our own: the function is about to write, and has not looked at the last rows yet."""
+        stream, unread = self._streams.get(arguments.get("queryId", -1)), arguments.get("unread")
+        if stream is not None and isinstance(unread, int):
+            stream.rewind(unread)
+        return b"null"
 
     def _query_cleanup(self, arguments: dict[str, Any]) -> bytes:
         number = arguments.get("queryId")
@@ -126,7 +138,7 @@ class Syscalls:
             return b"null"
         if table.document_id is None:
             if is_system:
-                raise _not_yet(f"`{table.name}`")
+                raise not_yet(f"`{table.name}`")
             raise DatabaseUseError(
                 f"`{table.name}` is a system table; read it with `db.system`.", code="SystemTable"
             )
@@ -244,9 +256,8 @@ class Syscalls:
     def _run_udf(self, arguments: dict[str, Any]) -> bytes:
         call = self._call
         kind = arguments.get("udfType")
-        if kind == "snapshotQuery":
-            raise _not_yet("`useStaleSnapshot`")
-        if kind not in ("query", "mutation"):
+        is_earlier = kind == "snapshotQuery" and call.kind is Kind.MUTATION
+        if not is_earlier and kind not in ("query", "mutation"):
             raise FunctionKindError(f"Cannot call a {kind} from a {call.kind.value}.")
         if kind == "mutation" and call.kind is Kind.QUERY:
             raise FunctionKindError("Cannot call a mutation from a query.")
@@ -256,13 +267,31 @@ class Syscalls:
                 "(MaximumCallDepthExceeded); call plain functions instead.",
                 code="MaximumCallDepthExceeded",
             )
+        if is_earlier:
+            return self._run_at_start(arguments)
         function = self._resolve(arguments, "runUdf")
         if function.kind is not Kind(kind):
             raise FunctionKindError(
                 f"Trying to execute {function.path} as {kind}, but it is defined as "
                 f"{function.kind.value}."
             )
-        return self._nested.run_nested(call, function, _arguments(arguments))
+        return self._nested.run_nested(call, function, encoded_arguments(arguments))
+
+    def _run_at_start(self, arguments: dict[str, Any]) -> bytes:
+        """A query of the snapshot that the mutation began with, which it does not depend on."""
+        call = self._call
+        earlier = dataclasses.replace(call, transaction=call.transaction.unobserved())
+        function = self._resolve(arguments, "runUdf")
+        if function.kind is not Kind.QUERY:
+            raise FunctionKindError(
+                f"Trying to execute {function.path} as query, but it is defined as "
+                f"{function.kind.value}."
+            )
+        try:
+            return self._nested.run_nested(earlier, function, encoded_arguments(arguments))
+        finally:
+            if earlier.identity_observed:
+                call.observe_identity()
 
     def _resolve(self, arguments: dict[str, Any], method: str) -> Function[Any, Any]:
         return self._call.app.find(path_of(arguments, method))
@@ -332,6 +361,7 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/queryStream": Syscalls._query_stream,
     "1.0/queryStreamNext": Syscalls._query_stream_next,
     "1.0/queryCleanup": Syscalls._query_cleanup,
+    "cupola/rewind": Syscalls._rewind,
     "1.0/queryPage": Syscalls._query_page,
     "1.0/get": Syscalls._get,
     "1.0/db/normalizeId": Syscalls._normalize_id,
@@ -364,12 +394,13 @@ _NOT_YET = {
 for _op, _what in _NOT_YET.items():
 
     def _refuse(self: Syscalls, arguments: dict[str, Any], what: str = _what) -> bytes:
-        raise _not_yet(what)
+        raise not_yet(what)
 
     _HANDLERS[_op] = _refuse
 
 
-def _not_yet(what: str) -> DeveloperError:
+def not_yet(what: str) -> DeveloperError:
+    """Something that this version does not have."""
     return DeveloperError(f"{what} is not available yet in this version.", code="NotAvailable")
 
 
@@ -404,7 +435,7 @@ def path_of(arguments: dict[str, Any], method: str) -> str:
     )
 
 
-def _arguments(arguments: dict[str, Any]) -> bytes:
+def encoded_arguments(arguments: dict[str, Any]) -> bytes:
     """Encoded arguments of a nested call: one object."""
     args = arguments.get("args", {})
     if isinstance(args, list):  # packages of long ago pass them by position

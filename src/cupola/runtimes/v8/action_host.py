@@ -1,0 +1,220 @@
+"""The Deno process of actions, as the event loop of an action worker sees it: many calls at a time,
+each answered when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import struct
+from binascii import a2b_base64
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from cupola.errors import CupolaError, DeveloperError
+from cupola.functions.bundles import Bundle
+from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process
+from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.source_maps import SourceMaps
+
+_HEADER = struct.Struct("<I")
+_HEAP_BYTES_MAX = 512 * 2**20
+_MEMORY_BYTES_MAX = 2 * 2**30
+_MEMORY_LOOK_S = 0.05
+_START_S = 30.0
+
+Operate = Callable[[str, bytes], Awaitable[bytes]]
+"""Runs one operation of an action: takes its name and arguments, gives JSON, raises CupolaError."""
+Log = Callable[[str, str], None]
+
+
+class _Message(msgspec.Struct):
+    call: int = 0
+    id: int = 0
+    op: str = ""
+    args: str = ""
+    level: str = ""
+    text: str = ""
+    value: str | None = None
+    status: int = 0
+    headerPairs: list[tuple[str, str]] = []
+    data: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HttpHead:
+    """How the answer to an HTTP request begins."""
+
+    status: int
+    headers: list[tuple[str, str]]
+
+
+Part = Callable[[HttpHead | bytes], None]
+"""Takes the head of an HTTP answer, then pieces of its body."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Running:
+    operate: Operate
+    log: Log
+    result: asyncio.Future[bytes]
+    part: Part | None
+    operations: set[asyncio.Task[None]]
+
+
+class ActionHost:
+    """Started by `start`; ends with this process, or with `close`."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._maps = SourceMaps({module.path: module for module in bundle.modules})
+        self._running: dict[int, _Running] = {}
+        self._count = 0
+        self._writer: asyncio.StreamWriter
+        self._reading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None]
+        self.is_ended = False
+
+    async def start(self) -> None:
+        """Raises OperatorError, DeveloperError: it does not come up."""
+        self._process, ours = start_process("actions.mjs", _HEAP_BYTES_MAX, ["--allow-net"])
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._ready = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read(reader))
+        self._send(b"P", furnishings(self._bundle))
+        async with asyncio.timeout(_START_S):
+            await self._ready
+        self._watching = asyncio.create_task(self._watch_memory())
+
+    async def _watch_memory(self) -> None:
+        """No kernel limit does it: each thread's V8 reserves far more than it uses."""
+        while resident_bytes(self._process.pid) < _MEMORY_BYTES_MAX:
+            await asyncio.sleep(_MEMORY_LOOK_S)
+        self._process.kill()
+
+    def close(self) -> None:
+        self.is_ended = True
+        self._process.kill()
+        self._process.wait()
+        for task in (self._reading, self._watching):
+            if task is not None:
+                task.cancel()
+
+    def _send(self, kind: bytes, body: bytes) -> None:
+        self._writer.write(_HEADER.pack(len(body) + 1) + kind + body)
+
+    async def run(
+        self,
+        request: dict[str, Any],
+        operate: Operate,
+        log: Log,
+        part: Part | None = None,
+        gone: asyncio.Event | None = None,
+    ) -> bytes:
+        """Run an action, or with `part` an HTTP action. Returns the JSON text of its result.
+
+        `gone`: set when the client of an HTTP action has left.
+
+        Raises:
+            JavaScriptError: What it threw.
+            DeveloperError: Its process ended.
+        """
+        if self.is_ended:
+            raise _ended()
+        self._count += 1
+        number = self._count
+        result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        running = self._running[number] = _Running(operate, log, result, part, set())
+        self._send(b"R", msgspec.json.encode({**request, "call": number}))
+        if gone is not None:
+            watching = asyncio.create_task(self._tell_gone(number, gone))
+            running.operations.add(watching)
+        try:
+            return await result
+        finally:
+            del self._running[number]
+            for operation in running.operations:
+                operation.cancel()
+            if not self.is_ended:
+                self._send(b"K", msgspec.json.encode({"call": number}))
+
+    async def _tell_gone(self, number: int, gone: asyncio.Event) -> None:
+        await gone.wait()
+        self._send(b"D", msgspec.json.encode({"call": number}))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                (length,) = _HEADER.unpack(await reader.readexactly(_HEADER.size))
+                frame = await reader.readexactly(length)
+                self._receive(frame[:1], frame[1:])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self._end()
+
+    def _end(self) -> None:
+        self.close()
+        if not self._ready.done():
+            self._ready.set_exception(_ended())
+        for running in self._running.values():
+            if not running.result.done():
+                running.result.set_exception(_ended())
+
+    def _receive(self, kind: bytes, body: bytes) -> None:
+        if kind == b"H":
+            self._ready.set_result(None)
+            return
+        message = msgspec.json.decode(body, type=_Message)
+        running = self._running.get(message.call)
+        if running is None or running.result.done():
+            return
+        match kind:
+            case b"S":
+                task = asyncio.create_task(self._operate(message, running))
+                running.operations.add(task)
+                task.add_done_callback(running.operations.discard)
+            case b"O" if running.part is not None:
+                running.part(HttpHead(message.status, message.headerPairs))
+            case b"C" if running.part is not None:
+                running.part(a2b_base64(message.data))
+            case b"L":
+                running.log(message.level, message.text)
+            case b"V":
+                running.result.set_result((message.value or "").encode("utf-8", "replace"))
+            case b"E":
+                running.result.set_exception(thrown(body, self._maps))
+
+    async def _operate(self, message: _Message, running: _Running) -> None:
+        try:
+            text = await running.operate(message.op, message.args.encode("utf-8", "replace"))
+            ok = True
+        except CupolaError as error:
+            text, ok = for_javascript(error), False
+        answer = {"call": message.call, "id": message.id, "ok": ok, "text": text.decode()}
+        self._send(b"A", msgspec.json.encode(answer))
+
+
+def furnishings(bundle: Bundle) -> bytes:
+    """What the process needs before its first action."""
+    modules = [(m.path, m.source, m.environment == "node") for m in bundle.modules]
+    names = ("console", "failures", "exports")
+    return msgspec.json.encode(
+        {
+            "worker": host_source("action_worker.mjs"),
+            "sources": {name: host_source(f"{name}.js") for name in names},
+            "bundle": {"modules": modules, "environment": bundle.environment},
+        }
+    )
+
+
+def _ended() -> DeveloperError:
+    return DeveloperError(
+        "The process of JavaScript actions ended unexpectedly, for example because one of them ran "
+        "out of memory; the action may have done part of its work.",
+        code="ActionWorkerEnded",
+    )
+
+
+__all__ = ["ActionHost", "JavaScriptError", "furnishings"]

@@ -1,0 +1,234 @@
+"""The action worker of deployments with pushed JavaScript: runs actions of both languages, many at
+a time. Those of JavaScript run in a Deno process that this one drives.
+
+Started as `python -m cupola.runtimes.v8.action_worker FD PARENT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from binascii import b2a_base64
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from cupola.errors import CupolaError, DeveloperError, UnauthenticatedError
+from cupola.functions.app import App, load_app
+from cupola.functions.definitions import Function, Kind
+from cupola.functions.execution import Execution, check_arguments
+from cupola.functions.failure import RemoteError, tell
+from cupola.functions.javascript import JavaScriptFunction, PushedCode
+from cupola.functions.log_lines import LogBuffer
+from cupola.runtimes.python.action_worker import ActionWorker, main
+from cupola.runtimes.python.messages import (
+    ActionDone,
+    Failure,
+    HttpGone,
+    HttpPart,
+    RunAction,
+    RunHttp,
+    Setup,
+    identity_of,
+)
+from cupola.runtimes.python.transaction_worker import sendable
+from cupola.runtimes.v8.action_host import ActionHost, HttpHead
+from cupola.runtimes.v8.failures import JavaScriptError
+from cupola.runtimes.v8.results import checked_result
+from cupola.runtimes.v8.syscalls import encoded_arguments, not_yet, path_of
+from cupola.values import Value, encode
+
+_CALLS = {
+    "1.0/actions/query": Kind.QUERY,
+    "1.0/actions/mutation": Kind.MUTATION,
+    "1.0/actions/action": Kind.ACTION,
+}
+_NOT_YET = {
+    "1.0/actions/vectorSearch": "`ctx.vectorSearch`",
+    "1.0/actions/schedule": "`ctx.scheduler`",
+    "1.0/actions/cancel_job": "`ctx.scheduler`",
+    "1.0/storageGetUrl": "`ctx.storage`",
+    "1.0/storageGetMetadata": "`ctx.storage`",
+    "1.0/storageGenerateUploadUrl": "`ctx.storage`",
+    "1.0/storageDelete": "`ctx.storage`",
+    "1.0/createServiceToken": "A service token",
+}
+
+
+class JavaScriptActionWorker(ActionWorker):
+    """Runs the actions of one socket."""
+
+    _code: PushedCode
+    _host: ActionHost | None = None
+    _starting: asyncio.Lock
+
+    def _load(self, setup: Setup) -> App:
+        self._code = msgspec.msgpack.decode(setup.javascript, type=PushedCode)
+        self._starting = asyncio.Lock()
+        self._gone: dict[int, asyncio.Event] = {}
+        app = load_app(setup.app_folder, setup.sources) if setup.sources else App({}, {})
+        return app.with_javascript(self._code)
+
+    async def _ready_host(self) -> ActionHost:
+        """The process, started with the first action, and again after it has ended."""
+        async with self._starting:
+            if self._host is None or self._host.is_ended:
+                self._host = ActionHost(self._code.bundle)
+                await self._host.start()
+            return self._host
+
+    async def _execute(
+        self, function: Function[Any, Any], run: RunAction, logs: LogBuffer
+    ) -> Execution:
+        if not isinstance(function, JavaScriptFunction):
+            return await super()._execute(function, run, logs)
+        try:
+            async with asyncio.timeout(self._limits.action_time_s) as deadline:
+                value = await self._run_javascript(function, run, logs)
+            return Execution(value, None, logs.lines)
+        except CupolaError as error:
+            told = (
+                error.told(run.request_id)
+                if isinstance(error, JavaScriptError)
+                else tell(error, run.request_id, None)
+            )
+            return Execution(None, error, logs.lines, told=told)
+        except TimeoutError:
+            assert deadline.expired()
+            seconds = self._limits.action_time_s
+            late = DeveloperError(
+                f"Function execution timed out (maximum duration: {seconds:g}s).",
+                code="FunctionTimeout",
+            )
+            return Execution(None, late, logs.lines)
+
+    async def _run_javascript(
+        self, function: JavaScriptFunction, run: RunAction, logs: LogBuffer
+    ) -> bytes:
+        check_arguments(function, run.args, self._limits)
+        host = await self._ready_host()
+        request = {
+            "path": function.module,
+            "name": function.name,
+            "isNode": function.is_node,
+            "args": f"[{run.args.decode()}]",
+        }
+
+        async def operate(op: str, text: bytes) -> bytes:
+            return await self._operate(function.path, run, op, text)
+
+        result = await host.run(request, operate, logs.add)
+        return checked_result(function, result, self._limits)
+
+    # ---------------------------------------------------------------- HTTP actions
+
+    def _receive(self, message: Any) -> None:
+        if isinstance(message, RunHttp):
+            gone = self._gone[message.call] = asyncio.Event()
+            task = asyncio.get_running_loop().create_task(self._answer_http(message, gone))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif isinstance(message, HttpGone):
+            if (left := self._gone.get(message.call)) is not None:
+                left.set()
+        else:
+            super()._receive(message)
+
+    async def _answer_http(self, run: RunHttp, gone: asyncio.Event) -> None:
+        logs = LogBuffer(self._limits)
+        failure: Failure | None = None
+        try:
+            async with asyncio.timeout(self._limits.action_time_s):
+                await self._run_http(run, logs, gone)
+        except (CupolaError, TimeoutError) as error:
+            if isinstance(error, JavaScriptError):
+                told = error.told(run.request_id)
+            else:
+                told = tell(error, run.request_id, None)
+            failure = Failure(told.message, getattr(error, "code", "FunctionTimeout"), told.data)
+        finally:
+            del self._gone[run.call]
+        lines = [sendable(line) for line in logs.lines]
+        self._send(ActionDone(run.call, None if failure else b"null", failure, lines))
+
+    async def _run_http(self, run: RunHttp, logs: LogBuffer, gone: asyncio.Event) -> None:
+        host = await self._ready_host()
+        body = None if run.body is None else b2a_base64(run.body, newline=False).decode()
+        http = {
+            "url": run.url,
+            "method": run.method,
+            "headerPairs": run.headers,
+            "body": body,
+            "routedPath": run.path,
+        }
+
+        async def operate(op: str, text: bytes) -> bytes:
+            if op == "1.0/getUserIdentity" and run.refusal is not None:
+                raise UnauthenticatedError(run.refusal)
+            return await self._operate(f"{run.method} {run.path}", run, op, text)
+
+        def part(part: HttpHead | bytes) -> None:
+            if isinstance(part, HttpHead):
+                self._send(HttpPart(run.call, part.status, part.headers, b""))
+            else:
+                self._send(HttpPart(run.call, 0, [], part))
+
+        request = {"path": "http.js", "name": "", "isNode": False, "args": "", "http": http}
+        await host.run(request, operate, logs.add, part, gone)
+
+    # ---------------------------------------------------------------- operations
+
+    async def _operate(
+        self, function_path: str, run: RunAction | RunHttp, op: str, text: bytes
+    ) -> bytes:
+        """One asynchronous syscall (spec: function runtime, section 6.3) of a function.
+
+        Raises:
+            CupolaError: What it failed with; the action may catch it.
+        """
+        arguments = msgspec.json.decode(text)
+        if not isinstance(arguments, dict):
+            raise DeveloperError(
+                f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
+            )
+        if (kind := _CALLS.get(op)) is not None:
+            return await self._call(run, kind, arguments)
+        if (what := _NOT_YET.get(op)) is not None:
+            raise not_yet(what)
+        match op:
+            case "1.0/getUserIdentity":
+                identity: Mapping[str, Value] | None = identity_of(run.caller).attributes
+                return b"null" if identity is None else encode(dict(identity))
+            case "1.0/getFunctionMetadata":
+                name = function_path.removesuffix(":default")
+                return msgspec.json.encode({"name": name, "componentPath": ""})
+            case "1.0/getDeploymentMetadata":
+                return b'{"name":"cupola","region":null,"class":"s256"}'
+            case "1.0/getRequestMetadata":
+                return msgspec.json.encode(
+                    {
+                        "ip": None,
+                        "userAgent": None,
+                        "requestId": run.request_id,
+                        "scheduledFunctionId": None,
+                        "authToken": None,
+                    }
+                )
+            case "1.0/createFunctionHandle":
+                path = self._app.find(path_of(arguments, "createFunctionHandle")).path
+                return msgspec.json.encode(f"function://;{path}")
+        raise DeveloperError(f"Unknown async operation {op[:100]}", code="UnknownOperation")
+
+    async def _call(self, run: RunAction | RunHttp, kind: Kind, arguments: dict[str, Any]) -> bytes:
+        path = path_of(arguments, f"run{kind.value.capitalize()}")
+        result = await self.ask(run, kind, path, encoded_arguments(arguments))
+        if result.value is not None:
+            return result.value
+        failure = result.failure
+        assert failure is not None
+        raise RemoteError(failure.message, failure.code, failure.data)
+
+
+if __name__ == "__main__":
+    main(sys.argv, JavaScriptActionWorker)

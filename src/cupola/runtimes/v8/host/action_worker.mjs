@@ -1,0 +1,362 @@
+// One action, in a realm of its own. This file is the main module of a Worker; the action's modules
+// are evaluated in the same realm, with Deno's own Web APIs, after what is not theirs has gone.
+
+import vm from "node:vm";
+import { builtinModules, createRequire } from "node:module";
+import nodeProcess from "node:process";
+import { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
+import { Buffer as NodeBuffer } from "node:buffer";
+
+const send = self.postMessage.bind(self);
+const schedule = globalThis.setImmediate;
+const OPERATIONS_MAX = 8;
+
+let furnishings = null;
+let describe = null;
+let lookAt = null;
+
+// Globals that the reference's isolates lack; "use node" actions get those of Node back.
+const HIDDEN = [
+  "Deno", "postMessage", "onmessage", "onerror", "close", "Worker", "Buffer", "global", "process",
+  "setImmediate", "clearImmediate", "caches", "Cache", "CacheStorage", "BroadcastChannel", "name",
+  "navigator", "location", "nodeBootstrap", "GPU", "EventSource", "WebSocket", "WorkerNavigator",
+  "WorkerLocation", "OffscreenCanvas", "createImageBitmap", "onunhandledrejection",
+];
+// Deno's modules of Node look at `Deno` when they load; what it may do, permissions say.
+const OF_NODE = ["Buffer", "global", "setImmediate", "clearImmediate", "Deno"];
+
+function hide(isNode) {
+  const kept = {
+    Buffer: NodeBuffer, global: globalThis, setImmediate: globalThis.setImmediate,
+    clearImmediate: globalThis.clearImmediate, Deno: globalThis.Deno,
+  };
+  for (const name of HIDDEN) delete globalThis[name];
+  for (const name of HIDDEN) {
+    if (name in globalThis) define(name, undefined);
+  }
+  define("AsyncLocalStorage", AsyncLocalStorage);
+  define("AsyncResource", AsyncResource);
+  const { environment } = furnishings.bundle;
+  const env = new Proxy({}, {
+    get: (_, name) => (Object.hasOwn(environment, name) ? environment[name] : undefined),
+    has: (_, name) => isNode && Object.hasOwn(environment, name),
+    ownKeys: () => (isNode ? Object.keys(environment) : []),
+    getOwnPropertyDescriptor: (_, name) => (isNode && Object.hasOwn(environment, name)
+      ? { value: environment[name], enumerable: true, configurable: true } : undefined),
+    set: () => false,
+  });
+  if (!isNode) {
+    define("process", { env });
+    return;
+  }
+  for (const name of OF_NODE) define(name, kept[name]);
+  // The standard streams carry our frames: what is printed becomes log lines.
+  for (const name of ["stdin", "stdout", "stderr"]) {
+    Object.defineProperty(kept.Deno, name, { value: undefined, configurable: false });
+    Object.defineProperty(nodeProcess, name, { value: printer(name), configurable: true });
+  }
+  Object.defineProperty(nodeProcess, "env", { value: env, configurable: true });
+  define("process", nodeProcess);
+  define("require", createRequire("file:///convex/functions.js"));
+}
+
+function printer(name) {
+  const level = name === "stderr" ? "ERROR" : "LOG";
+  const nothing = () => {};
+  return {
+    isTTY: false, on: nothing, once: nothing, end: nothing, removeListener: nothing,
+    write(text) {
+      send(["L", { level, text: String(text).replace(/\n$/, "") }]);
+      return true;
+    },
+  };
+}
+
+function define(name, value) {
+  Object.defineProperty(globalThis, name, {
+    value, writable: true, configurable: true, enumerable: false,
+  });
+}
+
+const install = (name) => new vm.Script(furnishings.sources[name], { filename: `cupola:${name}` })
+  .runInThisContext();
+
+// ------------------------------------------------------------------------------------ operations
+
+const pending = new Map();
+const queued = [];
+let asked = 0;
+
+/** Ask the engine; at most some operations of an action run at once, the others wait. */
+function operate(op, args) {
+  return new Promise((resolve, reject) => {
+    queued.push({ op, args, resolve, reject });
+    next();
+  });
+}
+
+function next() {
+  while (queued.length > 0 && pending.size < OPERATIONS_MAX) {
+    const { op, args, resolve, reject } = queued.shift();
+    pending.set(++asked, { op, resolve, reject });
+    send(["S", { id: asked, op, args }]);
+  }
+}
+
+function answered({ id, ok, text }) {
+  const operation = pending.get(id);
+  if (operation === undefined) return;
+  pending.delete(id);
+  next();
+  if (ok) {
+    operation.resolve(text);
+    return;
+  }
+  const { message, data } = JSON.parse(text);
+  const error = new Error(message);
+  if (data !== undefined) error.data = data;
+  operation.reject(error);
+}
+
+function installAbi() {
+  const notYet = (what) => new Error(`${what} is not available yet in this version.`);
+  globalThis.Convex = {
+    syscall(op) {
+      throw new Error(`Unknown operation ${op}`);
+    },
+    async asyncSyscall(op, args) {
+      if (typeof op !== "string" || typeof args !== "string") {
+        throw new TypeError("A syscall takes two strings: its name, and its arguments as JSON.");
+      }
+      return await operate(op, args);
+    },
+    jsSyscall(op, args) {
+      if (op.startsWith("storage/")) throw notYet("`ctx.storage`");
+      if (op === "requestFromConvexJson") return requestOf(args.convexJson);
+      if (op === "convexJsonFromResponse") return described(args.response);
+      throw new Error(`Unknown JS syscall: ${op}`);
+    },
+  };
+}
+
+// --------------------------------------------------------------------------------------- modules
+
+const modules = new Map();
+const BUILT_IN = new Set(builtinModules);
+
+function builtInOf(specifier) {
+  const name = specifier.replace(/^node:/, "");
+  return BUILT_IN.has(name) ? `node:${name}` : null;
+}
+
+function resolve(specifier, referrer) {
+  const { sources } = furnishings.bundle;
+  let path = null;
+  try {
+    if (!/^(\.{0,2}\/|[a-z]+:)/.test(specifier)) throw new TypeError("a bare name");
+    const url = new URL(specifier, `convex:/${referrer}`);
+    if (url.protocol === "convex:") path = decodeURIComponent(url.pathname).replace(/^\//, "");
+  } catch {
+    // a bare name
+  }
+  if (path !== null && !sources.has(path) && sources.has(`${path}.js`)) path = `${path}.js`;
+  if (path === null && sources.get(referrer)?.isNode) {
+    throw new Error(
+      `"${specifier}", imported from "${referrer}", is not bundled: external packages are not ` +
+        "available yet. Take it out of `node.externalPackages` in convex.json.",
+    );
+  }
+  if (path === null || !sources.has(path)) {
+    throw new Error(`Couldn't find module "${specifier}", imported from "${referrer}"`);
+  }
+  return path;
+}
+
+async function load(specifier, referrer, isNode) {
+  const builtIn = isNode ? builtInOf(specifier) : null;
+  const key = builtIn ?? resolve(specifier, referrer);
+  let loading = modules.get(key);
+  if (loading === undefined) {
+    loading = builtIn !== null ? loadBuiltIn(builtIn) : compile(key);
+    modules.set(key, loading);
+  }
+  return await loading;
+}
+
+async function loadBuiltIn(name) {
+  const exported = await import(name);
+  return new vm.SyntheticModule(Object.keys(exported), function () {
+    for (const each of Object.keys(exported)) this.setExport(each, exported[each]);
+  }, { identifier: name });
+}
+
+async function compile(path) {
+  const { source, isNode } = furnishings.bundle.sources.get(path);
+  return new vm.SourceTextModule(source, {
+    identifier: `convex:/${path}`,
+    initializeImportMeta: (meta) => {
+      meta.url = `convex:/${path}`;
+    },
+    importModuleDynamically: async (specifier) => await evaluated(specifier, path, isNode),
+  });
+}
+
+async function link(module, path, isNode, seen) {
+  if (module.status !== "unlinked" || seen.has(module)) return;
+  seen.add(module);
+  await module.link(async (specifier, referrer) => {
+    const from = referrer.identifier.replace(/^convex:\//, "");
+    return await load(specifier, from, isNode);
+  });
+}
+
+async function evaluated(specifier, referrer, isNode) {
+  const module = await load(specifier, referrer, isNode);
+  await link(module, specifier, isNode, new Set());
+  if (module.status === "linked") await module.evaluate();
+  if (module.status === "errored") throw module.error;
+  return module;
+}
+
+// ----------------------------------------------------------------------------------- HTTP actions
+
+const RESPONSE_BYTES_MAX = 20 * 2 ** 20;
+const gone = new AbortController(); // the client has closed the connection
+let requestBody = null;
+let response = null;
+
+function requestOf({ url, method, headerPairs, streamId }) {
+  const body = streamId === null ? null : requestBody;
+  return new Request(url, { method, headers: headerPairs, body, signal: gone.signal });
+}
+
+function described(answer) {
+  if (!(answer instanceof Response)) {
+    throw new Error("HTTP actions must return a Response; this one returned something else.");
+  }
+  response = answer;
+  const streamId = answer.body === null ? null : "response";
+  return { headerPairs: [...answer.headers], status: answer.status, streamId };
+}
+
+/** Answer a request through the app's router: its head first, then its body as it comes. */
+async function answer(namespace, { url, method, headerPairs, body, routedPath }) {
+  const router = namespace.default;
+  if (router === undefined || router.isRouter !== true) {
+    throw new Error("The default export of `http.js` is not a router, made by httpRouter().");
+  }
+  if (router.lookup(routedPath, method) === null) {
+    send(["O", { status: 404, headerPairs: [["content-type", "text/plain; charset=utf-8"]] }]);
+    send(["C", { data: new TextEncoder().encode("No matching routes found").toBase64() }]);
+    return;
+  }
+  requestBody = body === null ? null : Uint8Array.fromBase64(body);
+  const streamId = requestBody === null ? null : "request";
+  const request = { headerPairs, url, method, streamId, signal: "gone" };
+  const head = JSON.parse(await router.runRequest(JSON.stringify(request), routedPath));
+  send(["O", { status: head.status, headerPairs: head.headerPairs }]);
+  if (head.streamId !== null) await sendBody(response.body);
+}
+
+async function sendBody(body) {
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.byteLength;
+    if (size > RESPONSE_BYTES_MAX) {
+      const text = `HTTP actions support responses up to 20 MiB; this one was cut.`;
+      send(["L", { level: "ERROR", text }]);
+      return;
+    }
+    send(["C", { data: chunk.toBase64() }]);
+  }
+}
+
+// ------------------------------------------------------------------------------------------ calls
+
+/** All that can be done before anybody calls. */
+function furnish(data) {
+  furnishings = data;
+  furnishings.bundle.sources = new Map(
+    furnishings.bundle.modules.map(([each, source, node]) => [each, { source, isNode: node }]),
+  );
+  install("console")(
+    { log: (level, text) => send(["L", { level, text }]) },
+    { monotonicMs: performance.now.bind(performance) },
+  );
+  describe = install("failures")();
+  lookAt = install("exports")();
+  installAbi();
+}
+
+async function run({ path, name, args, isNode, look, http }) {
+  hide(isNode);
+  let over = false;
+  const end = (kind, message) => {
+    if (over) return;
+    over = true;
+    send([kind, message]);
+  };
+  const fail = (error) => end("E", JSON.parse(describe(error)));
+  addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    fail(event.reason);
+  });
+  addEventListener("error", (event) => {
+    event.preventDefault();
+    fail(event.error);
+  });
+  try {
+    const { namespace } = await evaluated(`./${path}`, "", isNode);
+    if (look !== undefined) {
+      end("V", { value: lookAt(look, namespace, path) });
+      return;
+    }
+    let value = "";
+    if (http !== undefined) await answer(namespace, http);
+    else value = await invoke(namespace, path, name, args);
+    // Rejections of promises that nobody holds are reported in a turn of their own.
+    await new Promise((resolve) => schedule(resolve));
+    warnOfUnawaited();
+    end("V", { value });
+  } catch (error) {
+    fail(error);
+  }
+}
+
+async function invoke(namespace, path, name, args) {
+  const found = namespace[name];
+  if (found === undefined) throw new Error(`Couldn't find \`${name}\` in module \`${path}\`.`);
+  if (typeof found.invokeAction !== "function") {
+    throw new Error(`Function \`${path}:${name}\` is not an action; was it wrapped?`);
+  }
+  const value = await found.invokeAction("", args);
+  if (typeof value !== "string") {
+    throw new Error(`\`${path}:${name}\` did not return its result as a string.`);
+  }
+  return value;
+}
+
+function warnOfUnawaited() {
+  if (pending.size === 0) return;
+  const names = [...pending.values()].map(({ op }) => op.replace(/^1\.0\/(actions\/)?/, ""));
+  const text = `${pending.size} unawaited operation${pending.size > 1 ? "s" : ""}: ` +
+    `[${names.join(", ")}]. Async operations should be awaited or they might not run.`;
+  send(["L", { level: "WARN", text }]);
+}
+
+addEventListener("message", ({ data }) => {
+  switch (data.type) {
+    case "furnish":
+      furnish(data);
+      break;
+    case "run":
+      void run(data);
+      break;
+    case "answer":
+      answered(data);
+      break;
+    case "gone":
+      gone.abort();
+      break;
+  }
+});

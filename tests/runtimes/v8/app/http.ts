@@ -1,0 +1,89 @@
+import { httpRouter, httpActionGeneric as httpAction, anyApi } from "convex/server";
+
+const http = httpRouter();
+
+http.route({
+  path: "/hello",
+  method: "GET",
+  handler: httpAction(async (_, request) => {
+    const url = new URL(request.url);
+    return new Response(`hello ${url.searchParams.get("name")} of ${url.host}${url.pathname}`, {
+      status: 201,
+      headers: { "x-seen": request.headers.get("x-sent") ?? "nothing", "content-type": "text/fancy" },
+    });
+  }),
+});
+
+http.route({
+  pathPrefix: "/send/",
+  method: "POST",
+  handler: httpAction(async (ctx, request) => {
+    const body = await request.text();
+    const channel = new URL(request.url).pathname.slice("/send/".length);
+    await ctx.runMutation(anyApi.messages.send, { channel, body });
+    return Response.json(await ctx.runQuery(anyApi.messages.list, { channel }));
+  }),
+});
+
+http.route({
+  path: "/bytes",
+  method: "POST",
+  handler: httpAction(async (_, request) => new Response(await request.arrayBuffer())),
+});
+
+http.route({
+  path: "/drip",
+  method: "GET",
+  handler: httpAction(async (ctx) => {
+    const body = new ReadableStream({
+      async start(controller) {
+        controller.enqueue(new TextEncoder().encode("first"));
+        while ((await ctx.runQuery(anyApi.messages.count, {})) === 0) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        controller.enqueue(new TextEncoder().encode("second"));
+        controller.close();
+      },
+    });
+    return new Response(body);
+  }),
+});
+
+http.route({
+  path: "/fail",
+  method: "GET",
+  handler: httpAction(async () => {
+    throw new Error("boom");
+  }),
+});
+
+http.route({
+  path: "/who",
+  method: "GET",
+  handler: httpAction(async (ctx) => {
+    try {
+      return Response.json(await ctx.auth.getUserIdentity());
+    } catch (error: any) {
+      return new Response(error.message, { status: 401 });
+    }
+  }),
+});
+
+http.route({
+  path: "/wait",
+  method: "GET",
+  handler: httpAction(async (ctx, request) => {
+    await ctx.runMutation(anyApi.messages.send, { channel: "wait", body: "waiting" });
+    await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+    await ctx.runMutation(anyApi.messages.send, { channel: "wait", body: "gone" });
+    return new Response(null);
+  }),
+});
+
+http.route({
+  path: "/empty",
+  method: "DELETE",
+  handler: httpAction(async () => new Response(null, { status: 204 })),
+});
+
+export default http;

@@ -1,0 +1,155 @@
+"""Actions in TypeScript: they reach the network, and the data through calls of their own."""
+
+import asyncio
+import contextlib
+import http.server
+import json
+import threading
+
+import pytest
+
+from cupola.auth import Identity
+from cupola.values import Int64
+
+pytestmark = pytest.mark.node
+
+ADA = Identity(
+    "user", {"subject": "ada", "issuer": "https://a", "tokenIdentifier": "https://a|ada"}
+)
+
+
+def test_an_action_runs_mutations_and_queries(server):
+    assert server.action("outside:sendAndRead", body="hi") == ["hi"]
+
+
+def test_an_action_runs_other_actions_internal_ones_too(server):
+    assert server.action("outside:nested") == "hidden"
+    assert "Could not find public function" in server.call("action", "outside:hidden").error_message
+
+
+class _Echo(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(201)
+        self.end_headers()
+        self.wfile.write(b"echo " + body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def echo_server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}/"
+        httpd.shutdown()
+
+
+def test_an_action_fetches(server):
+    with echo_server() as url:
+        came = server.action("outside:fetches", url=url)
+    assert came == {"status": 201, "text": 'echo {"a":1}', "bytes": b'echo {"a":1}'}
+
+
+def test_errors_show_where_they_were_thrown(server):
+    first, frame, *_ = server.failure("action", "outside:fails").split("\n")
+    assert first == "Uncaught Error: boom"
+    assert "app/outside.ts:" in frame
+
+
+def test_an_action_catches_what_a_mutation_throws(server):
+    assert server.action("outside:catches") == {"code": Int64(7), "text": "bad"}
+
+
+def test_many_actions_wait_at_the_same_time(server):
+    async def many():
+        calls = [server.ask("action", "outside:waits", {"ms": 300}) for _ in range(8)]
+        started = asyncio.get_running_loop().time()
+        results = await asyncio.gather(*calls)
+        return results, asyncio.get_running_loop().time() - started
+
+    results, seconds = server.run(many())
+
+    assert all(result.ok for result in results), [r.error_message for r in results]
+    assert seconds < 8 * 0.3
+
+
+def test_each_action_has_its_own_globals_and_module_state(server):
+    assert server.action("outside:counted") == [1, None]
+    assert server.action("outside:counted") == [1, None]
+
+
+def test_an_action_knows_who_asks(server):
+    assert server.value("action", "outside:whoAmI", ADA) == "ada"
+    assert server.action("outside:whoAmI") is None
+
+
+def test_log_lines_of_actions(server):
+    assert server.logs("action", "outside:logs") == ["[LOG] 'one' {\n  a: 1\n}", "[ERROR] 'two'"]
+
+
+def test_environment_variables_are_those_of_the_deployment(server):
+    assert server.action("outside:environment") == ["hello", None, 0]
+
+
+def test_an_operation_that_nobody_awaits_is_warned_of(server):
+    (line,) = server.logs("action", "outside:unawaited")
+    assert line.startswith("[WARN] 1 unawaited operation: [query].")
+
+
+def test_a_rejection_that_nobody_handles_fails_the_action(server):
+    assert server.failure("action", "outside:rejects").startswith("Uncaught Error: nobody listens")
+
+
+def test_an_action_imports_modules_of_the_app_when_it_likes(server):
+    assert server.action("outside:imports") == "function"
+
+
+def test_nothing_of_the_host_is_in_reach(server):
+    assert server.action("outside:reaches") == []
+
+
+def test_web_apis_are_there(server):
+    assert server.action("outside:web") == ["ab", "1", "AES-GCM", True]
+
+
+def test_arguments_are_checked(server):
+    text = server.failure("action", "outside:waits", ms="long")
+    assert text.startswith("ArgumentValidationError: ")
+
+
+def test_an_endless_action_stops_no_other(server):
+    async def both():
+        spinning = asyncio.create_task(server.ask("action", "outside:spins", {}))
+        answer = await server.ask("action", "outside:nested", {})
+        was_over = spinning.done()
+        spinning.cancel()
+        return answer, was_over
+
+    answer, was_over = server.run(both())
+    assert answer.ok
+    assert not was_over
+
+
+def test_after_a_heap_bomb_other_actions_run(server):
+    assert "ended unexpectedly" in server.failure("action", "outside:bomb")
+    assert server.action("outside:nested") == "hidden"
+
+
+def test_an_action_of_node_has_nodes_modules(server):
+    assert server.action("actions/node:hash") == ["ba7816bf", "b", "aGk=", "hello", 0]
+
+
+def test_an_action_of_node_reaches_no_file_and_no_program(server):
+    assert server.action("actions/node:readsFiles") == "NotCapable"
+    assert server.action("actions/node:runsPrograms") == "NotCapable"
+
+
+def test_results_are_json(server):
+    result = server.call("action", "outside:web")
+    assert json.loads(result.value)[0] == "ab"
+
+
+def test_what_an_action_of_node_prints_becomes_a_log_line(server):
+    assert server.logs("action", "actions/node:prints") == ["[LOG] printed"]
