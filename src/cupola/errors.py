@@ -144,13 +144,12 @@ class UniqueViolationError(DeveloperError):
 class ReferenceViolationError(DeveloperError):
     """A write would leave a reference that leads nowhere.
 
-    `table` and `field` are the reference, `document_id` the document that holds it, or None while
-    that is only being inserted.
+    `table` and `field` are the reference, `document_id` the document that holds it.
     """
 
     code = "ReferenceViolation"
 
-    def __init__(self, message: str, *, table: str, field: str, document_id: str | None) -> None:
+    def __init__(self, message: str, *, table: str, field: str, document_id: str) -> None:
         super().__init__(message)
         self.table = table
         self.field = field

@@ -226,9 +226,9 @@ def test_a_reference_that_leads_nowhere_is_refused(database):
     other = database.insert("teams", title="blue", parent=None)
     database.write(lambda transaction: transaction.delete(other))
 
-    with pytest.raises(ReferenceViolationError, match=r"`members.team` refers to") as raised:
+    with pytest.raises(ReferenceViolationError, match=r"`members.team` of .* refers to") as raised:
         database.insert("members", team=other)
-    assert (raised.value.code, raised.value.document_id) == ("ReferenceViolation", None)
+    assert raised.value.code == "ReferenceViolation"
     with pytest.raises(ReferenceViolationError) as raised:
         database.write(lambda transaction: transaction.patch(member, {"team": other}))
     assert raised.value.document_id == member
@@ -478,7 +478,7 @@ def test_declarations_that_cannot_be_are_refused():
     ):
         with pytest.raises(SchemaError, match=message) as raised:
             schema_of([table])
-        assert raised.value.code == "InvalidReference"
+        assert raised.value.code == "InvalidReferenceField"
     with pytest.raises(SchemaError, match="names `amount`"):
 
         class Sums(Table, name="t", indexes={"i": Aggregate("team", of="amount")}):

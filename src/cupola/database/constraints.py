@@ -48,10 +48,37 @@ def check_write(
     Raises:
         UniqueViolationError, ReferenceViolationError: Nothing was written.
     """
-    for index in rules.unique:
-        _check_unique(transaction, table, index, old, new)
+    check_unique(transaction, rules, table, old, new)
     for reference in rules.references:
         _check_reference(transaction, reference, old, new)
+
+
+def check_unique(
+    transaction: Transaction,
+    rules: TableRules,
+    table: TableInfo,
+    old: StoredDocument | None,
+    new: StoredDocument,
+) -> None:
+    """The part of `check_write` that looks at no other table."""
+    for index in rules.unique:
+        _check_unique(transaction, table, index, old, new)
+
+
+def has_references(transaction: Transaction, table: TableInfo) -> bool:
+    rules = transaction.catalog.rules(table)
+    return rules is not None and bool(rules.references)
+
+
+def refuse_dangling(transaction: Transaction, table: TableInfo, document: StoredDocument) -> None:
+    """Check the references of a document that came in without.
+
+    Raises:
+        ReferenceViolationError: One leads nowhere.
+    """
+    rules = transaction.catalog.rules(table)
+    for reference in rules.references if rules is not None else ():
+        _check_reference(transaction, reference, None, document)
 
 
 def _check_unique(
@@ -89,11 +116,12 @@ def _check_reference(
         return
     if transaction.get(str(target)) is None:
         raise ReferenceViolationError(
-            f'`{reference.source.name}.{reference.field}` refers to "{target!s}", which is no '
-            f"document of `{reference.target}` (it may have been deleted).",
+            f'`{reference.source.name}.{reference.field}` of "{new.value["_id"]!s}" refers to '
+            f'"{target!s}", which is no document of `{reference.target}` (it may have been '
+            "deleted).",
             table=reference.source.name,
             field=reference.field,
-            document_id=str(new.value["_id"]) if old is not None else None,
+            document_id=str(new.value["_id"]),
         )
 
 

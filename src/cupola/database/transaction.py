@@ -28,7 +28,7 @@ from cupola.database.catalog import (
     TableInfo,
     primary_index_id,
 )
-from cupola.database.constraints import check_write, delete_with_references
+from cupola.database.constraints import check_unique, check_write, delete_with_references
 from cupola.database.documents import StoredDocument, id_in
 from cupola.database.overlay import IndexOverlay
 from cupola.database.read_set import Interval, RangeRead, ReadSet
@@ -467,8 +467,11 @@ class Transaction:
     def restore(self, table_name: str, document: Document) -> None:
         """Insert a document that brings its own `_id` and `_creationTime`, from an export.
 
+        Its references are not looked at: what they lead to may be restored later. See
+        `constraints.refuse_dangling`.
+
         Raises:
-            SchemaError, InvalidValueError, LimitError: As `insert`.
+            SchemaError, InvalidValueError, LimitError, UniqueViolationError: As `insert`.
             DatabaseUseError: The id is of another table, or taken.
         """
         document_id = str(document["_id"])
@@ -479,7 +482,11 @@ class Transaction:
                 "table.",
                 code="DocumentIdTaken",
             )
-        self._put(Write(table, document_id, None, self._encoded(table, document)))
+        stored = self._encoded(table, document)
+        rules = self.catalog.rules(table)
+        if rules is not None:
+            check_unique(self, rules, table, None, stored)
+        self._put(Write(table, document_id, None, stored))
 
     def renumber(self, numbers: Mapping[str, int]) -> None:
         """Give empty tables other numbers, which ids carry. They must exist, and stay distinct."""

@@ -308,24 +308,24 @@ def check_reference(table: TableDefinition, reference: ReferenceDefinition) -> N
     if target is None:
         raise SchemaError(
             f"{where} is no field that holds an id: annotate it as Id[...], or Id[...] | None.",
-            code="InvalidReference",
+            code="InvalidReferenceField",
         )
     if target != reference.table:
         raise SchemaError(
             f"{where} is to `{reference.table}`, but the field holds ids of `{target}`.",
-            code="InvalidReference",
+            code="InvalidReferenceField",
         )
     if not any(index.fields[0] == reference.field for index in table.indexes if not index.staged):
         raise SchemaError(
             f"{where} needs an index that begins with the field, to find what refers to a deleted "
             f'document: indexes={{"by_{reference.field}": ["{reference.field}"]}}.',
-            code="InvalidReference",
+            code="InvalidReferenceField",
         )
     if reference.on_delete == "set-null" and emptied(table.document, reference.field) is ...:
         raise SchemaError(
             f"{where} cannot be set to null: let the field be None (Id[...] | None) or absent "
             "(Id[...] | UnsetType = UNSET).",
-            code="InvalidReference",
+            code="InvalidReferenceField",
         )
 
 

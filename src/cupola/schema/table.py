@@ -450,7 +450,7 @@ def _reference_definitions(kind: type[Table], info: TableInfo) -> tuple[Referenc
             raise SchemaError(
                 f"Table `{info.name}`, reference `{field}`: {on_delete!r} is none of "
                 f"{', '.join(repr(rule) for rule in ON_DELETE)}.",
-                code="InvalidReference",
+                code="InvalidReferenceField",
             )
         target = referenced_table(info.document, field)
         definitions.append(ReferenceDefinition(field, target or "", on_delete))
