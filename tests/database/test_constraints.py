@@ -483,3 +483,35 @@ def test_declarations_that_cannot_be_are_refused():
 
         class Sums(Table, name="t", indexes={"i": Aggregate("team", of="amount")}):
             team: Id[Team]
+
+
+def test_rules_noted_on_the_indexes_of_a_typescript_schema_are_read():
+    """As `defineSchema(...).export()` passes them on."""
+    schema = SchemaDefinition.from_json(
+        {
+            "schemaValidation": True,
+            "tables": [
+                {
+                    "tableName": "projects",
+                    "indexes": [
+                        {"indexDescriptor": "by_owner", "fields": ["owner"], "onDelete": "cascade"},
+                        {"indexDescriptor": "by_name", "fields": ["name"], "unique": True},
+                    ],
+                    "documentType": {
+                        "type": "object",
+                        "value": {
+                            "owner": {
+                                "fieldType": {"type": "id", "tableName": "people"},
+                                "optional": False,
+                            },
+                            "name": {"fieldType": {"type": "string"}, "optional": False},
+                        },
+                    },
+                }
+            ],
+        }
+    )
+    (reference,) = schema.tables["projects"].references
+    assert (reference.field, reference.table, reference.on_delete) == ("owner", "people", "cascade")
+    assert schema.tables["projects"].indexes[1].unique
+    assert SchemaDefinition.from_json(schema.to_json()) == schema

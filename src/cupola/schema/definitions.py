@@ -398,10 +398,26 @@ def _table_from_json(tree: Json) -> TableDefinition:
         *_indexes_from_json(tree, "stagedDbIndexes", name, staged=True),
     ]
     carried = {kind: _list(tree, kind, name) for kind in CARRIED_INDEX_KINDS if tree.get(kind)}
-    references = tuple(_reference_from_json(r, name) for r in _list(tree, "references", name))
+    references = [_reference_from_json(r, name) for r in _list(tree, "references", name)]
     document_type = tree.get("documentType")
     document = ANY if document_type is None else _document_from_json(document_type, name)
-    return TableDefinition(name, document, tuple(indexes), carried, references)
+    references += _noted_references(tree, document)
+    return TableDefinition(name, document, tuple(indexes), carried, tuple(references))
+
+
+def _noted_references(tree: Json, document: Validator) -> Iterable[ReferenceDefinition]:
+    """References noted on the index that begins with their field.
+
+    Only what stands on an index passes through `defineSchema(...).export()`.
+    """
+    for index in tree.get("indexes") or ():
+        if (on_delete := index.get("onDelete")) is None:
+            continue
+        field = index["fields"][0] if index["fields"] else ""
+        target = referenced_table(document, field) or ""
+        yield _reference_from_json(
+            {"field": field, "table": target, "onDelete": on_delete}, tree["tableName"]
+        )
 
 
 def _reference_from_json(tree: Json, table: str) -> ReferenceDefinition:
