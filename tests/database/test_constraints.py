@@ -312,6 +312,17 @@ def test_a_cascade_keeps_to_the_bounds_of_a_transaction():
     assert len(database.documents("members")) == 5
 
 
+def test_a_cascade_may_look_at_many_ranges():
+    """One for each document that goes; they are the engine's, not the function's."""
+    database = Database(limits=Limits(ranges_read_max=2))
+    team = database.insert("teams", title="red")
+    for _ in range(5):
+        database.insert("members", team=team)
+    database.write(lambda transaction: transaction.delete(team))
+    database.limits = Limits()
+    assert database.documents("members") == {}
+
+
 def test_deleting_and_referring_at_once_is_a_conflict(database):
     team = database.insert("teams", title="red")
     snapshot, ts = database.persistence.open_snapshot(), database.committer.head_ts

@@ -13,11 +13,42 @@ from typing import TYPE_CHECKING
 from cupola.database.catalog import Index
 from cupola.database.documents import StoredDocument, id_in
 from cupola.database.overlay import IndexOverlay
+from cupola.errors import DatabaseUseError
 from cupola.persistence import EntryNumbers, Reader, Summary, SummaryChange
 from cupola.values import Value
 
 if TYPE_CHECKING:
     from cupola.database.transaction import Write
+
+
+def require_aggregated(
+    table: str, index: Index, figure: str, field: str | None, *, has_filter: bool
+) -> None:
+    """Refuse a figure that an index does not keep. `field`: of which field, if of one.
+
+    Raises:
+        DatabaseUseError: With what to declare.
+    """
+    if has_filter:
+        raise DatabaseUseError(
+            f"{figure}() is answered by the index and cannot look at a filter. Let the index begin "
+            "with the filtered field, or go through the documents.",
+            code="NotAggregated",
+        )
+    where = f"Index `{table}.{index.name}`"
+    if index.aggregate is None:
+        raise DatabaseUseError(
+            f"{where} is not aggregated, so it cannot answer {figure}(): declare it as "
+            f'"{index.name}": Aggregate(...).',
+            code="NotAggregated",
+        )
+    if field is not None and field not in index.aggregate_names:
+        has = ", ".join(f"`{known}`" for known in index.aggregate_names) or "only counts"
+        raise DatabaseUseError(
+            f"{where} does not aggregate `{field}`: it has {has}. Declare it as "
+            f'"{index.name}": Aggregate(..., of=[..., "{field}"]).',
+            code="NotAggregated",
+        )
 
 
 def entry_change(index: Index, key: bytes, document: Mapping[str, Value]) -> SummaryChange:

@@ -327,17 +327,19 @@ class Transaction:
         self, index: Index, prefix: bytes, fields: int, *, limit: int | None = None
     ) -> list[StoredDocument]:
         """The documents whose keys begin with `prefix`, of so many fields: for the engine's own
-        checks. The range is a read, but counts against no bound unless `limit` is None.
+        checks. Without a `limit` each counts as read; the range itself counts against no bound.
         """
         keys = KeyRange(fields, prefix, prefix, after(prefix))
-        if limit is None:
-            return [document for _, document in self.scan(index, keys)]
         read = RangeRead(index.number, *keys, False)
         read.exhausted()
         self.read_set.add_range(read)
+        wanted = self.usage.documents_left + 1 if limit is None else limit
         overlay = self._overlay(index)
-        rows, _ = self._page(index.number, overlay, keys.start, keys.end, False, limit)
-        return [document for _, document in rows]
+        rows, _ = self._page(index.number, overlay, keys.start, keys.end, False, wanted)
+        found = [document for _, document in rows]
+        if limit is None:
+            self.usage.read_many(len(found), sum(len(document.body) for document in found))
+        return found
 
     def size_of(self, index: Index, limit: int) -> int:
         """How many entries an index has in the snapshot, up to `limit`. Not noted as a read."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar, overload
 
+from cupola.database.aggregates import require_aggregated
 from cupola.database.catalog import Index, TableInfo, table_to_come
 from cupola.database.cursors import END, fingerprint
 from cupola.database.documents import StoredDocument
@@ -385,29 +386,10 @@ class Query(Generic[T]):
 
     def _aggregated(self, name: str, field: str | None = None) -> tuple[Index, KeyRange] | None:
         """`_place`, if its index can answer for ranges."""
-        if self._filters:
-            raise DatabaseUseError(
-                f"{name}() is answered by the index and cannot look at a filter. Let the index "
-                "begin with the filtered field, or add up the documents in Python.",
-                code="NotAggregated",
-            )
         place = self._place()
         if place is not None:
-            index = place[0]
-            where = f"Index `{self._table}.{index.name}`"
-            if index.aggregate is None:
-                raise DatabaseUseError(
-                    f"{where} is not aggregated, so it cannot answer {name}(): declare it as "
-                    f'"{index.name}": Aggregate(...).',
-                    code="NotAggregated",
-                )
-            if field is not None and field not in index.aggregate_names:
-                has = ", ".join(f"`{known}`" for known in index.aggregate_names) or "only counts"
-                raise DatabaseUseError(
-                    f"{where} does not aggregate `{field}`: it has {has}. Declare it as "
-                    f'"{index.name}": Aggregate(..., of=[..., "{field}"]).',
-                    code="NotAggregated",
-                )
+            has_filter = bool(self._filters)
+            require_aggregated(self._table, place[0], name, field, has_filter=has_filter)
         return place
 
     def _place(self) -> tuple[Index, KeyRange] | None:
