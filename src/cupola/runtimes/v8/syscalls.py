@@ -398,12 +398,16 @@ _NOT_YET = {
     "1.0/schedule": "`ctx.scheduler`",
     "1.0/cancel_job": "`ctx.scheduler`",
 }
-for _op, _what in _NOT_YET.items():
 
-    def _refuse(self: Syscalls, arguments: dict[str, Any], what: str = _what) -> bytes:
+
+def _refusal(what: str) -> Callable[[Syscalls, dict[str, Any]], bytes]:
+    def refuse(self: Syscalls, arguments: dict[str, Any]) -> bytes:
         raise not_yet(what)
 
-    _HANDLERS[_op] = _refuse
+    return refuse
+
+
+_HANDLERS.update({op: _refusal(what) for op, what in _NOT_YET.items()})
 
 
 def not_yet(what: str) -> DeveloperError:

@@ -391,3 +391,10 @@ export const looksBack = mutation({
     return [before, await ctx.runQuery(anyApi.messages.all, {})];
   },
 });
+
+export const uuid = internalQuery({ args: {}, handler: async () => crypto.randomUUID() });
+export const twoUuids = mutation({
+  args: {},
+  handler: async (ctx) => [await ctx.runQuery(anyApi.messages.uuid, {}),
+    await ctx.runQuery(anyApi.messages.uuid, {}), crypto.randomUUID()],
+});

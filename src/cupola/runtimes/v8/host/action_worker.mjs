@@ -15,48 +15,42 @@ let furnishings = null;
 let describe = null;
 let lookAt = null;
 
-// Globals that the reference's isolates lack; "use node" actions get those of Node back.
-const HIDDEN = [
-  "Deno", "postMessage", "onmessage", "onerror", "close", "Worker", "Buffer", "global", "process",
-  "setImmediate", "clearImmediate", "caches", "Cache", "CacheStorage", "BroadcastChannel", "name",
-  "navigator", "location", "nodeBootstrap", "GPU", "EventSource", "WebSocket", "WorkerNavigator",
-  "WorkerLocation", "OffscreenCanvas", "createImageBitmap", "onunhandledrejection",
+// Globals of the Worker itself, which no action should meet.
+const OURS = ["postMessage", "onmessage", "onerror", "close", "Worker", "name", "nodeBootstrap"];
+// Globals that the reference's isolates lack; "use node" actions keep them.
+const OF_NODE = [
+  "Deno", "Buffer", "global", "process", "setImmediate", "clearImmediate", "caches", "Cache",
+  "CacheStorage", "BroadcastChannel", "navigator", "location", "GPU", "EventSource", "WebSocket",
+  "WorkerNavigator", "WorkerLocation", "OffscreenCanvas", "createImageBitmap",
+  "onunhandledrejection",
 ];
-// Deno's modules of Node look at `Deno` when they load; what it may do, permissions say.
-const OF_NODE = ["Buffer", "global", "setImmediate", "clearImmediate", "Deno"];
 
 function hide(isNode) {
-  const kept = {
-    Buffer: NodeBuffer, global: globalThis, setImmediate: globalThis.setImmediate,
-    clearImmediate: globalThis.clearImmediate, Deno: globalThis.Deno,
-  };
-  for (const name of HIDDEN) delete globalThis[name];
-  for (const name of HIDDEN) {
+  for (const name of isNode ? OURS : [...OURS, ...OF_NODE]) {
+    delete globalThis[name];
     if (name in globalThis) define(name, undefined);
   }
   define("AsyncLocalStorage", AsyncLocalStorage);
   define("AsyncResource", AsyncResource);
   const { environment } = furnishings.bundle;
-  const env = new Proxy({}, {
+  const env = isNode ? { ...environment } : new Proxy({}, {
     get: (_, name) => (Object.hasOwn(environment, name) ? environment[name] : undefined),
-    has: (_, name) => isNode && Object.hasOwn(environment, name),
-    ownKeys: () => (isNode ? Object.keys(environment) : []),
-    getOwnPropertyDescriptor: (_, name) => (isNode && Object.hasOwn(environment, name)
-      ? { value: environment[name], enumerable: true, configurable: true } : undefined),
-    set: () => false,
+    has: () => false,
+    ownKeys: () => [],
   });
   if (!isNode) {
     define("process", { env });
     return;
   }
-  for (const name of OF_NODE) define(name, kept[name]);
   // The standard streams carry our frames: what is printed becomes log lines.
   for (const name of ["stdin", "stdout", "stderr"]) {
-    Object.defineProperty(kept.Deno, name, { value: undefined, configurable: false });
+    Object.defineProperty(Deno, name, { value: undefined, configurable: false });
     Object.defineProperty(nodeProcess, name, { value: printer(name), configurable: true });
   }
   Object.defineProperty(nodeProcess, "env", { value: env, configurable: true });
   define("process", nodeProcess);
+  define("Buffer", NodeBuffer);
+  define("global", globalThis);
   define("require", createRequire("file:///convex/functions.js"));
 }
 
