@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from cupola.functions.expressions import field
     from cupola.functions.pages import Page, PaginationOptions
-    from cupola.schema import Id, Table
+    from cupola.schema import Aggregate, Id, Table, Unique
     from cupola.values import UNSET, Int64, UnsetType
 
 __version__ = "0.1.0"
@@ -45,7 +45,7 @@ _PLACES = {
     ),
     "cupola.functions.expressions": ("field",),
     "cupola.functions.pages": ("Page", "PaginationOptions"),
-    "cupola.schema": ("Id", "Table"),
+    "cupola.schema": ("Aggregate", "Id", "Table", "Unique"),
     "cupola.values": ("UNSET", "Int64", "UnsetType"),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
@@ -53,6 +53,7 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
     "UNSET",
     "ActionCtx",
+    "Aggregate",
     "ApplicationError",
     "Backend",
     "Crons",
@@ -65,6 +66,7 @@ __all__ = [
     "QueryCtx",
     "Range",
     "Table",
+    "Unique",
     "UnsetType",
     "__version__",
     "action",

@@ -9,6 +9,7 @@
     │   ├── InvalidValueError, InvalidIdError, InvalidCursorError
     │   ├── AuthConfigError          providers of users' tokens that make no sense
     │   ├── DatabaseUseError      a table, index or document used in a way that cannot work
+    │   ├── UniqueViolationError, ReferenceViolationError
     │   ├── LimitError            a documented bound of functions, documents or transactions
     │   └── DeterminismError      something a query or mutation may not do
     ├── ClientError               the peer: bad request, bad credentials, broken protocol
@@ -130,6 +131,36 @@ class DatabaseUseError(DeveloperError):
     """A table, index or document used in a way that cannot work."""
 
     code = "DatabaseUseError"
+
+
+class UniqueViolationError(DeveloperError):
+    """A write would give two documents the same values in a unique index.
+
+    `document_id` is the document that has them already.
+    """
+
+    code = "UniqueViolation"
+
+    def __init__(self, message: str, *, table: str, index: str, document_id: str) -> None:
+        super().__init__(message)
+        self.table = table
+        self.index = index
+        self.document_id = document_id
+
+
+class ReferenceViolationError(DeveloperError):
+    """A write would leave a reference that leads nowhere.
+
+    `table` and `field` are the reference, `document_id` the document that holds it.
+    """
+
+    code = "ReferenceViolation"
+
+    def __init__(self, message: str, *, table: str, field: str, document_id: str) -> None:
+        super().__init__(message)
+        self.table = table
+        self.field = field
+        self.document_id = document_id
 
 
 class LimitError(DeveloperError):

@@ -282,3 +282,60 @@ def test_a_cancelled_import_stores_nothing(tell: Tell) -> None:
         assert await all_of(at, "things") == []
 
     tell(story, app())
+
+
+def people_and_pets() -> App:
+    def fields(**kinds: Any) -> Any:
+        return {
+            "type": "object",
+            "value": {k: {"fieldType": kind, "optional": False} for k, kind in kinds.items()},
+        }
+
+    people = {
+        "tableName": "people",
+        "indexes": [{"indexDescriptor": "by_name", "fields": ["name"], "unique": True}],
+        "documentType": fields(name={"type": "string"}),
+    }
+    pets = {
+        "tableName": "a_pets",
+        "indexes": [{"indexDescriptor": "by_owner", "fields": ["owner"], "aggregate": []}],
+        "documentType": fields(owner={"type": "id", "tableName": "people"}),
+        "references": [{"field": "owner", "table": "people", "onDelete": "cascade"}],
+    }
+    return app(people, pets)
+
+
+def test_replacing_a_table_draws_nothing_along(tell: Tell) -> None:
+    """The ids come back, and with them all that refers to them."""
+
+    async def story(at: Pushing) -> None:
+        ada = await insert(at, "people", name="ada")
+        await insert(at, "a_pets", owner=ada)
+        line = json.dumps({"_id": ada, "name": "Ada"}).encode()
+        state = await load(at, line, "jsonLines", "people", "replace")
+        assert state["state"] == "completed"
+        assert plain(await all_of(at, "a_pets")) == [{"owner": ada}]
+        assert plain(await all_of(at, "people")) == [{"name": "Ada"}]
+
+    tell(story, people_and_pets())
+
+
+def test_an_import_that_leaves_a_reference_without_its_document_says_so(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        ada = await insert(at, "people", name="ada")
+        await insert(at, "a_pets", owner=ada)
+        state = await load(at, b'{"name": "bob"}', "jsonLines", "people", "replace")
+        assert state["state"] == "failed"
+        assert f'refers to "{ada}"' in state["error_message"]
+
+    tell(story, people_and_pets())
+
+
+def test_an_import_keeps_unique_indexes(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        ada = await insert(at, "people", name="ada")
+        state = await load(at, b'{"name": "ada"}', "jsonLines", "people", "append")
+        assert state["state"] == "failed"
+        assert ada in state["error_message"]
+
+    tell(story, people_and_pets())

@@ -53,6 +53,13 @@ def test_a_table_may_be_declared_in_both_if_they_agree() -> None:
     assert joined_schema(python, pushed) == expected
 
 
+def test_rules_declared_in_python_hold_where_typescript_declares_the_plain_index() -> None:
+    python = table("notes", indexes={"by_a": ["a"]})
+    python["indexes"][0]["unique"] = True
+    pushed = schema(table("notes", indexes={"by_a": ["a"]}))
+    assert joined_schema(schema(python), pushed) == schema(python)
+
+
 @pytest.mark.parametrize(
     "pushed",
     [table("notes", "number"), table("notes", indexes={"by_a": ["b"]})],

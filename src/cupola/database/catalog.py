@@ -9,7 +9,7 @@ changes.
 | table      | document                                                                     |
 |------------|------------------------------------------------------------------------------|
 | `_tables`  | `{name, number}`                                                             |
-| `_indexes` | `{table, name, fields, number, state}` |
+| `_indexes` | `{table, name, fields, number, state}`; `unique` and `aggregate`, where declared |
 | `_schemas` | `{state, schema}`; state "active" or "pending", schema as JSON text          |
 
 An index is "backfilling", then "ready" or "staged", and in the end "dropping" until its rows are
@@ -41,9 +41,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from cupola.database.documents import StoredDocument
+from cupola.database.rules import Reference, TableRules, references_of, rules_of
 from cupola.errors import DatabaseUseError
-from cupola.schema import SchemaDefinition
-from cupola.values import UNSET, Value, encode_key
+from cupola.persistence import EntryNumbers
+from cupola.schema import IndexDefinition, SchemaDefinition
+from cupola.values import UNSET, Int64, Value, encode_key
 
 TABLES: Final = 513
 INDEXES: Final = 514
@@ -86,13 +88,19 @@ def creation_index_id(table: int) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Index:
-    """One index. `paths` are the field paths of the key without the id that ends every key."""
+    """One index. `paths` are the field paths of the key without the id that ends every key.
+
+    `aggregate` are the paths of the numbers whose sums and extremes are kept beside the counts of
+    ranges; None: nothing is kept.
+    """
 
     number: int
     table: int
     name: str
     paths: tuple[tuple[str, ...], ...]
     state: str = "ready"
+    unique: bool = False
+    aggregate: tuple[tuple[str, ...], ...] | None = None
 
     def parts(self, document: Mapping[str, Value]) -> tuple[bytes, ...]:
         """The encoded key of a document, field by field, the id last. Joined, they are the key."""
@@ -111,11 +119,23 @@ class Index:
         encoded.append(id_part)
         return tuple(encoded)
 
-    def parts_of(self, document: StoredDocument, id_part: bytes) -> tuple[bytes, ...]:
-        """The same, computed once per document; `id_part` is the last one."""
+    def numbers(self, document: Mapping[str, Value]) -> EntryNumbers:
+        """The numbers of a document that the index aggregates; None for what is no number."""
+        found: list[bytes | None] = []
+        for path in self.aggregate or ():
+            value: Any = document
+            for name in path:
+                value = value.get(name, UNSET) if isinstance(value, dict) else UNSET
+            found.append(encode_key(value) if type(value) in (float, Int64) else None)
+        return tuple(found)
+
+    def parts_of(self, document: StoredDocument, id_part: bytes | None = None) -> tuple[bytes, ...]:
+        """`parts`, computed once per document; `id_part`: the last one, where it is known."""
         parts = document.parts.get(self.number)
         if parts is None:
-            parts = document.parts[self.number] = self._parts(document.value, id_part)
+            value = document.value
+            id_part = encode_key(value["_id"]) if id_part is None else id_part
+            parts = document.parts[self.number] = self._parts(value, id_part)
         return parts
 
     def is_same_key(self, old: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
@@ -128,6 +148,21 @@ class Index:
     @property
     def field_names(self) -> list[str]:
         return [".".join(path) for path in self.paths]
+
+    @property
+    def aggregate_names(self) -> tuple[str, ...]:
+        return tuple(".".join(path) for path in self.aggregate or ())
+
+    @property
+    def definition(self) -> IndexDefinition:
+        """How it was declared."""
+        return IndexDefinition(
+            self.name,
+            tuple(self.field_names[:-1]),
+            self.state == "staged",
+            self.unique,
+            self.aggregate_names if self.aggregate is not None else None,
+        )
 
 
 def _paths(fields: Iterable[str]) -> tuple[tuple[str, ...], ...]:
@@ -142,6 +177,8 @@ class TableInfo:
     name: str
     indexes: Mapping[str, Index]
     document_id: str | None = None  # of its `_tables` document; None for system tables
+    aggregated: tuple[Index, ...] = ()
+    """Those of its indexes whose ranges are summarized."""
 
     @property
     def primary(self) -> Index:
@@ -187,7 +224,8 @@ def _table(
     indexes = {
         building(i.name) if i.state == "backfilling" else i.name: i for i in (*built_in, *more)
     }
-    return TableInfo(number, name, indexes, document_id)
+    aggregated = tuple(index for index in indexes.values() if index.aggregate is not None)
+    return TableInfo(number, name, indexes, document_id, aggregated)
 
 
 def system_index(table: int, name: str) -> Index:
@@ -255,6 +293,9 @@ class Catalog:
                 self.pending = definition
         self._checks: dict[int, DocumentCheck | None] = {}
         self._pending_checks: dict[int, DocumentCheck | None] = {}
+        self._rules: dict[int, TableRules | None] = {}
+        self._pending_rules: dict[int, TableRules | None] = {}
+        self._references: list[Reference] | None = None
 
     @classmethod
     def empty(cls) -> Catalog:
@@ -295,6 +336,54 @@ class Catalog:
             self._pending_checks[table.number] = _check_of(self.pending, table.name, self.numbers)
         return self._pending_checks[table.number]
 
+    def rules(self, table: TableInfo) -> TableRules | None:
+        """What else a write to the table must keep; None where there is nothing."""
+        try:
+            return self._rules[table.number]
+        except KeyError:
+            pass
+        if self._references is None:
+            self._references = references_of(self.schema, self.by_name, _serving_index)
+        table = self.by_number.get(table.number, table)
+        unique = tuple(i for i in table.indexes.values() if i.unique and i.state != "backfilling")
+        found = self._rules[table.number] = rules_of(table, unique, self._references)
+        return found
+
+    def pending_rules(self, table: TableInfo) -> TableRules | None:
+        """The rules that a schema which is being pushed adds to those in force."""
+        if self.pending is None:
+            return None
+        if table.number not in self._pending_rules:
+            in_force = {
+                (t.name, reference)
+                for t in (self.schema.tables.values() if self.schema is not None else ())
+                for reference in t.references
+            }
+            added = [
+                reference
+                for reference in references_of(self.pending, self.by_name, _coming_index)
+                if not any(
+                    (reference.source.name, old) in in_force
+                    for old in self.pending.tables[reference.source.name].references
+                    if old.field == reference.field
+                )
+            ]
+            table = self.by_number.get(table.number, table)
+            unique = tuple(
+                i for i in table.indexes.values() if i.unique and i.state == "backfilling"
+            )
+            self._pending_rules[table.number] = rules_of(table, unique, added)
+        return self._pending_rules[table.number]
+
+
+def _serving_index(table: TableInfo, name: str) -> Index | None:
+    index = table.indexes.get(name)
+    return index if index is not None and index.state == "ready" else None
+
+
+def _coming_index(table: TableInfo, name: str) -> Index | None:
+    return table.indexes.get(building(name)) or table.indexes.get(name)
+
 
 def _check_of(
     schema: SchemaDefinition | None, name: str, numbers: Mapping[str, int]
@@ -313,6 +402,14 @@ def _user_index(table: int, document: Document) -> Index:
     fields = document["fields"]
     assert isinstance(fields, list)
     paths = (*_paths(str(field) for field in fields), ("_creationTime",))
+    aggregate = document.get("aggregate")
+    assert aggregate is None or isinstance(aggregate, list)
     return Index(
-        _integer(document["number"]), table, str(document["name"]), paths, str(document["state"])
+        _integer(document["number"]),
+        table,
+        str(document["name"]),
+        paths,
+        str(document["state"]),
+        document.get("unique") is True,
+        _paths(str(field) for field in aggregate) if aggregate is not None else None,
     )

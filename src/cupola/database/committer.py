@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cupola.clock import Clock
+from cupola.database.aggregates import summary_changes
 from cupola.database.catalog import Catalog, TableInfo
+from cupola.database.constraints import pending_violation
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Write
@@ -28,6 +30,7 @@ from cupola.persistence import (
     IndexChange,
     IndexEntry,
     Persistence,
+    SummaryChange,
     Timestamp,
 )
 from cupola.values import encode_key
@@ -127,8 +130,8 @@ class Committer:
         """
         assert self._open
         ts = self._next_timestamp()
-        rows, written = self._rows(writes)
-        self._write(Commit(ts, rows, record))
+        rows, written, summaries = self._rows(writes)
+        self._write(Commit(ts, rows, record, (), (), summaries))
         self._last_ts = ts
         self._last_creation_time = max(self._last_creation_time, creation_time)
         self._note_definitions(writes)
@@ -141,10 +144,11 @@ class Committer:
         record: CommitRecord,
         entries: Sequence[IndexEntry] = (),
         dropped: Sequence[tuple[int, bytes, bytes]] = (),
+        summaries: Sequence[SummaryChange] = (),
     ) -> Timestamp:
         """Add index rows that a backfill derived, or delete a slice of a dropped index."""
         ts = self._next_timestamp()
-        self._write(Commit(ts, (), record, entries, dropped))
+        self._write(Commit(ts, (), record, entries, dropped, summaries))
         self._last_ts = ts
         self._group.append(Published(ts, ()))
         return ts
@@ -190,35 +194,49 @@ class Committer:
     def _next_timestamp(self) -> Timestamp:
         return Timestamp(max(self._last_ts + 1, self._clock.now_ns()))
 
-    def _rows(self, writes: Sequence[Write]) -> tuple[list[DocumentWrite], tuple[WrittenKey, ...]]:
-        """Version and index rows of a write set, and the keys it touched."""
+    def _rows(
+        self, writes: Sequence[Write]
+    ) -> tuple[list[DocumentWrite], tuple[WrittenKey, ...], list[SummaryChange]]:
+        """Version and index rows of a write set, the keys it touched, and what it changes in the
+        summaries of aggregated indexes.
+        """
         rows: list[DocumentWrite] = []
+        summaries: list[SummaryChange] = []
         written: list[WrittenKey] = []
         for table, document_id, old, new in writes:
             info = self._group_catalog.by_number.get(table.number, table)
             changes = _index_changes(info, document_id, old, new, written)
             body = new.body if new is not None else None
             rows.append(DocumentWrite(table.number, document_id, _version_of(old), body, changes))
-        return rows, tuple(written)
+            for index in info.aggregated:
+                summaries += summary_changes(index, old, new)
+        return rows, tuple(written), summaries
 
     def _note_definitions(self, writes: Sequence[Write]) -> None:
         """Changed definitions hold for the next commit; a pending schema sees each write."""
-        for table, document_id, _, new in writes:
+        for write in writes:
+            table, document_id, _, new = write
             if table.name.startswith("_") and table.number in (513, 514, 515):
                 value = new.value if new is not None else None
                 self._group_catalog = self._group_catalog.with_document(
                     table.number, document_id, value
                 )
-            elif new is not None and self._group_catalog.pending is not None:
-                check = self._group_catalog.pending_check(table)
-                if check is not None and self.pending_violation is None:
-                    try:
-                        check(new.value)
-                    except DeveloperError as error:
-                        self.pending_violation = (
-                            f'a document "{document_id}" written meanwhile to `{table.name}` '
-                            f"does not match: {error.message}"
-                        )
+            elif self._group_catalog.pending is not None and self.pending_violation is None:
+                self.pending_violation = self._violation_of(write)
+
+    def _violation_of(self, write: Write) -> str | None:
+        """Why the schema that is being pushed does not allow a write, which is applied already."""
+        catalog = self._group_catalog
+        check = catalog.pending_check(write.table)
+        if check is not None and write.new is not None:
+            try:
+                check(write.new.value)
+            except DeveloperError as error:
+                return (
+                    f'a document "{write.id}" written meanwhile to `{write.table.name}` '
+                    f"does not match: {error.message}"
+                )
+        return pending_violation(self._persistence.reader, catalog, write)
 
 
 def _index_changes(

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from cupola.values import Value, decode_canonical
 
+_STRING_TAG = b"\x10"  # of encoded strings (spec: values, section 5); no id contains it
+
+
+def id_in(key: bytes) -> str:
+    """The document id that ends every index key, as an encoded string without escapes."""
+    return key[key.rindex(_STRING_TAG) + 1 : -1].decode()
+
 
 class StoredDocument:
     """One version of a document: its encoded JSON (with `_id` and `_creationTime`) and its version

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from cupola.database.aggregates import MergedSummaries
 from cupola.database.catalog import (
     INDEXES,
     PRIVATE_TABLES,
@@ -27,17 +28,19 @@ from cupola.database.catalog import (
     TableInfo,
     primary_index_id,
 )
-from cupola.database.documents import StoredDocument
+from cupola.database.constraints import check_unique, check_write, delete_with_references
+from cupola.database.documents import StoredDocument, id_in
 from cupola.database.overlay import IndexOverlay
 from cupola.database.read_set import Interval, RangeRead, ReadSet
 from cupola.database.usage import Usage
 from cupola.errors import DatabaseUseError, DeveloperError, InvalidIdError
 from cupola.limits import DEFAULT_LIMITS, Limits
-from cupola.persistence import Reader
+from cupola.persistence import Reader, Summary
 from cupola.values import (
     UNSET,
     Int64,
     Value,
+    after,
     check_document,
     check_identifier,
     encode,
@@ -49,7 +52,6 @@ from cupola.values import (
 
 _PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
 _SEEN_MAX = 64
-_STRING_TAG = b"\x10"  # of encoded strings (spec: values, section 5); no id contains it
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
 _PRIVATE_NUMBERS = frozenset(PRIVATE_TABLES.values())
 
@@ -250,11 +252,20 @@ class Transaction:
         self.usage.read_many(len(found), sum(map(len, found)))
         if self._ids is not None and len(rows) <= _SEEN_MAX:  # often written next
             for key, version, body in rows:
-                self._seen[_id_in(key)] = StoredDocument(version, body)
+                self._seen[id_in(key)] = StoredDocument(version, body)
         return found
 
     def count(self, index: Index, keys: KeyRange) -> int:
-        """How many documents lie in the range. Each counts as read, up to the bound."""
+        """How many documents lie in the range.
+
+        Each counts as read, up to the bound, unless the index is aggregated. A whole table is
+        counted by any aggregated index that it has.
+        """
+        counting: Index | None = index
+        if index.aggregate is None:
+            counting = self._counting_index(index.table) if keys == EVERYTHING else None
+        if counting is not None:
+            return self.summarize(counting, keys, counts_only=True).count
         self.usage.range()
         read = RangeRead(index.number, *keys, False)
         read.exhausted()
@@ -268,6 +279,75 @@ class Transaction:
                 total += (overlay.rows[key] is not None) - was_there
         self.usage.counted(total)
         return total
+
+    def summarize(self, index: Index, keys: KeyRange, *, counts_only: bool = False) -> Summary:
+        """What is known of the range of an aggregated index, without reading its documents."""
+        self.usage.range()
+        read = RangeRead(index.number, *keys, False)
+        read.exhausted()
+        self.read_set.add_range(read)
+        return self._merged(index, counts_only).summarize(keys.start, keys.end)
+
+    def nth(
+        self, index: Index, keys: KeyRange, position: int, *, descending: bool
+    ) -> StoredDocument | None:
+        """The document that has `position` others before it in the range of an aggregated index.
+
+        Read is the range up to it.
+        """
+        self.usage.range()
+        read = RangeRead(index.number, *keys, descending)
+        self.read_set.add_range(read)
+        merged = self._merged(index, counts_only=True)
+        if descending:
+            position = merged.summarize(keys.start, keys.end).count - 1 - position
+        found = merged.nth(keys.start, keys.end, position) if position >= 0 else None
+        if found is None:
+            read.exhausted()
+            return None
+        key, document = found
+        read.saw(key)
+        self.usage.read(len(document.body))
+        return document
+
+    def rank(
+        self, index: Index, keys: KeyRange, document: StoredDocument, *, descending: bool
+    ) -> int | None:
+        """How many documents of the range of an aggregated index come before this one of its
+        table; None: it is not in the range. Read is the part before it.
+        """
+        key = b"".join(index.parts_of(document))
+        if not _inside(key, keys.start, keys.end):
+            return None
+        start, end = (key + b"\0", keys.end) if descending else (keys.start, key)
+        before = KeyRange(keys.fields, keys.prefix, start, end)
+        return self.summarize(index, before, counts_only=True).count
+
+    def _counting_index(self, table: int) -> Index | None:
+        aggregated = self.catalog.by_number[table].aggregated
+        return next((index for index in aggregated if index.state == "ready"), None)
+
+    def _merged(self, index: Index, counts_only: bool) -> MergedSummaries:
+        overlay = None if self.sees_plainly(index.table) else self._overlay(index)
+        return MergedSummaries(self._reader, index, overlay, self._writes, counts_only=counts_only)
+
+    def under(
+        self, index: Index, prefix: bytes, fields: int, *, limit: int | None = None
+    ) -> list[StoredDocument]:
+        """The documents whose keys begin with `prefix`, of so many fields: for the engine's own
+        checks. Without a `limit` each counts as read; the range itself counts against no bound.
+        """
+        keys = KeyRange(fields, prefix, prefix, after(prefix))
+        read = RangeRead(index.number, *keys, False)
+        read.exhausted()
+        self.read_set.add_range(read)
+        wanted = self.usage.documents_left + 1 if limit is None else limit
+        overlay = self._overlay(index)
+        rows, _ = self._page(index.number, overlay, keys.start, keys.end, False, wanted)
+        found = [document for _, document in rows]
+        if limit is None:
+            self.usage.read_many(len(found), sum(len(document.body) for document in found))
+        return found
 
     def size_of(self, index: Index, limit: int) -> int:
         """How many entries an index has in the snapshot, up to `limit`. Not noted as a read."""
@@ -327,6 +407,9 @@ class Transaction:
         document_id = ids.next(table.number)
         document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
         stored = self._encoded(table, document)
+        rules = self.catalog.rules(table)
+        if rules is not None:
+            check_write(self, rules, table, None, stored)
         self._put(Write(table, document_id, None, stored))
         self.creation_time = math.nextafter(self.creation_time, math.inf)
         return document_id
@@ -351,7 +434,20 @@ class Transaction:
         self._replace_with(table, old, {**kept, **fields})
 
     def delete(self, document_id: str) -> None:
+        """Delete a document, and what the references to it say.
+
+        Raises:
+            ReferenceViolationError, LimitError: Nothing was written.
+        """
         table, old = self._existing(document_id, "delete")
+        rules = self.catalog.rules(table)
+        if rules is not None and rules.incoming:
+            delete_with_references(self, document_id)
+        else:
+            self.remove(table, document_id, old)
+
+    def remove(self, table: TableInfo, document_id: str, old: StoredDocument) -> None:
+        """Delete one document, whatever refers to it."""
         self.usage.wrote(0)
         self._put(Write(table, document_id, old, None))
 
@@ -381,8 +477,11 @@ class Transaction:
     def restore(self, table_name: str, document: Document) -> None:
         """Insert a document that brings its own `_id` and `_creationTime`, from an export.
 
+        Its references are not looked at: what they lead to may be restored later. See
+        `constraints.refuse_dangling`.
+
         Raises:
-            SchemaError, InvalidValueError, LimitError: As `insert`.
+            SchemaError, InvalidValueError, LimitError, UniqueViolationError: As `insert`.
             DatabaseUseError: The id is of another table, or taken.
         """
         document_id = str(document["_id"])
@@ -393,7 +492,11 @@ class Transaction:
                 "table.",
                 code="DocumentIdTaken",
             )
-        self._put(Write(table, document_id, None, self._encoded(table, document)))
+        stored = self._encoded(table, document)
+        rules = self.catalog.rules(table)
+        if rules is not None:
+            check_unique(self, rules, table, None, stored)
+        self._put(Write(table, document_id, None, stored))
 
     def renumber(self, numbers: Mapping[str, int]) -> None:
         """Give empty tables other numbers, which ids carry. They must exist, and stay distinct."""
@@ -430,7 +533,11 @@ class Transaction:
                     f"`{name}` cannot be changed; leave it out or pass the value it has.",
                     code="SystemFieldChanged",
                 )
-        self._put(Write(table, str(old.value["_id"]), old, self._encoded(table, document)))
+        new = self._encoded(table, document)
+        rules = self.catalog.rules(table)
+        if rules is not None:
+            check_write(self, rules, table, old, new)
+        self._put(Write(table, str(old.value["_id"]), old, new))
 
     def _existing(self, document_id: str, verb: str) -> tuple[TableInfo, StoredDocument]:
         self._require_writable()
@@ -527,11 +634,6 @@ def _row_key(row: tuple[bytes, StoredDocument]) -> bytes:
     return row[0]
 
 
-def _id_in(key: bytes) -> str:
-    """The document id that ends every index key, as an encoded string without escapes."""
-    return key[key.rindex(_STRING_TAG) + 1 : -1].decode()
-
-
 def _after(
     key: bytes, start: bytes, end: bytes | None, descending: bool
 ) -> tuple[bytes, bytes | None]:
@@ -548,8 +650,7 @@ def _overlay_write(
 ) -> None:
     for document, shown in ((old, None), (new, new)):
         if document is not None:
-            id_part = encode_key(document.value["_id"])
-            overlay.put(b"".join(index.parts_of(document, id_part)), shown)
+            overlay.put(b"".join(index.parts_of(document)), shown)
 
 
 def _refuse_system_fields(fields: Mapping[str, Value]) -> None:

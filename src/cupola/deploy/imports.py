@@ -1,13 +1,16 @@
 """Imports: a file is uploaded in parts, checked by a process of its own, confirmed, and stored.
 
 Rows come in over many small transactions, between which others go on: an import is not one
-transaction, and whoever looks sees it grow. Every row was checked before the first is stored.
+transaction, and whoever looks sees it grow. Every row was checked before the first is stored. What
+is replaced draws nothing along, and references are looked at when all is in: an import after which
+one leads nowhere says so and failed, though its rows are there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,9 +22,11 @@ import msgspec
 from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest
 from cupola.database.catalog import IMPORTS, Document
+from cupola.database.constraints import has_references, refuse_dangling
+from cupola.database.documents import StoredDocument
 from cupola.database.load import load_documents
 from cupola.database.system_commits import Work
-from cupola.database.transaction import EVERYTHING, Transaction
+from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.errors import BadRequestError
 from cupola.system.deployment import PUT_IMPORT
@@ -265,7 +270,7 @@ def _summary(plan: Plan) -> str:
 
 
 def _works(plan: Plan, folder: Path) -> Iterator[Work]:
-    """Delete what goes, renumber, store what comes."""
+    """Delete what goes, renumber, store what comes, look at the references."""
     for table in plan.tables:
         if table.delete:
             yield from _deletions(table.name)
@@ -276,6 +281,7 @@ def _works(plan: Plan, folder: Path) -> Iterator[Work]:
             yield _table(table.name, table.number)
         if table.file is not None:
             yield from _insertions(table, folder)
+    yield from _checks()
 
 
 def _table(name: str, number: int) -> Work:
@@ -292,17 +298,44 @@ def _deletions(name: str) -> Iterator[Work]:
     def work(transaction: Transaction) -> None:
         nonlocal left
         table = transaction.table(name)
-        found: list[str] = []
+        found: list[StoredDocument] = []
         if table is not None:
             for _, document in transaction.scan(table.primary, EVERYTHING):
-                found.append(str(document.value["_id"]))
+                found.append(document)
                 if len(found) == _BATCH_ROWS:
                     break
-        for document_id in found:
-            transaction.delete(document_id)
+        for document in found:
+            assert table is not None
+            transaction.remove(table, str(document.value["_id"]), document)
         left = len(found) == _BATCH_ROWS
 
     while left:
+        yield work
+
+
+def _checks() -> Iterator[Work]:
+    """Every document of the tables that have references, in batches."""
+    places: dict[str, bytes] = {}  # where to go on, by table; empty until the first work has run
+    is_first = True
+
+    def work(transaction: Transaction) -> None:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            tables = transaction.catalog.by_name.values()
+            places.update((t.name, b"") for t in tables if has_references(transaction, t))
+        for name, start in list(places.items())[:1]:
+            table = transaction.catalog.by_name[name]
+            keys = KeyRange(0, b"", start, None)
+            rows = list(itertools.islice(transaction.scan(table.primary, keys), _BATCH_ROWS))
+            for _, document in rows:
+                refuse_dangling(transaction, table, document)
+            if len(rows) < _BATCH_ROWS:
+                del places[name]
+            else:
+                places[name] = rows[-1][0] + b"\0"
+
+    while is_first or places:
         yield work
 
 

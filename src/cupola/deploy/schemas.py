@@ -43,14 +43,16 @@ def _agreed(python: TableDefinition, javascript: TableDefinition) -> TableDefini
         )
     indexes = {index.name: index for index in python.indexes}
     for index in javascript.indexes:
-        if indexes.setdefault(index.name, index) != index:
+        known = indexes.setdefault(index.name, index)
+        if (known.fields, known.staged) != (index.fields, index.staged):
             raise SchemaError(
                 f"Index `{index.name}` of table `{name}` is declared in Python and in schema.ts "
                 "with different fields. Declare it once, or the same in both.",
                 code="DuplicateTable",
             )
     carried = {**python.carried, **javascript.carried}
-    return TableDefinition(name, python.document, tuple(indexes.values()), carried)
+    references = tuple(dict.fromkeys((*python.references, *javascript.references)))
+    return TableDefinition(name, python.document, tuple(indexes.values()), carried, references)
 
 
 # ------------------------------------------------------------------------------------ what changes
@@ -67,7 +69,7 @@ def index_diff(catalog: Catalog, schema: SchemaDefinition) -> dict[str, list[dic
     }
     for name, index in after.items():
         old = before.get(name)
-        if old is None or old.fields != index.fields:
+        if old is None or not old.is_built_like(index):
             diff["added_indexes"].append(_shown(name, index))
         elif old.staged and not index.staged:
             diff["enabled_indexes"].append(_shown(name, index))
@@ -75,7 +77,7 @@ def index_diff(catalog: Catalog, schema: SchemaDefinition) -> dict[str, list[dic
             diff["disabled_indexes"].append(_shown(name, index))
     for name, index in before.items():
         new = after.get(name)
-        if new is None or new.fields != index.fields:
+        if new is None or not new.is_built_like(index):
             diff["removed_indexes"].append(_shown(name, index))
     return diff
 
@@ -83,9 +85,7 @@ def index_diff(catalog: Catalog, schema: SchemaDefinition) -> dict[str, list[dic
 def _existing(catalog: Catalog) -> dict[str, IndexDefinition]:
     """Indexes that serve, by `table.index`."""
     return {
-        f"{table.name}.{index.name}": IndexDefinition(
-            index.name, tuple(index.field_names[:-1]), index.state == "staged"
-        )
+        f"{table.name}.{index.name}": index.definition
         for table in catalog.by_name.values()
         if table.document_id is not None
         for index in table.indexes.values()

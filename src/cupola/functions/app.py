@@ -191,6 +191,13 @@ class App:
                 result[name] = value_of(value)
         return result
 
+    def to_number(self, table: str, field: str, number: float) -> float:
+        """A whole number as the table's class has the field: int where it declares that."""
+        cls = self.tables.get(table)
+        codec = cls.__cupola_table__.fields.get(field) if cls is not None else None
+        is_whole = codec is not None and type(codec.to_python(0.0)) is int
+        return int(number) if is_whole else number
+
     def to_bound(self, constraint: Any) -> Any:
         """An index constraint as values."""
         if isinstance(constraint, Range):

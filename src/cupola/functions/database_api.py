@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar, overload
 
+from cupola.database.aggregates import require_aggregated
 from cupola.database.catalog import READABLE_TABLES, Index, TableInfo, table_to_come
 from cupola.database.cursors import END, fingerprint
 from cupola.database.documents import StoredDocument
@@ -21,8 +22,9 @@ from cupola.errors import DatabaseUseError, InvalidIdError
 from cupola.functions.call import Call
 from cupola.functions.expressions import Expression
 from cupola.functions.pages import Page, PaginationOptions
+from cupola.persistence import Numbers
 from cupola.schema import Id, Table
-from cupola.values import UNSET, UnsetType, Value, decode_canonical, decode_id
+from cupola.values import UNSET, Int64, UnsetType, Value, decode_canonical, decode_id
 
 T = TypeVar("T")
 TableT = TypeVar("TableT", bound=Table)
@@ -268,13 +270,76 @@ class Query(Generic[T]):
         return found[0] if found else None
 
     def count(self) -> int:
-        """How many documents there are. Without a filter only index entries are read."""
+        """How many documents there are. Without a filter only index entries are read, and of an
+        aggregated index not even those.
+        """
         if self._filters:
             return sum(1 for _ in self)
         self._call.interruption.pause()
         try:
             place = self._place()
             return self._call.transaction.count(*place) if place is not None else 0
+        finally:
+            self._call.interruption.resume()
+
+    def sum(self, field: str) -> float | Int64:
+        """The sum of a field, over all documents in which it is a number: exact, rounded once.
+
+        It is whole (int) where the table's class says so, an Int64 where all numbers are, and 0
+        where there are none. The index must aggregate the field, as must those below.
+
+        Raises:
+            DatabaseUseError: It does not, or the query has a filter.
+        """
+        found = self._aggregate("sum", field, lambda numbers: numbers.sum)
+        return 0 if found is None else found
+
+    def min(self, field: str) -> float | Int64 | None:
+        """The least number that a field holds; None where it holds none. Raises: as `sum`."""
+        return self._aggregate("min", field, lambda numbers: numbers.minimum)
+
+    def max(self, field: str) -> float | Int64 | None:
+        """The greatest number that a field holds; None where it holds none. Raises: as `sum`."""
+        return self._aggregate("max", field, lambda numbers: numbers.maximum)
+
+    def nth(self, position: int) -> T | None:
+        """The document that has `position` others before it, or None. 0 is the first.
+
+        Raises:
+            DatabaseUseError: The index is not aggregated, or the query has a filter.
+        """
+        if not isinstance(position, int) or position < 0:
+            raise DatabaseUseError(
+                f"nth needs a position of 0 or more, not {position!r}.", code="BadCount"
+            )
+        self._call.interruption.pause()
+        try:
+            place = self._aggregated("nth")
+            if place is None:
+                return None
+            found = self._call.transaction.nth(*place, position, descending=self._descending)
+            if found is None:
+                return None
+            return self._call.app.to_python(self._table, found)  # type: ignore[no-any-return]
+        finally:
+            self._call.interruption.resume()
+
+    def rank(self, id: Id[Any]) -> int | None:
+        """How many documents of the query come before this one; None: it is not among them.
+
+        Raises: as `nth`.
+        """
+        self._call.interruption.pause()
+        try:
+            document_id = _require_id(id)
+            place = self._aggregated("rank")
+            transaction = self._call.transaction
+            if place is None or transaction.table_of(document_id).number != place[0].table:
+                return None
+            document = transaction.get(document_id)
+            if document is None:
+                return None
+            return transaction.rank(*place, document, descending=self._descending)
         finally:
             self._call.interruption.resume()
 
@@ -343,6 +408,31 @@ class Query(Generic[T]):
         )
 
     # ---------------------------------------------------------------- inside
+
+    def _aggregate(
+        self, name: str, field: str, of: Callable[[Numbers], float | Int64 | None]
+    ) -> float | Int64 | None:
+        """One figure of a field, as the table's class has the field."""
+        self._call.interruption.pause()
+        try:
+            place = self._aggregated(name, field)
+            if place is None:
+                return None
+            summary = self._call.transaction.summarize(*place)
+            figure = of(summary.numbers[place[0].aggregate_names.index(field)])
+            if type(figure) is float and figure.is_integer():
+                return self._call.app.to_number(self._table, field, figure)
+            return figure
+        finally:
+            self._call.interruption.resume()
+
+    def _aggregated(self, name: str, field: str | None = None) -> tuple[Index, KeyRange] | None:
+        """`_place`, if its index can answer for ranges."""
+        place = self._place()
+        if place is not None:
+            has_filter = bool(self._filters)
+            require_aggregated(self._table, place[0], name, field, has_filter=has_filter)
+        return place
 
     def _place(self) -> tuple[Index, KeyRange] | None:
         """Where to read; None while the table does not exist."""

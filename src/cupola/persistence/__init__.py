@@ -13,22 +13,28 @@ from cupola.persistence.protocol import (
     RecordedRequest,
     Row,
     Snapshot,
+    SummaryChange,
     Timestamp,
 )
+from cupola.persistence.summaries import EntryNumbers, Numbers, Summary
 
 __all__ = [
     "HOUR_NS",
     "Commit",
     "CommitRecord",
     "DocumentWrite",
+    "EntryNumbers",
     "IndexChange",
     "IndexEntry",
     "MemoryPersistence",
     "MemorySnapshot",
+    "Numbers",
     "Persistence",
     "Reader",
     "RecordedRequest",
     "Row",
     "Snapshot",
+    "Summary",
+    "SummaryChange",
     "Timestamp",
 ]

@@ -17,6 +17,7 @@ from cupola.persistence.protocol import (
     Row,
     Timestamp,
 )
+from cupola.persistence.summaries import EntryNumbers, Summary
 
 _SLICE_REQUESTS = 1000
 
@@ -33,6 +34,7 @@ class MemorySnapshot:
         self.keys: dict[int, list[bytes]] = {}  # the keys of `current`, sorted
         self.commits: dict[Timestamp, CommitRecord] = {}
         self.requests: dict[tuple[bytes, int], Timestamp] = {}
+        self.numbers: dict[int, dict[bytes, EntryNumbers]] = {}  # of aggregated indexes
 
     def newest_ts(self) -> Timestamp:
         return next(reversed(self.commits), Timestamp(0))
@@ -52,6 +54,20 @@ class MemorySnapshot:
 
     def count(self, index: int, start: bytes, end: bytes | None, *, limit: int) -> int:
         return min(len(self._keys_between(index, start, end)), limit)
+
+    def summarize(self, index: int, start: bytes, end: bytes | None, *, fields: int) -> Summary:
+        entries = self._numbers_between(index, start, end)
+        return Summary.of(fields, [numbers[:fields] for _, numbers in entries])
+
+    def nth(self, index: int, start: bytes, end: bytes | None, position: int) -> bytes | None:
+        entries = self._numbers_between(index, start, end)
+        return entries[position][0] if position < len(entries) else None
+
+    def _numbers_between(
+        self, index: int, start: bytes, end: bytes | None
+    ) -> list[tuple[bytes, EntryNumbers]]:
+        entries = self.numbers.get(index, {}).items()
+        return sorted(e for e in entries if start <= e[0] and (end is None or e[0] < end))
 
     def recorded_request(self, session: bytes, request: int) -> RecordedRequest | None:
         ts = self.requests.get((session, request))
@@ -81,6 +97,7 @@ class MemorySnapshot:
         other.keys = {index: keys.copy() for index, keys in self.keys.items()}
         other.commits = self.commits.copy()
         other.requests = self.requests.copy()
+        other.numbers = {index: entries.copy() for index, entries in self.numbers.items()}
         return other
 
 
@@ -155,6 +172,9 @@ class MemoryPersistence:
             for index, start, end in commit.dropped:
                 for row in self._rows.scan(index, start, end, descending=False, limit=2**63):
                     self._set(index, row[0], None)
+                    self._set_numbers(index, row[0], None)
+            for index, _, key, entry_numbers in commit.summaries:
+                self._set_numbers(index, key, entry_numbers)
             self._record(commit.ts, commit.record)
         except BaseException:
             self.rollback()
@@ -215,6 +235,13 @@ class MemoryPersistence:
             if before is None:
                 insort(keys, key)
         self._on_rollback(lambda: self._set(index, key, before))
+
+    def _set_numbers(self, index: int, key: bytes, numbers: EntryNumbers | None) -> None:
+        entries = self._rows.numbers.setdefault(index, {})
+        before = entries.pop(key, None)
+        if numbers is not None:
+            entries[key] = numbers
+        self._on_rollback(lambda: self._set_numbers(index, key, before))
 
     def _record(self, ts: Timestamp, record: CommitRecord) -> None:
         self._rows.commits[ts] = record

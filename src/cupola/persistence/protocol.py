@@ -5,6 +5,7 @@ Every commit appends document versions and one commit row. The rest is derived f
     current   (index, key) -> version, from_ts          what is true now; scans read this
     retired   (index, hour, key, to_ts) -> from_ts, version      what was true until `to_ts`
     requests  (session, request) -> ts                  which mutations have been answered
+    summaries                                           counts and sums of ranges, where asked for
 
 A *group* is the unit of failure and of durability: `begin`, any number of `apply`, then `append`,
 which decides and makes visible, or `rollback`. Later, `durable_ts` advances: only then may anyone
@@ -18,6 +19,8 @@ Rules of the derived rows, the same for every implementation:
 - A secondary entry belongs to a key: as long as the document keeps the key, only the version
   pointer moves; `from_ts` stays. When the document leaves the key, the entry is retired with the
   last version it had there.
+- Summaries are those of the current entries of an index, as far as `SummaryChange`s have told of
+  them: an index has all, or none.
 - A secondary entry that is missing (its index is still being backfilled) is not retired; one whose
   key does not change is then created. A backfill entry never replaces one that exists.
 
@@ -30,6 +33,7 @@ from typing import NamedTuple, NewType, Protocol
 import msgspec
 
 from cupola.errors import PersistenceError
+from cupola.persistence.summaries import EntryNumbers, Summary
 
 Timestamp = NewType("Timestamp", int)
 """Nanoseconds since the Unix epoch; greater at each commit."""
@@ -71,6 +75,19 @@ class IndexEntry(NamedTuple):
     from_ts: Timestamp
 
 
+class SummaryChange(NamedTuple):
+    """An entry of an aggregated index as the commit leaves it; `numbers` None: it is gone.
+
+    `fields` is how many numbers each entry of that index has. What the summaries held for the key
+    before is known below, so telling the same twice changes nothing.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    fields: int
+    key: bytes
+    numbers: EntryNumbers | None
+
+
 class CommitRecord(msgspec.Struct, frozen=True):
     """Who committed and what was answered.
 
@@ -100,6 +117,7 @@ class Commit(NamedTuple):
     record: CommitRecord
     entries: Sequence[IndexEntry] = ()
     dropped: Sequence[tuple[int, bytes, bytes]] = ()
+    summaries: Sequence[SummaryChange] = ()
 
 
 class RecordedRequest(NamedTuple):
@@ -135,6 +153,18 @@ class Reader(Protocol):
 
     def count(self, index: int, start: bytes, end: bytes | None, *, limit: int) -> int:
         """How many entries have start <= key < end; counting stops at `limit`."""
+        ...
+
+    def summarize(self, index: int, start: bytes, end: bytes | None, *, fields: int) -> Summary:
+        """The summary of the entries with start <= key < end, of an aggregated index.
+
+        `fields`: how many numbers its entries have; 0 leaves them out, and is faster. Takes time
+        with the logarithm of the number of entries. The caller owns the result.
+        """
+        ...
+
+    def nth(self, index: int, start: bytes, end: bytes | None, position: int) -> bytes | None:
+        """The key that has `position` others before it in the range, if there are so many."""
         ...
 
     def recorded_request(self, session: bytes, request: int) -> RecordedRequest | None:

@@ -1,11 +1,14 @@
 """Validators, table and index definitions, and what Python type hints mean."""
 
 from cupola.schema.codecs import Codec
+from cupola.schema.declarations import Aggregate, OnDelete, Unique
 from cupola.schema.definitions import (
     SYSTEM_FIELDS,
     IndexDefinition,
+    ReferenceDefinition,
     SchemaDefinition,
     TableDefinition,
+    emptied,
 )
 from cupola.schema.hints import codec_of, field_codec_of
 from cupola.schema.ids import Id
@@ -52,6 +55,7 @@ __all__ = [
     "NUMBER",
     "STRING",
     "SYSTEM_FIELDS",
+    "Aggregate",
     "AnyValidator",
     "ArrayValidator",
     "BigIntValidator",
@@ -67,18 +71,22 @@ __all__ = [
     "NullValidator",
     "NumberValidator",
     "ObjectValidator",
+    "OnDelete",
     "ParameterCodec",
     "RecordValidator",
+    "ReferenceDefinition",
     "SchemaDefinition",
     "StringValidator",
     "Table",
     "TableDefinition",
     "TableInfo",
     "UnionValidator",
+    "Unique",
     "ValidationError",
     "Validator",
     "codec_of",
     "display",
+    "emptied",
     "field_codec_of",
     "is_subset",
     "return_codec_of",

@@ -4,12 +4,13 @@ A definition says what should be; what is (numbers, states of backfills) is the 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import orjson
 from msgspec import Struct, field
 
 from cupola.errors import SchemaError
+from cupola.schema.declarations import OnDelete
 from cupola.schema.mismatch import ValidationError
 from cupola.schema.scalars import (
     ANY,
@@ -17,6 +18,7 @@ from cupola.schema.scalars import (
     AnyValidator,
     IdValidator,
     Json,
+    NullValidator,
     TableNumbers,
 )
 from cupola.schema.validator_json import validator_from_json
@@ -26,10 +28,11 @@ from cupola.schema.validators import (
     UnionValidator,
     Validator,
 )
-from cupola.values import in_force, is_identifier
+from cupola.values import UNSET, in_force, is_identifier
 
 SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
+ON_DELETE: Final = get_args(OnDelete)
 
 CARRIED_INDEX_KINDS: Final = (
     "searchIndexes",
@@ -41,14 +44,42 @@ CARRIED_INDEX_KINDS: Final = (
 
 
 class IndexDefinition(Struct, frozen=True):
-    """`fields` as declared: without `_creationTime`, which every index gets at its end."""
+    """`fields` as declared: without `_creationTime`, which every index gets at its end.
+
+    `unique`: no two documents agree in all fields. `aggregate`: the number fields whose sums and
+    extremes are kept beside the counts of ranges; None: nothing is.
+    """
 
     name: str
     fields: tuple[str, ...]
     staged: bool = False
+    unique: bool = False
+    aggregate: tuple[str, ...] | None = None
 
     def to_json(self) -> Json:
-        return {"indexDescriptor": self.name, "fields": list(self.fields)}
+        """The reference's form; what it does not know is there only where it is used."""
+        tree: dict[str, Json] = {"indexDescriptor": self.name, "fields": list(self.fields)}
+        if self.unique:
+            tree["unique"] = True
+        if self.aggregate is not None:
+            tree["aggregate"] = list(self.aggregate)
+        return tree
+
+    def is_built_like(self, other: "IndexDefinition") -> bool:
+        """Whether both need the same rows, so that one can become the other at once."""
+        mine = self.fields, self.unique, self.aggregate
+        return mine == (other.fields, other.unique, other.aggregate)
+
+
+class ReferenceDefinition(Struct, frozen=True):
+    """`field` holds the id of a document of `table`, which is there as long as this one is."""
+
+    field: str
+    table: str
+    on_delete: OnDelete
+
+    def to_json(self) -> Json:
+        return {"field": self.field, "table": self.table, "onDelete": self.on_delete}
 
 
 class TableDefinition(Struct, frozen=True):
@@ -58,17 +89,20 @@ class TableDefinition(Struct, frozen=True):
     document: Validator = ANY
     indexes: tuple[IndexDefinition, ...] = ()
     carried: dict[str, Json] = field(default_factory=dict)
+    references: tuple[ReferenceDefinition, ...] = ()
 
     def to_json(self) -> Json:
         def plain(staged: bool) -> Json:
             return [index.to_json() for index in self.indexes if index.staged == staged]
 
+        references = [reference.to_json() for reference in self.references]
         return {
             "tableName": self.name,
             "indexes": plain(False),
             "stagedDbIndexes": plain(True),
             **{kind: self.carried.get(kind, []) for kind in CARRIED_INDEX_KINDS},
             "documentType": self.document.to_json(),
+            **({"references": references} if references else {}),
         }
 
     def document_checker(self, tables: TableNumbers | None) -> Callable[[Mapping[str, Any]], None]:
@@ -208,6 +242,8 @@ def check_table(table: TableDefinition) -> None:
             )
         names.add(index.name)
         fields[index.fields] = index.name
+    for reference in table.references:
+        check_reference(table, reference)
 
 
 def _check_document_type(table: TableDefinition) -> None:
@@ -251,6 +287,68 @@ def _check_index(table: str, index: IndexDefinition) -> None:
         _check_index_field(where, path)
     if len(set(index.fields)) < len(index.fields):
         raise SchemaError(f"The {where} names a field twice.", code="IndexFieldsNotUnique")
+    for path in index.aggregate or ():
+        _check_index_field(where, path)
+    if len(index.aggregate or ()) > most:
+        raise SchemaError(
+            f"The {where} aggregates {len(index.aggregate or ())} fields; at most {most} are "
+            "allowed.",
+            code="TooManyIndexFields",
+        )
+
+
+def check_reference(table: TableDefinition, reference: ReferenceDefinition) -> None:
+    """Refuse a reference that no rule could keep.
+
+    Raises:
+        SchemaError: It is no field that holds ids of one table, has no index, or cannot be emptied.
+    """
+    where = f"Table `{table.name}`: the reference `{reference.field}`"
+    target = referenced_table(table.document, reference.field)
+    if target is None:
+        raise SchemaError(
+            f"{where} is no field that holds an id: annotate it as Id[...], or Id[...] | None.",
+            code="InvalidReferenceField",
+        )
+    if target != reference.table:
+        raise SchemaError(
+            f"{where} is to `{reference.table}`, but the field holds ids of `{target}`.",
+            code="InvalidReferenceField",
+        )
+    if not any(index.fields[0] == reference.field for index in table.indexes if not index.staged):
+        raise SchemaError(
+            f"{where} needs an index that begins with the field, to find what refers to a deleted "
+            f'document: indexes={{"by_{reference.field}": ["{reference.field}"]}}.',
+            code="InvalidReferenceField",
+        )
+    if reference.on_delete == "set-null" and emptied(table.document, reference.field) is ...:
+        raise SchemaError(
+            f"{where} cannot be set to null: let the field be None (Id[...] | None) or absent "
+            "(Id[...] | UnsetType = UNSET).",
+            code="InvalidReferenceField",
+        )
+
+
+def referenced_table(document: Validator, name: str) -> str | None:
+    """The table whose ids a top-level field holds; None: it holds something else as well."""
+    if not isinstance(document, ObjectValidator) or name not in document.fields:
+        return None
+    validator = document.fields[name].validator
+    members = validator.members if isinstance(validator, UnionValidator) else (validator,)
+    tables = {member.table for member in members if isinstance(member, IdValidator)}
+    others = [m for m in members if not isinstance(m, IdValidator | NullValidator)]
+    return tables.pop() if len(tables) == 1 and not others else None
+
+
+def emptied(document: Validator, name: str) -> Any:
+    """What stands for "no document" in a reference: None, UNSET (it is absent), or `...`: nothing
+    does.
+    """
+    assert isinstance(document, ObjectValidator)
+    found = document.fields[name]
+    if found.validator.accepts(None):
+        return None
+    return UNSET if found.optional else ...
 
 
 def _check_index_field(where: str, path: str) -> None:
@@ -300,9 +398,38 @@ def _table_from_json(tree: Json) -> TableDefinition:
         *_indexes_from_json(tree, "stagedDbIndexes", name, staged=True),
     ]
     carried = {kind: _list(tree, kind, name) for kind in CARRIED_INDEX_KINDS if tree.get(kind)}
+    references = [_reference_from_json(r, name) for r in _list(tree, "references", name)]
     document_type = tree.get("documentType")
     document = ANY if document_type is None else _document_from_json(document_type, name)
-    return TableDefinition(name, document, tuple(indexes), carried)
+    references += _noted_references(tree, document)
+    return TableDefinition(name, document, tuple(indexes), carried, tuple(references))
+
+
+def _noted_references(tree: Json, document: Validator) -> Iterable[ReferenceDefinition]:
+    """References noted on the index that begins with their field.
+
+    Only what stands on an index passes through `defineSchema(...).export()`.
+    """
+    for index in tree.get("indexes") or ():
+        if (on_delete := index.get("onDelete")) is None:
+            continue
+        field = index["fields"][0] if index["fields"] else ""
+        target = referenced_table(document, field) or ""
+        yield _reference_from_json(
+            {"field": field, "table": target, "onDelete": on_delete}, tree["tableName"]
+        )
+
+
+def _reference_from_json(tree: Json, table: str) -> ReferenceDefinition:
+    try:
+        field, target, on_delete = tree["field"], tree["table"], tree["onDelete"]
+    except (TypeError, KeyError):
+        field = target = on_delete = None
+    if not isinstance(field, str) or not isinstance(target, str) or on_delete not in ON_DELETE:
+        raise _malformed(
+            f"each of the `references` of `{table}` has a `field`, a `table` and an `onDelete`"
+        )
+    return ReferenceDefinition(field, target, on_delete)
 
 
 def _indexes_from_json(
@@ -319,7 +446,23 @@ def _indexes_from_json(
             raise _malformed(
                 f"each of the `{kind}` of `{table}` has an `indexDescriptor` and a list of `fields`"
             )
-        yield IndexDefinition(name, tuple(fields), staged)
+        aggregate = index.get("aggregate")
+        unique = index.get("unique", False)
+        if (
+            not isinstance(unique, bool)
+            or not (aggregate is None or isinstance(aggregate, list))
+            or not all(isinstance(path, str) for path in aggregate or ())
+        ):
+            raise _malformed(
+                f"`unique` of index `{table}.{name}` is true or false, `aggregate` a list of fields"
+            )
+        yield IndexDefinition(
+            name,
+            tuple(fields),
+            staged,
+            unique,
+            tuple(aggregate) if aggregate is not None else None,
+        )
 
 
 def _list(tree: Json, key: str, table: str) -> list[Json]:

@@ -21,17 +21,21 @@ import collections
 import copy
 import itertools
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
 
 from cupola.errors import SchemaError
 from cupola.schema.codecs import Codec, PlainCodec, within
+from cupola.schema.declarations import Aggregate, IndexDeclaration, OnDelete, Unique
 from cupola.schema.definitions import (
+    ON_DELETE,
     SYSTEM_FIELDS,
     IndexDefinition,
+    ReferenceDefinition,
     SchemaDefinition,
     TableDefinition,
     check_table,
+    referenced_table,
 )
 from cupola.schema.hints import check_field_name, field_codec_of
 from cupola.schema.ids import Id
@@ -73,7 +77,11 @@ class TableInfo:
                 _check_default(kind, name, codec)
         self.document = ObjectValidator(described)
         self.indexes: tuple[IndexDefinition, ...] = kind.__index_definitions__
-        self.definition = TableDefinition(self.name, self.document, self.indexes)
+        self.definition = TableDefinition(
+            self.name, self.document, self.indexes, references=_reference_definitions(kind, self)
+        )
+        if self.definition.references:
+            check_table(self.definition)
         self.stored = self.definition.stored_document()
         """The validator of whole documents, with `_id` and `_creationTime`."""
         self.codec = TableCodec(kind, self.stored)
@@ -237,6 +245,7 @@ class Table(Encoded):
     __field_names__: ClassVar[tuple[str, ...]] = ()
     __field_defaults__: ClassVar[dict[str, Any]] = {}
     __index_definitions__: ClassVar[tuple[IndexDefinition, ...]]
+    __reference_rules__: ClassVar[Mapping[str, OnDelete]]
 
     if TYPE_CHECKING:
         __cupola_table__: ClassVar[TableInfo]
@@ -256,7 +265,8 @@ class Table(Encoded):
         cls,
         *,
         name: str | None = None,
-        indexes: Mapping[str, Sequence[str]] | None = None,
+        indexes: Mapping[str, IndexDeclaration] | None = None,
+        references: Mapping[str, OnDelete] | None = None,
         **more: Any,
     ) -> None:
         super().__init_subclass__(**more)
@@ -274,6 +284,7 @@ class Table(Encoded):
         }
         cls.__field_names__ = tuple(dict.fromkeys((*cls.__field_names__, *own)))
         cls.__index_definitions__ = _index_definitions(cls, indexes or {})
+        cls.__reference_rules__ = dict(references or {})
         for field in own:
             setattr(cls, field, _FieldReader(field))
         type.__setattr__(cls, "__cupola_table__", _LazyTableInfo())
@@ -430,26 +441,52 @@ def _own_fields(kind: type[Table]) -> list[str]:
 
 
 def _index_definitions(
-    kind: type[Table], indexes: Mapping[str, Sequence[str]]
+    kind: type[Table], indexes: Mapping[str, IndexDeclaration]
 ) -> tuple[IndexDefinition, ...]:
     definitions = []
-    for name, fields in indexes.items():
-        if isinstance(fields, str):
+    for name, declared in indexes.items():
+        if isinstance(declared, str):
             raise SchemaError(
                 f"Index `{name}` of table `{kind.__table_name__}`: write its fields as a list, "
-                f'["{fields}"].',
+                f'["{declared}"].',
                 code="InvalidIndexField",
             )
-        definitions.append(IndexDefinition(name, tuple(fields)))
+        definitions.append(_index_definition(name, declared))
     check_table(TableDefinition(kind.__table_name__, indexes=tuple(definitions)))
     for index in definitions:
-        for path in index.fields:
+        for path in (*index.fields, *(index.aggregate or ())):
             if path.split(".")[0] not in kind.__field_names__:
                 raise SchemaError(
                     f"Index `{index.name}` of table `{kind.__table_name__}` names `{path}`, but "
                     f"the table has {_quoted(kind.__field_names__) or 'no fields'}.",
                     code="InvalidIndexField",
                 )
+    return tuple(definitions)
+
+
+def _index_definition(name: str, declared: IndexDeclaration) -> IndexDefinition:
+    match declared:
+        case Unique():
+            return IndexDefinition(name, declared.fields, unique=True)
+        case Aggregate():
+            return IndexDefinition(
+                name, declared.fields, unique=declared.unique, aggregate=declared.of
+            )
+        case _:
+            return IndexDefinition(name, tuple(declared))
+
+
+def _reference_definitions(kind: type[Table], info: TableInfo) -> tuple[ReferenceDefinition, ...]:
+    definitions = []
+    for field, on_delete in kind.__reference_rules__.items():
+        if on_delete not in ON_DELETE:
+            raise SchemaError(
+                f"Table `{info.name}`, reference `{field}`: {on_delete!r} is none of "
+                f"{', '.join(repr(rule) for rule in ON_DELETE)}.",
+                code="InvalidReferenceField",
+            )
+        target = referenced_table(info.document, field)
+        definitions.append(ReferenceDefinition(field, target or "", on_delete))
     return tuple(definitions)
 
 

@@ -19,8 +19,9 @@ from cupola.persistence.sqlite import SqlitePersistence
 NURSERY = """
 import os, random, sys
 from cupola.limits import Limits
-from cupola.persistence import Commit, CommitRecord, DocumentWrite, IndexChange
+from cupola.persistence import Commit, CommitRecord, DocumentWrite, IndexChange, SummaryChange
 from cupola.persistence.sqlite import SqlitePersistence
+from cupola.values import encode_key
 
 def say(number):
     os.write(1, b"%d\\n" % number)
@@ -42,7 +43,12 @@ def commit_for_ever(path, seed, checkpoint_start_bytes):
                               [IndexChange(1, None, key), IndexChange(2, None, b"c" + key)])
                 for key in keys
             ]
-            log.apply(Commit(ts, writes, CommitRecord("f", b"s" * 16, ts, b"%d" % ts)))
+            sums = [
+                SummaryChange(2, 1, b"c" + key, (encode_key(float(part)),))
+                for part, key in enumerate(keys)
+            ]
+            record = CommitRecord("f", b"s" * 16, ts, b"%d" % ts)
+            log.apply(Commit(ts, writes, record, (), (), sums))
         log.append()
         log.sync()
         if chance.randrange(10) == 0:
@@ -96,7 +102,8 @@ def run_and_kill():
 
 
 def check_whole(path):
-    """Every commit up to the newest is there, each with its three documents in both indexes.
+    """Every commit up to the newest is there, each with its three documents in both indexes, and
+    in the summaries of one.
 
     Returns: the newest timestamp.
     """
@@ -104,6 +111,8 @@ def check_whole(path):
     read = log.reader._execute
     newest = log.head_ts
     assert newest == log.durable_ts
+    summary = log.reader.summarize(2, b"", None, fields=1)
+    assert (summary.count, summary.numbers[0].sum) == (newest * 3, newest * 3.0)
     assert read("SELECT count(*), ifnull(max(ts), 0) FROM commits").fetchall() == [(newest, newest)]
     assert read(
         "SELECT DISTINCT n FROM (SELECT count(*) n FROM versions GROUP BY ts)"

@@ -32,7 +32,11 @@ SCHEMA = {
     "tables": [
         {
             "tableName": "messages",
-            "indexes": [{"indexDescriptor": "by_channel", "fields": ["channel"]}],
+            "indexes": [
+                {"indexDescriptor": "by_channel", "fields": ["channel"]},
+                {"indexDescriptor": "by_weight", "fields": ["weight"], "aggregate": ["weight"]},
+                {"indexDescriptor": "by_code", "fields": ["code"], "unique": True},
+            ],
             "searchIndexes": [],
             "vectorIndexes": [],
             "documentType": {"type": "any"},

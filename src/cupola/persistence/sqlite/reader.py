@@ -10,8 +10,10 @@ from typing import Any
 import apsw
 
 from cupola.persistence.protocol import RecordedRequest, Row, Timestamp
+from cupola.persistence.sqlite.aggregates import RangeSummary
 from cupola.persistence.sqlite.failures import explain
 from cupola.persistence.sqlite.file import connect
+from cupola.persistence.summaries import Summary
 
 _ROWS = "SELECT c.key, c.version, v.body FROM current c CROSS JOIN versions v USING(version) "
 GET = _ROWS + "WHERE c.idx=? AND c.key=?"
@@ -73,6 +75,18 @@ class SqliteReader:
         except apsw.Error as error:
             raise explain(error, self._path) from error
         return int(rows[0][0])
+
+    def summarize(self, index: int, start: bytes, end: bytes | None, *, fields: int) -> Summary:
+        try:
+            return RangeSummary(self._execute, index, fields).summarize(start, end)
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+
+    def nth(self, index: int, start: bytes, end: bytes | None, position: int) -> bytes | None:
+        try:
+            return RangeSummary(self._execute, index, 0).nth(start, end, position)
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
 
     def recorded_request(self, session: bytes, request: int) -> RecordedRequest | None:
         try:

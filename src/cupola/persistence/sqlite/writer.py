@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import apsw
 
 from cupola.persistence.protocol import HOUR_NS, Commit, CommitRecord, DocumentWrite, Timestamp
+from cupola.persistence.sqlite.aggregates import SummaryWriter
 
 INSERT_VERSION = "INSERT INTO versions VALUES(?,?,?,?,?,?)"
 INSERT_COMMIT = "INSERT INTO commits VALUES(?,?,?,?,?,?,?,?)"
@@ -29,6 +30,7 @@ class CommitWriter:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
+        self._summaries = SummaryWriter(self._cursor)
         newest = connection.execute("SELECT max(version) FROM versions").get
         self._next_version: int = (newest or 0) + 1
         self._group_version = self._next_version
@@ -45,12 +47,16 @@ class CommitWriter:
         Raises: apsw.Error: The caller rolls back.
         """
         first = self._next_version
+        summarized = self._summaries.before(commit.summaries) if commit.summaries else ()
         if commit.writes:
             self._write_documents(commit.writes, commit.ts)
         if commit.entries:
             self._cursor.executemany(INSERT_BACKFILL, commit.entries)
         for dropped in commit.dropped:
             self._cursor.execute(DELETE_SLICE, dropped)
+            self._summaries.drop(*dropped)
+        if summarized:
+            self._summaries.write(summarized)
         self._write_record(commit.ts, commit.record)
         return list(range(first, self._next_version))
 

@@ -27,6 +27,7 @@ from cupola.errors import (
 from cupola.functions import jobs
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
+from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
 from cupola.runtimes.v8.queries import Stream, page_of, plan_of
 from cupola.values import UNSET, decode_tree, encode, table_number_of
@@ -191,6 +192,11 @@ class Syscalls:
         if table is None or table.document_id is None:
             return b"0"
         return b"%d" % self._call.transaction.count(table.primary, EVERYTHING)
+
+    def _aggregate(self, arguments: dict[str, Any]) -> bytes:
+        """Our own: see `figures`."""
+        _required(arguments, "query", dict, "aggregate")
+        return figure_of(self._call, arguments)
 
     def _insert(self, arguments: dict[str, Any]) -> bytes:
         name = _required(arguments, "table", str, "db.insert")
@@ -377,6 +383,7 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/get": Syscalls._get,
     "1.0/db/normalizeId": Syscalls._normalize_id,
     "1.0/count": Syscalls._count,
+    "cupola/aggregate": Syscalls._aggregate,
     "1.0/insert": Syscalls._insert,
     "1.0/shallowMerge": Syscalls._shallow_merge,
     "1.0/replace": Syscalls._replace,
