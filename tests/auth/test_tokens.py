@@ -391,7 +391,9 @@ def test_whatever_somebody_writes_down_is_refused_with_words(header, claims, sig
     verifying.verifier.use([JwtProvider(issuer, keys, "RS256"), JwtProvider(issuer, keys, "ES256")])
     claims = {"iss": issuer, "sub": "ada", "exp": 2_000_000_000, **claims}
     header = {"alg": "RS256", "kid": _KEY.kid, **header}
-    assert verifying.error(f"{b64(header)}.{b64(claims)}.{signature}").http_status == 401
+    for more in ({}, {"iss": "cupola"}):
+        text = f"{b64(header)}.{b64({**claims, **more})}.{signature}"
+        assert verifying.error(text).http_status == 401
 
 
 @settings(deadline=None)

@@ -125,7 +125,8 @@ def test_users_with_passwords_sign_up_and_in_with_the_published_client(
     assert facts["seen"][0] is None and facts["seen"][-1] is None
     assert ["ada@example.org", "Ada"] in facts["seen"]
     assert facts["asked"] >= 1
-    assert facts["byKey"] == "ada@example.org"
+    assert facts["byKey"] == ["ada@example.org"] * 2
+    assert "revoked" in facts["revoked"]
     assert facts["wrong"]["code"] == "InvalidCredentials"
     assert facts["ended"]["code"] == "SignedOut"
 

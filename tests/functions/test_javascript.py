@@ -59,6 +59,7 @@ def test_a_digest_tells_variables_apart():
 
 class _Anything:
     path = "messages:list"
+    exchanges_api_keys = False
 
     def compile(self, path, tables):
         pass

@@ -214,6 +214,24 @@ def test_an_api_key_acts_for_its_user_until_it_is_revoked(app: Deployment) -> No
     assert code_of(lambda: ada.action("auth:create_api_key", name="")) == "BadName"
 
 
+def test_an_api_key_is_a_token_too_and_revoked_at_once(app: Deployment) -> None:
+    """`Authorization: Bearer cupola_key_...`, for programs that want no further step."""
+    ada = app.with_token(app.action("auth:sign_up", **ADA)["token"])
+    key = ada.action("auth:create_api_key", name="backup")
+    app.clock.advance(86400)
+    script = app.with_token(key)
+    assert script.query("auth:me").email == "ada@example.org"
+    script.mutation("auth:revoke_api_key", id=script.query("auth:list_api_keys")[0]["id"])
+    for unknown in (key, "cupola_key_", "cupola_key_\ud800"):
+        with pytest.raises(UnauthenticatedError, match="unknown, or was revoked"):
+            app.with_token(unknown)
+
+
+def test_an_app_without_api_keys_knows_none(write_app: Callable[..., Path]) -> None:
+    with Deployment(write_app(main="")) as app, pytest.raises(UnauthenticatedError, match="has no"):
+        app.with_token("cupola_key_x")
+
+
 def test_sessions_of_a_user_are_bounded(app: Deployment) -> None:
     first = app.action("auth:sign_up", **ADA)
     for _ in range(100):

@@ -1,7 +1,7 @@
 """Signing in with a name of one's own.
 
 The page makes up a secret token and keeps it; whoever shows it is that user. Good enough to tell
-friends apart; an app in the open uses tokens of an identity provider instead.
+friends apart; an app in the open has `cupola.users.PasswordUsers` or an identity provider instead.
 """
 
 from cupola import ApplicationError, Id, MutationCtx, mutation

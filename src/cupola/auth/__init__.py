@@ -12,7 +12,7 @@ from cupola.auth.credentials import (
 from cupola.auth.identity import ANONYMOUS, Identity, acting_as
 from cupola.auth.providers import JwtProvider, OidcProvider, Provider
 from cupola.auth.session_tokens import SessionTokens
-from cupola.auth.tokens import TokenVerifier, is_expired
+from cupola.auth.tokens import TokenVerifier
 
 __all__ = [
     "ANONYMOUS",
@@ -29,7 +29,6 @@ __all__ = [
     "acting_as",
     "admin_of",
     "authenticate",
-    "is_expired",
     "load_or_create_credentials",
     "parse_authorization",
 ]

@@ -20,6 +20,9 @@ from cupola.errors import BadRequestError, UnauthenticatedError
 ISSUER = "cupola"
 """The `iss` of such tokens, and so the `issuer` of their users' identities."""
 
+API_KEY_PREFIX = "cupola_key_"
+"""What the API keys of such users begin with."""
+
 _ALGORITHM = "HS256"
 _LABEL = b"session tokens"
 _LIFETIME_S_MAX = 366 * 24 * 3600.0
@@ -78,7 +81,7 @@ class SessionTokens:
 
         try:
             token = jws.deserialize_compact(text, self._key(), algorithms=[_ALGORITHM])
-        except (JoseError, ValueError):
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # anybody's header
             raise UnauthenticatedError(
                 "This deployment has not signed this token.", code="InvalidAuthHeader"
             ) from None

@@ -27,11 +27,12 @@ from cupola.auth.fetching import Fetch, fetch, on_a_thread
 from cupola.auth.identity import Identity
 from cupola.auth.key_sets import InBackground, Key, KeySet, KeySource
 from cupola.auth.providers import JwtProvider, OidcProvider, Provider, is_same_issuer
-from cupola.auth.session_tokens import SessionTokens
+from cupola.auth.session_tokens import API_KEY_PREFIX, SessionTokens
 from cupola.clock import Clock
 from cupola.errors import CupolaError, InvalidValueError, OverloadedError, UnauthenticatedError
 from cupola.limits import Limits
 
+ExchangeApiKey = Callable[[str, Callable[["str | CupolaError"], None]], None]
 Identified = Callable[["Identity | CupolaError"], None]
 
 _OIDC_ALGORITHMS = ("RS256", "ES256", "EdDSA")
@@ -87,6 +88,8 @@ class TokenVerifier:
         self._sources: dict[Provider, KeySource] = {}
         self._verified: collections.OrderedDict[bytes, Identity] = collections.OrderedDict()
         self._running = 0
+        self.exchange_api_key: ExchangeApiKey | None = None
+        """Set by whoever knows the app's API keys."""
 
     @property
     def providers(self) -> list[Provider]:
@@ -119,6 +122,10 @@ class TokenVerifier:
         NoAuthProvider; BadRequestError and OperatorError (AuthProviderDiscoveryFailed), the second
         if the same token may well be good a little later.
         """
+        is_short = len(text) <= self._limits.token_bytes_max
+        if is_short and text.startswith(API_KEY_PREFIX) and self.exchange_api_key is not None:
+            self._verify_api_key(text, identified)
+            return
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         try:
             known = self._remembered(digest)
@@ -158,6 +165,16 @@ class TokenVerifier:
         return result
 
     # ---------------------------------------------------------------- inside
+
+    def _verify_api_key(self, key: str, identified: Identified) -> None:
+        def exchanged(token: str | CupolaError) -> None:
+            if isinstance(token, CupolaError):
+                identified(token)
+            else:
+                self.verify(token, identified)
+
+        assert self.exchange_api_key is not None
+        self.exchange_api_key(key, exchanged)
 
     def _remembered(self, digest: bytes) -> Identity | None:
         identity = self._verified.get(digest)
@@ -243,6 +260,8 @@ def read_token(text: str, size_bytes_max: int) -> ReadToken:
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str):
         raise _invalid("its header names no algorithm")
+    if "crit" in header:  # RFC 7515, 4.1.11: extensions that must be understood; we know none
+        raise _invalid("its header needs extensions that are not known here")
     for name in ("iss", "sub"):
         if not isinstance(claims.get(name), str):
             raise _invalid(f"it has no text as `{name}`")
@@ -313,7 +332,7 @@ def _check_signature(token: ReadToken, keys: KeySet) -> None:
     registry.max_header_length = _HEADER_BYTES_MAX
     try:
         jws.deserialize_compact(token.text, candidates[0].key, registry=registry)
-    except (JoseError, ValueError):
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # the header is anybody's
         raise _invalid("its signature is wrong") from None
 
 

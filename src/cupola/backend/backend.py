@@ -20,6 +20,7 @@ import collections
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from cupola.auth import (
 )
 from cupola.backend.actions import ActionRuntime, InlineActions
 from cupola.backend.answers import action_result, deliver, failed
+from cupola.backend.api_keys import exchange_api_key
 from cupola.backend.asked_queries import AskedQueries
 from cupola.backend.calls import CallRequest, CallResult, Channel, Done
 from cupola.backend.metrics import NodeCollector
@@ -147,6 +149,7 @@ class Backend:
         self.node = Node(persistence, committer, self.clock, limits, secret, runtime)
         self.node.wake = self.wake
         self.users = TokenVerifier(self.clock, limits, self.node.session_tokens)
+        self.users.exchange_api_key = partial(exchange_api_key, self)
         self._queries = QueryRunner(self.node)
         self.mutations = MutationQueue(self.node)
         self.passes = Passes(self.node, self._queries)

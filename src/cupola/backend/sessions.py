@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING
 
-from cupola.auth import ANONYMOUS, Identity, UserToken, is_expired
+from cupola.auth import ANONYMOUS, Identity, UserToken
 from cupola.backend.calls import CallRequest, CallResult, Channel
 from cupola.backend.mutations import PendingMutation
 from cupola.errors import CupolaError, OperatorError, OverloadedError, ProtocolError
@@ -236,7 +236,8 @@ class SessionHost:
         """Whether anything may still happen as this identity. If its token has expired, the session
         ends here; unless another token is being verified, which will say how it goes on.
         """
-        if not is_expired(self.identity, self._backend.clock.now_ns()):
+        expires_ns = self.identity.expires_ns
+        if expires_ns is None or self._backend.clock.now_ns() < expires_ns:
             return True
         if not self.session.authenticating:
             text = "The token has expired."

@@ -83,6 +83,10 @@ class App:
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
         self.table_numbers = {} if table_numbers is None else table_numbers
         """Numbers of the deployment's tables, kept up to date by whoever runs this app."""
+        self.api_key_exchange = next(
+            (path for path, function in self.functions.items() if function.exchanges_api_keys), None
+        )
+        """The function that says whose an API key is, if the app has API keys."""
         for path, function in self.functions.items():
             function.compile(path, self.table_numbers)
 

@@ -37,6 +37,10 @@ class Visibility(enum.Enum):
 class Function(Generic[P, R]):
     """A server function as its module defines it. Loading the app compiles it, under a path."""
 
+    exchanges_api_keys = False
+    """Whether it takes the `secret_hash` of an API key, and returns a `token` of its user or None.
+    """
+
     def __init__(self, handler: Callable[P, R], kind: Kind, visibility: Visibility) -> None:
         functools.update_wrapper(self, handler)
         self.handler = handler

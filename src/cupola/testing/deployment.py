@@ -192,13 +192,14 @@ class Deployment(Caller):
         return Caller(self, Identity("user", normal))
 
     def with_token(self, token: str) -> Caller:
-        """Whoever holds a token, as clients give it to `setAuth`.
+        """Whoever holds a token or an API key, as clients give it to `setAuth`.
 
         Raises:
             UnauthenticatedError: It proves nothing, or not any more.
         """
         answers: list[Identity | CupolaError] = []
         self.backend.users.verify(token, answers.append)
+        self.settle()
         if isinstance(answers[0], CupolaError):
             raise answers[0]
         return Caller(self, answers[0])

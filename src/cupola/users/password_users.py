@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn, TypedDict
 
 import joserfc.jws  # noqa: F401  so that it is loaded before a mutation needs it
 
+from cupola.auth.session_tokens import API_KEY_PREFIX
 from cupola.errors import ApplicationError
 from cupola.functions.context import ActionCtx, MutationCtx, QueryCtx
 from cupola.functions.definitions import (
@@ -48,7 +49,6 @@ _ATTEMPTS_MAX = 10
 _ATTEMPTS_PERIOD_S = 15 * 60.0
 _SESSIONS_MAX = 100
 _SESSION_PREFIX = "cupola_session_"
-_API_KEY_PREFIX = "cupola_key_"
 
 
 class SignedIn(TypedDict):
@@ -102,6 +102,7 @@ class PasswordUsers(FunctionGroup):
         self._attempt = internal_mutation(self.attempt)
         self._open = internal_mutation(self.open)
         self._renew = internal_mutation(self.renew)
+        self._renew.exchanges_api_keys = True
         self._end = internal_mutation(self.end)
         self._replace_password = internal_mutation(self.replace_password)
         self._add_api_key = internal_mutation(self.add_api_key)
@@ -184,7 +185,7 @@ class PasswordUsers(FunctionGroup):
         """A key for programs that act as the user who calls: a refresh token that lasts until it is
         revoked. It is shown this once.
         """
-        secret = new_secret(_API_KEY_PREFIX)
+        secret = new_secret(API_KEY_PREFIX)
         secret_hash = hash_of_secret(secret)
         await ctx.run_mutation(self._add_api_key, name=name, secret_hash=secret_hash)
         return secret

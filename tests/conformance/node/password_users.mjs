@@ -25,6 +25,11 @@ drive(async () => {
   const exchanged = await http.action(api.auth.refresh, { refresh_token: key });
   http.setAuth(exchanged.token);
   const byKey = await http.query(api.auth.me, {});
+  http.setAuth(key); // or directly, as `Authorization: Bearer cupola_key_...`
+  const directly = await http.query(api.auth.me, {});
+  const [listed] = await http.query(api.auth.list_api_keys, {});
+  await http.mutation(api.auth.revoke_api_key, { id: listed.id });
+  const revoked = await outcome(http.query(api.auth.me, {}));
   http.clearAuth();
 
   const wrong = await outcome(http.action(api.auth.sign_in, { email, password: "wrong" }));
@@ -35,7 +40,8 @@ drive(async () => {
   await me.until((seen) => last(seen) === null);
   return {
     seen: me.seen.map((user) => user && [user.email, user.name]),
-    byKey: byKey.email,
+    byKey: [byKey.email, directly.email],
+    revoked: revoked.error,
     wrong: wrong.data,
     ended: ended.data,
     asked,
