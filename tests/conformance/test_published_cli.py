@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import HERE, ServerProcess
+from cupola.auth import AdminKeys
+
+from .conftest import HERE, ServerProcess, free_port
 
 if TYPE_CHECKING:
     from .conftest import StartDriver
@@ -38,6 +41,15 @@ class Project:
 
     def start(self) -> None:
         self.server.start()
+        self.use(
+            {
+                "CONVEX_SELF_HOSTED_URL": self.server.url,
+                "CONVEX_SELF_HOSTED_ADMIN_KEY": self.server.admin_key(),
+            }
+        )
+
+    def use(self, variables: dict[str, str]) -> None:
+        """What the command line finds in its environment."""
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
         self._environment = {
@@ -45,8 +57,7 @@ class Project:
             "HOME": str(home),
             "CI": "1",
             "NO_COLOR": "1",
-            "CONVEX_SELF_HOSTED_URL": self.server.url,
-            "CONVEX_SELF_HOSTED_ADMIN_KEY": self.server.admin_key(),
+            **variables,
         }
 
     def convex(self, *arguments: str, fails: bool = False) -> str:
@@ -174,6 +185,31 @@ def test_run_calls_any_function(pushed: Project) -> None:
     assert "Could not find function" in said and "messages:sendLoudly" in said
     said = pushed.convex("run", "messages:send", '{"channel":"run"}', fails=True)
     assert "ArgumentValidationError" in said
+
+
+def test_run_takes_a_query_that_is_made_up(pushed: Project) -> None:
+    """It reads like deployed ones, calls them, and cannot write."""
+    for body in ("one", "two", "three"):
+        pushed.send("inline", body)
+    said = pushed.convex(
+        "run",
+        "--inline-query",
+        'const found = await ctx.db.query("messages")'
+        '  .withIndex("by_channel", (q) => q.eq("channel", "inline"))'
+        '  .filter((q) => q.neq(q.field("body"), "two")).order("desc").collect(); '
+        'const all = await ctx.runQuery("messages:list", { channel: "inline" }); '
+        'console.log("looking"); '
+        "return { bodies: found.map((message) => message.body), all: all.length };",
+    )
+    assert "looking" in said
+    assert json.loads(said[said.index("{") : said.rindex("}") + 1]) == {
+        "bodies": ["three", "one"],
+        "all": 3,
+    }
+    said = pushed.convex("run", "--inline-query", "return ctx.db.insert === undefined")
+    assert said.strip() == "true"
+    said = pushed.convex("run", "--inline-query", "throw new Error('boom')", fails=True)
+    assert "boom" in said
 
 
 def test_function_spec_shows_both_languages(pushed: Project) -> None:
@@ -374,6 +410,39 @@ def test_a_failing_push_leaves_the_old_code_serving(project: Project) -> None:
     assert project.list("general") == ["two", "one"]
 
 
+def test_the_command_line_says_what_is_missing(project: Project) -> None:
+    """It knows these errors, and says which variable to set; what does not exist says so itself."""
+    push = ("deploy", "--yes", "--typecheck", "disable")
+    config = project.folder / "convex/auth.config.ts"
+    config.write_text(
+        "export default { providers: ["
+        '{ domain: process.env.AUTH_DOMAIN, applicationID: "convex" }] };\n'
+    )
+    said = project.convex(*push, fails=True)
+    assert "Environment variable AUTH_DOMAIN is used in auth config" in said
+    project.convex("env", "set", "AUTH_DOMAIN", "https://issuer.example")
+    project.convex(*push)
+    said = project.convex("env", "remove", "AUTH_DOMAIN", fails=True)
+    assert "AUTH_DOMAIN" in said
+
+    definition = project.folder / "convex/convex.config.ts"
+    definition.write_text(
+        'import { defineApp } from "convex/server";\nimport { v } from "convex/values";\n'
+        "export default defineApp({ env: { NEEDED: v.string() } });\n"
+    )
+    assert "NEEDED <value>" in project.convex(*push, fails=True)
+    project.convex("env", "set", "NEEDED", "1")
+    project.convex(*push)
+
+    (project.folder / "convex/crons.ts").write_text(
+        'import { cronJobs } from "convex/server";\nimport { api } from "./_generated/api";\n'
+        "const crons = cronJobs();\n"
+        'crons.interval("tidy", { hours: 1 }, api.messages.list, { channel: "a" });\n'
+        "export default crons;\n"
+    )
+    assert "cron jobs are not supported" in project.convex(*push, fails=True)
+
+
 def test_pushed_code_survives_a_crash(project: Project) -> None:
     """It is kept with the data: killed and started again, the server has both."""
     project.convex("deploy", "--yes")
@@ -393,6 +462,38 @@ def test_a_name_of_both_languages_is_refused(project: Project) -> None:
     )
     said = project.convex("deploy", "--yes", fails=True)
     assert "`rooms:bodies` is defined in Python and in JavaScript" in said
+
+
+def test_the_command_line_starts_a_local_backend(node: str, tmp_path: Path) -> None:
+    """Without any server: it starts the program it takes for the reference's local backend, with
+    its own options, pushes to it, and ends it. A second time it finds the data of the first.
+    """
+    project = Project(tmp_path / "app", node)
+    version = "precompiled-2026-10-01-cupola0"  # such names say from when on keys can be made
+    binary = tmp_path / "home/.cache/convex/binaries" / version / "convex-local-backend"
+    binary.parent.mkdir(parents=True)
+    binary.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cupola.cli.local_backend "$@"\n')
+    binary.chmod(0o755)
+    state = project.folder / ".convex/local/default"
+    state.mkdir(parents=True)
+    name, secret = "anonymous-agent", "5c" * 32
+    config = {
+        "ports": {"cloud": free_port(), "site": free_port()},
+        "backendVersion": version,
+        "adminKey": AdminKeys(name, bytes.fromhex(secret)).issue(),
+        "instanceSecret": secret,
+        "deploymentName": name,
+    }
+    (state / "config.json").write_text(json.dumps(config))
+    project.use({"CONVEX_AGENT_MODE": "anonymous"})
+
+    options = ["dev", "--once", "--tail-logs", "disable", "--local-backend-version", version]
+    said = project.convex(*options, "--typecheck", "disable")
+    assert "messages.by_channel" in said and "Convex functions ready!" in said
+    call = ["--run", "messages:setting"]
+    said = project.convex(*options, "--typecheck", "disable", *call)
+    assert "messages.by_channel" not in said and '"none"' in said
+    assert (state / "convex_local_backend.sqlite3").stat().st_size > 0
 
 
 @pytest.mark.browser

@@ -50,6 +50,7 @@ from cupola.errors import (
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
+from cupola.functions.javascript import PushedCode
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.runtimes.python.in_process import InProcessRuntime
@@ -595,6 +596,15 @@ class Backend:
         """`app` will become the running code, most likely: start its workers now."""
         if self.mutations.offload is not None:
             self.mutations.offload.prepare(app)
+
+    async def run_one_off(self, code: PushedCode, path: str, identity: Identity) -> CallResult:
+        """Run a query of code that is not deployed; see `run_one_off`. Needs a data file."""
+        from cupola.backend.one_off import run_one_off
+
+        assert self._worker_data_path is not None
+        return await run_one_off(
+            self.node, self._worker_data_path, self._secret, code, path, identity
+        )
 
     def mutations_code_changed(self) -> None:
         if self.mutations.offload is not None:

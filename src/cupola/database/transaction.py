@@ -119,6 +119,7 @@ class Transaction:
         self.usage = Usage(limits)
         self.creation_time = creation_time
         self._reader = reader
+        self._first_catalog = catalog
         self._limits = limits
         self._ids = ids
         self._writes: dict[str, Write] = {}
@@ -481,6 +482,12 @@ class Transaction:
             self.catalog = self.catalog.with_document(write.table.number, write.id, value)
 
     # ---------------------------------------------------------------- nesting and finishing
+
+    def unobserved(self) -> Transaction:
+        """The snapshot as it was at the start: without what was written here, which it cannot add
+        to, and read without a trace in this read set.
+        """
+        return Transaction(self._reader, self._first_catalog, self.snapshot_ts, limits=self._limits)
 
     def mark(self) -> int:
         """Where a sub-transaction begins."""

@@ -10,6 +10,7 @@ from cupola.auth import Identity, parse_authorization
 from cupola.backend import Backend
 from cupola.deploy import Deployer
 from cupola.deploy.imports import FinishUpload, ImportId
+from cupola.deploy.made_up_queries import MadeUpQuery
 from cupola.deploy.requests import (
     AdminRequest,
     FinishPush,
@@ -20,6 +21,7 @@ from cupola.deploy.requests import (
 )
 from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
 from cupola.server.function_logs import FunctionLogs
+from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
 from cupola.server.push_bodies import push_body
 
@@ -66,6 +68,7 @@ class DeployRoutes:
             "/api/import/finish_upload": {"POST": self._finish_upload},
             "/api/perform_import": {"POST": self._perform_import},
             "/api/cancel_import": {"POST": self._cancel_import},
+            "/api/run_test_function": {"POST": self._run_test_function},
             "/api/shapes2": {"GET": self._shapes},
             "/api/stream_function_logs": logs,
             "/api/app_metrics/stream_function_logs": logs,
@@ -122,6 +125,13 @@ class DeployRoutes:
         """Timings of the command line, which nobody keeps. It wants a JSON body all the same."""
         await self._admin_body(request)
         return _json(None)
+
+    async def _run_test_function(self, request: Request) -> Response:
+        body = read(MadeUpQuery, await self._admin_body(request))
+        write = output_format(body.format, None)
+        identity = self._identify(request)
+        result = await self._deployer.run_made_up_query(body, identity)
+        return Response(200, result_body(result, write))
 
     # ---------------------------------------------------------------- the deployment
 

@@ -214,6 +214,11 @@ def test_a_failed_nested_mutation_takes_back_only_its_own_writes(server):
     assert server.query("messages:all") == ["kept"]
 
 
+def test_a_mutation_looks_at_the_snapshot_it_began_with(server):
+    send(server, "old")
+    assert server.mutation("messages:looksBack") == [["old"], ["old", "new"]]
+
+
 def test_functions_cannot_call_each_other_without_end(server):
     assert "MaximumCallDepthExceeded" in server.failure("mutation", "messages:endless")
 

@@ -186,7 +186,7 @@ class WorkerPool:
             self._prepared = None
             worker.retire()
 
-    def restart(self, version: str) -> None:
+    def restart(self, version: str = "") -> None:
         """The code has changed: idle workers end now, busy ones after their call."""
         self._lost_starts, self._rests_until = 0, 0.0
         for worker in list(self._workers):

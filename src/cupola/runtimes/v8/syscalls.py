@@ -5,6 +5,7 @@ Each takes JSON and answers JSON. Documents pass as the bytes they are stored as
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -254,9 +255,8 @@ class Syscalls:
     def _run_udf(self, arguments: dict[str, Any]) -> bytes:
         call = self._call
         kind = arguments.get("udfType")
-        if kind == "snapshotQuery":
-            raise not_yet("`useStaleSnapshot`")
-        if kind not in ("query", "mutation"):
+        is_earlier = kind == "snapshotQuery" and call.kind is Kind.MUTATION
+        if not is_earlier and kind not in ("query", "mutation"):
             raise FunctionKindError(f"Cannot call a {kind} from a {call.kind.value}.")
         if kind == "mutation" and call.kind is Kind.QUERY:
             raise FunctionKindError("Cannot call a mutation from a query.")
@@ -266,6 +266,8 @@ class Syscalls:
                 "(MaximumCallDepthExceeded); call plain functions instead.",
                 code="MaximumCallDepthExceeded",
             )
+        if is_earlier:
+            return self._run_at_start(arguments)
         function = self._resolve(arguments, "runUdf")
         if function.kind is not Kind(kind):
             raise FunctionKindError(
@@ -273,6 +275,22 @@ class Syscalls:
                 f"{function.kind.value}."
             )
         return self._nested.run_nested(call, function, encoded_arguments(arguments))
+
+    def _run_at_start(self, arguments: dict[str, Any]) -> bytes:
+        """A query of the snapshot that the mutation began with, which it does not depend on."""
+        call = self._call
+        earlier = dataclasses.replace(call, transaction=call.transaction.unobserved())
+        function = self._resolve(arguments, "runUdf")
+        if function.kind is not Kind.QUERY:
+            raise FunctionKindError(
+                f"Trying to execute {function.path} as query, but it is defined as "
+                f"{function.kind.value}."
+            )
+        try:
+            return self._nested.run_nested(earlier, function, encoded_arguments(arguments))
+        finally:
+            if earlier.identity_observed:
+                call.observe_identity()
 
     def _resolve(self, arguments: dict[str, Any], method: str) -> Function[Any, Any]:
         return self._call.app.find(path_of(arguments, method))
@@ -384,12 +402,16 @@ _NOT_YET = {
     "1.0/storageGenerateUploadUrl": "`ctx.storage`",
     "1.0/storageDelete": "`ctx.storage`",
 }
-for _op, _what in _NOT_YET.items():
 
-    def _refuse(self: Syscalls, arguments: dict[str, Any], what: str = _what) -> bytes:
+
+def _refusal(what: str) -> Callable[[Syscalls, dict[str, Any]], bytes]:
+    def refuse(self: Syscalls, arguments: dict[str, Any]) -> bytes:
         raise not_yet(what)
 
-    _HANDLERS[_op] = _refuse
+    return refuse
+
+
+_HANDLERS.update({op: _refusal(what) for op, what in _NOT_YET.items()})
 
 
 def not_yet(what: str) -> DeveloperError:

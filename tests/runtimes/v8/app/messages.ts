@@ -382,3 +382,19 @@ export const failsUntilThree = query({
     return messages.length;
   },
 });
+
+export const looksBack = mutation({
+  args: {},
+  handler: async (ctx) => {
+    await ctx.db.insert("messages", { channel: "a", body: "new" });
+    const before = await ctx.runQuery(anyApi.messages.all, {}, { useStaleSnapshot: true } as any);
+    return [before, await ctx.runQuery(anyApi.messages.all, {})];
+  },
+});
+
+export const uuid = internalQuery({ args: {}, handler: async () => crypto.randomUUID() });
+export const twoUuids = mutation({
+  args: {},
+  handler: async (ctx) => [await ctx.runQuery(anyApi.messages.uuid, {}),
+    await ctx.runQuery(anyApi.messages.uuid, {}), crypto.randomUUID()],
+});

@@ -45,12 +45,13 @@ export const catches = action({
   },
 });
 
-export const waits = action({
-  args: { ms: v.number() },
-  handler: async (_, { ms }) => {
-    const start = performance.now();
-    await new Promise((resolve) => setTimeout(resolve, ms));
-    return performance.now() - start;
+export const meets = action({
+  args: { others: v.number() },
+  handler: async (ctx, { others }) => {
+    await ctx.runMutation(anyApi.messages.send, { channel: "meeting", body: "here" });
+    while ((await ctx.runQuery(anyApi.messages.count, {})) < others) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
   },
 });
 

@@ -131,7 +131,6 @@
       get: (_, name) => (typeof name === "string" ? variable(name) : undefined),
       has: () => false,
       ownKeys: () => [],
-      set: () => false,
     }),
   });
   define("fetch", async function fetch() {

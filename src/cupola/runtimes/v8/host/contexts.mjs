@@ -47,6 +47,7 @@ export class Bundle {
   #lookUp(specifier, referrer) {
     let url;
     try {
+      if (!/^(\.{0,2}\/|[a-z]+:)/.test(specifier)) throw new TypeError("a bare name");
       url = new URL(specifier, `convex:/${referrer}`);
     } catch {
       throw new Told({
