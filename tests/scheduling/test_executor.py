@@ -197,6 +197,22 @@ def test_long_actions_keep_no_mutation_waiting(app: Deployment) -> None:
     assert kinds(app) == ["inProgress", "success", "inProgress", "pending", "pending", "success"]
 
 
+def test_what_has_no_room_does_not_keep_the_loop_awake(notes: App) -> None:
+    """It begins when another ends, and nobody asks for it until then."""
+    limits = Limits(scheduled_actions_running_max=1, scheduled_actions_waiting_max=1)
+    with Deployment(notes, limits=limits) as app:
+        held = HeldActions(app)
+        for number in range(5):
+            later(app, 10, "notes:act", text=str(number))
+        app.advance(10)
+        assert (len(held.begun), app.backend.scheduler.next_due_ns) == (1, None)
+        app.advance(3600)
+        for _ in range(5):
+            held.begun.pop()()
+            app.settle()
+        assert kinds(app) == ["success"] * 5
+
+
 def test_a_waiting_action_can_be_canceled(app: Deployment) -> None:
     held = HeldActions(app)
     jobs = [later(app, 0, "notes:act", text=str(number)) for number in range(3)]

@@ -32,6 +32,10 @@ NOTES = """
         if text == "fail":
             raise ValueError("it was asked to")
 
+    @mutation
+    def later(ctx: MutationCtx, delay: float) -> str:
+        return ctx.scheduler.run_after(delay, say, text="later")
+
     @action
     async def act(ctx: ActionCtx, name: str) -> str | None:
         print("acting")
@@ -184,5 +188,24 @@ def test_a_server_that_stops_lets_those_who_wait_for_logs_go(tell: Callable[...,
             await asyncio.sleep(0)
         client.backend.drain()
         assert (await waiting)["entries"] == []
+
+    tell(story)
+
+
+def test_scheduled_functions_are_canceled(tell: Callable[..., None]) -> None:
+    """One by its id, and all that wait."""
+
+    async def story(client: Client) -> None:
+        jobs = [await client.call("notes:later", delay=3600) for _ in range(3)]
+        first = jobs[0]["value"]
+        assert (await client.post("/api/cancel_job", {"id": first})).status_code == 200
+        waiting = "_system/frontend/paginatedScheduledJobs:default"
+        page = (await client.call(waiting))["value"]["page"]
+        assert first not in [job["_id"] for job in page]
+        assert len(page) == 2
+        answer = await client.post("/api/cancel_all_jobs", {"udfPath": "notes:say"})
+        assert answer.status_code == 200
+        assert (await client.call(waiting))["value"]["page"] == []
+        assert (await client.post("/api/cancel_job", {"id": "nonsense"})).status_code == 400
 
     tell(story)

@@ -681,6 +681,7 @@ class Backend:
     async def close(self) -> None:
         """End everything; what was acknowledged is on disk."""
         self.drain()
+        self._scheduled.close()
         self.passes.abandon()
         await self.actions.close()
         if self.mutations.offload is not None:

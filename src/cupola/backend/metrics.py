@@ -56,6 +56,8 @@ class NodeCollector:
             "query_cache_misses": (node.cache.misses, "Queries asked for the first time"),
             "query_cache_evictions": (node.cache.evicted, "Results dropped for memory"),
             "actions": (counts["actions"], "Actions started"),
+            "scheduled_mutations": (counts["scheduled_mutations"], "Scheduled mutations begun"),
+            "scheduled_actions": (counts["scheduled_actions"], "Scheduled actions begun"),
             "transitions": (counts["transitions"], "Transitions sent to clients"),
             "passes_over_turns": (
                 counts["passes_over_turns"],
@@ -67,6 +69,10 @@ class NodeCollector:
         gauges: dict[str, tuple[float, str]] = {
             "sessions": (self._backend.session_count, "Connected clients"),
             "queued_mutations": (len(self._backend.mutations), "Mutations waiting for a turn"),
+            "scheduled_running": (
+                self._backend.scheduler.running,
+                "Scheduled functions under way",
+            ),
             "stale_queries": (len(self._backend.passes), "Live queries waiting to run again"),
             "undelivered": (len(node.outbox), "Messages waiting for durability"),
             "cached_queries": (len(node.cache), "Query results known"),

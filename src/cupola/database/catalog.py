@@ -55,9 +55,9 @@ ENVIRONMENT: Final = 517
 DEPLOYMENT: Final = 518
 EXPORTS: Final = 519
 IMPORTS: Final = 520
-SCHEDULED_FUNCTIONS: Final = 530
-CRON_JOBS: Final = 531
-CRON_RUNS: Final = 532
+SCHEDULED_FUNCTIONS: Final = 540
+CRON_JOBS: Final = 541
+CRON_RUNS: Final = 542
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
     "_modules": MODULES,
@@ -68,9 +68,13 @@ PRIVATE_TABLES: Final = {
     "_cron_jobs": CRON_JOBS,
     "_cron_runs": CRON_RUNS,
 }
-READABLE_TABLES: Final = {"_scheduled_functions": SCHEDULED_FUNCTIONS}
-"""System tables that functions read through `ctx.db.system`."""
-SYSTEM_TABLES: Final = {**CATALOG_TABLES, **PRIVATE_TABLES, **READABLE_TABLES}
+SYSTEM_TABLES: Final = {
+    **CATALOG_TABLES,
+    **PRIVATE_TABLES,
+    "_scheduled_functions": SCHEDULED_FUNCTIONS,
+}
+READABLE_TABLES: Final = frozenset({SCHEDULED_FUNCTIONS})
+"""System tables that functions of both languages read."""
 FIRST_USER_TABLE: Final = 10_001
 FIRST_SYSTEM_INDEX: Final = 1 << 31  # those that only some system tables have
 FIRST_USER_INDEX: Final = 1 << 32
@@ -179,6 +183,11 @@ class TableInfo:
     document_id: str | None = None  # of its `_tables` document; None for system tables
     aggregated: tuple[Index, ...] = ()
     """Those of its indexes whose ranges are summarized."""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether functions may read it: the app's own tables, and some of the system."""
+        return self.document_id is not None or self.number in READABLE_TABLES
 
     @property
     def primary(self) -> Index:

@@ -94,6 +94,16 @@ class VariableChange(msgspec.Struct, frozen=True):
     value: str | None = None
 
 
+class CancelJob(msgspec.Struct, frozen=True):
+    id: str
+
+
+class CancelAllJobs(msgspec.Struct, frozen=True):
+    """`udf_path`: of the one function whose jobs are meant, as their documents name it."""
+
+    udf_path: str | None = msgspec.field(default=None, name="udfPath")
+
+
 class UpdateEnvironment(msgspec.Struct, frozen=True):
     changes: list[VariableChange]
 

@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from cupola.database.aggregates import require_aggregated
-from cupola.database.catalog import READABLE_TABLES, Index, TableInfo, table_to_come
+from cupola.database.catalog import (
+    READABLE_TABLES,
+    SYSTEM_TABLES,
+    Index,
+    TableInfo,
+    table_to_come,
+)
 from cupola.database.cursors import END, fingerprint
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, read_page
@@ -95,9 +101,11 @@ class SystemReader:
         self._call.interruption.pause()
         try:
             document_id = _require_id(id)
-            name = self._call.transaction.table_of(document_id).name
-            if name not in READABLE_TABLES:
-                raise InvalidIdError(f'"{document_id}" is of `{name}`; read it with `ctx.db.get`.')
+            table = self._call.transaction.table_of(document_id)
+            if table.number not in READABLE_TABLES:
+                raise InvalidIdError(
+                    f'"{document_id}" is of `{table.name}`; read it with `ctx.db.get`.'
+                )
             found = self._call.transaction.get(document_id)
             return None if found is None else fresh_document(found.body)
         finally:
@@ -105,10 +113,11 @@ class SystemReader:
 
     def query(self, table: str) -> Query[dict[str, Any]]:
         """Start a query over a system table: `ctx.db.system.query("_scheduled_functions")`."""
-        if table not in READABLE_TABLES:
+        readable = [name for name, number in SYSTEM_TABLES.items() if number in READABLE_TABLES]
+        if table not in readable:
             raise DatabaseUseError(
                 f"`{table}` is no system table that functions can read; there is "
-                f"{', '.join(f'`{name}`' for name in READABLE_TABLES)}.",
+                f"{', '.join(f'`{name}`' for name in readable)}.",
                 code="SystemTable",
             )
         return Query(self._call, table)

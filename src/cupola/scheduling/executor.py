@@ -158,12 +158,15 @@ class Executor:
     def next_due_ns(self) -> int | None:
         """When something is to be done next, on the wall clock; None: not before a commit says so.
 
-        What waits for others to end is not counted.
+        What is due already waits for others to end, who will ask for a turn; it is not counted.
         """
+        return self._next_due_ns(self._now_ms())
+
+    def _next_due_ns(self, now_ms: float) -> int | None:
         times = [rows.next_ms for rows in (*self._jobs, self._crons)]
         if self._later:
             times.append(self._later[0][0])
-        due = min((time for time in times if time is not None), default=None)
+        due = min((time for time in times if time is not None and time > now_ms), default=None)
         return None if due is None else _first_ns(due)
 
     # ---------------------------------------------------------------- the turn
@@ -183,7 +186,7 @@ class Executor:
             self._begin_due(now_ms)
             self._start_waiting()
             self._sweep(now_ms)
-        self._engine.wake_at(self.next_due_ns)
+        self._engine.wake_at(self._next_due_ns(now_ms))
 
     def _now_ms(self) -> float:
         return self._clock.now_ns() / 1e6

@@ -7,12 +7,14 @@ from typing import Any
 import orjson
 
 from cupola.auth import Identity, admin_of, parse_authorization
-from cupola.backend import Backend
+from cupola.backend import Backend, CallRequest
 from cupola.deploy import Deployer
 from cupola.deploy.imports import FinishUpload, ImportId
 from cupola.deploy.made_up_queries import MadeUpQuery
 from cupola.deploy.requests import (
     AdminRequest,
+    CancelAllJobs,
+    CancelJob,
     FinishPush,
     StartPush,
     UpdateEnvironment,
@@ -20,10 +22,13 @@ from cupola.deploy.requests import (
     read,
 )
 from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
+from cupola.functions.scheduler import CANCEL
 from cupola.server.function_logs import FunctionLogs
 from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
 from cupola.server.push_bodies import push_body
+from cupola.system.scheduling import CANCEL_ALL
+from cupola.values import decode, encode
 
 Handler = Callable[[Request], Awaitable[Response]]
 Identify = Callable[[Request], Identity]
@@ -69,6 +74,8 @@ class DeployRoutes:
             "/api/perform_import": {"POST": self._perform_import},
             "/api/cancel_import": {"POST": self._cancel_import},
             "/api/run_test_function": {"POST": self._run_test_function},
+            "/api/cancel_job": {"POST": self._cancel_job},
+            "/api/cancel_all_jobs": {"POST": self._cancel_all_jobs},
             "/api/shapes2": {"GET": self._shapes},
             "/api/stream_function_logs": logs,
             "/api/app_metrics/stream_function_logs": logs,
@@ -199,6 +206,27 @@ class DeployRoutes:
         body = read(ImportId, await self._admin_body(request, "ImportBackups"))
         await self._deployer.imports.cancel(body.import_id)
         return _json(None)
+
+    async def _cancel_job(self, request: Request) -> Response:
+        body = read(CancelJob, await self._admin_body(request, "WriteData"))
+        await self._run_system(CANCEL, {"id": body.id})
+        return _json(None)
+
+    async def _cancel_all_jobs(self, request: Request) -> Response:
+        """Those that wait, or those of one function that do: some hundred per transaction."""
+        body = read(CancelAllJobs, await self._admin_body(request, "WriteData"))
+        while await self._run_system(CANCEL_ALL, {"function": body.udf_path}):
+            pass
+        return _json(None)
+
+    async def _run_system(self, path: str, args: dict[str, Any]) -> Any:
+        """Raises: CupolaError: What the mutation failed with."""
+        result = await self._backend.call(
+            CallRequest("mutation", path, encode(args), Identity("admin"), visibility="any")
+        )
+        if result.value is None:
+            raise result.error or BadRequestError(result.error_message or "")
+        return decode(result.value)
 
     async def _stream_logs(self, request: Request) -> Response:
         self._admin(request)

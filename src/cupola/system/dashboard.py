@@ -1,7 +1,7 @@
 """What dashboards ask for: `_system/frontend/…` (spec: deploy API, section 19).
 
 `componentId` is taken everywhere, and only the app itself answers: there are no components yet. For
-the same reason lists of files, schedules and cron jobs are empty.
+the same reason lists of files are empty.
 """
 
 from __future__ import annotations
@@ -306,21 +306,6 @@ def number_of_files(ctx: QueryCtx, componentId: str | None = None) -> Any:
 @system_query("frontend/fileStorageV2:fileMetadata")
 def files(ctx: QueryCtx, **args: Any) -> Any:
     return _empty_page()
-
-
-@system_query("frontend/paginatedScheduledJobs:default")
-def scheduled_jobs(ctx: QueryCtx, **args: Any) -> Any:
-    return _empty_page()
-
-
-@system_query("frontend/listCronJobs:default")
-def cron_jobs(ctx: QueryCtx, componentId: str | None = None) -> Any:
-    return []
-
-
-@system_query("frontend/listCronJobRuns:default")
-def cron_job_runs(ctx: QueryCtx, componentId: str | None = None) -> Any:
-    return []
 
 
 @system_query("frontend/paginatedDeploymentEvents:default")

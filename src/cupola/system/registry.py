@@ -46,6 +46,7 @@ class System:
             command_line,
             dashboard,
             deployment,
+            schedules,
             scheduling,
         )
 

@@ -22,6 +22,7 @@ from cupola.system.registry import PREFIX, system_mutation
 from cupola.values import UNSET, encode, encode_key
 from cupola.values.keys import after
 
+CANCEL_ALL: Final = PREFIX + "scheduling/jobs:cancelAll"
 START: Final = PREFIX + "scheduling/jobs:start"
 END: Final = PREFIX + "scheduling/jobs:end"
 RECOVER: Final = PREFIX + "scheduling/jobs:recover"
@@ -49,6 +50,20 @@ def schedule(
 def cancel(ctx: MutationCtx, id: str) -> None:
     with engine(ctx):
         jobs.cancel(ctx._call, id)
+
+
+@system_mutation(CANCEL_ALL.removeprefix(PREFIX))
+def cancel_all(ctx: MutationCtx, function: str | None = None) -> int:
+    """Cancel some of the jobs that wait: all, or those of one function. Returns how many."""
+    prefix = encode_key(jobs.PENDING)
+    keys = KeyRange(1, prefix, prefix, after(prefix))
+    with engine(ctx) as transaction:
+        rows = transaction.scan(system_index(SCHEDULED_FUNCTIONS, "by_due"), keys)
+        waiting = (row.value for _, row in rows if function in (None, row.value["name"]))
+        found = list(itertools.islice(waiting, _GROUP))
+        for job in found:
+            jobs.end(transaction, str(job["_id"]), jobs.CANCELED, _now_ms(ctx))
+    return len(found)
 
 
 @system_mutation(START.removeprefix(PREFIX))

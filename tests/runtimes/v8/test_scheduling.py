@@ -86,3 +86,7 @@ def test_cron_jobs_are_those_of_the_pushed_code(server):
         "in Berlin": {"type": "cron", "cron": "CRON_TZ=Europe/Berlin 0 9 * * 1-5"},
     }
     assert crons["in Berlin"]["function"] == "later.js:work"
+
+
+def test_a_mutation_sees_what_it_schedules_and_cancels(server):
+    assert server.mutation("later:looksAround") == {"states": ["pending", "canceled"], "added": 1.0}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cupola.database.catalog import READABLE_TABLES, Index, TableInfo, table_to_come
+from cupola.database.catalog import Index, TableInfo, table_to_come
 from cupola.database.cursors import END, fingerprint
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, PageResult, read_page
@@ -46,8 +46,7 @@ class Plan:
     def place(self, call: Call) -> tuple[Index, KeyRange] | None:
         """Where to read; None while the table does not exist."""
         table = call.transaction.table(self.table)
-        is_hidden = self.table.startswith("_") and self.table not in READABLE_TABLES
-        if table is None or is_hidden:  # private tables look like none
+        if table is None or not table.is_readable:  # the others look like none
             self._range(table_to_come(self.table), strict=False)
             return None
         return self._range(table)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cupola.database.catalog import READABLE_TABLES, TableInfo
+from cupola.database.catalog import TableInfo
 from cupola.database.transaction import EVERYTHING
 from cupola.errors import (
     BadRequestError,
@@ -138,11 +138,15 @@ class Syscalls:
         table = self._table_of(document_id, arguments, method)
         if table is None:
             return b"null"
-        is_readable = table.name in READABLE_TABLES
-        if table.document_id is None and not (is_system and is_readable):
-            hint = "; read it with `db.system`" if is_readable else " that functions cannot read"
-            raise DatabaseUseError(f"`{table.name}` is a system table{hint}.", code="SystemTable")
-        if is_system and not is_readable:
+        if table.document_id is None:
+            if is_system and not table.is_readable:
+                raise not_yet(f"`{table.name}`")
+            if not is_system:
+                raise DatabaseUseError(
+                    f"`{table.name}` is a system table; read it with `db.system`.",
+                    code="SystemTable",
+                )
+        elif is_system:
             raise DatabaseUseError(
                 f"`{table.name}` is no system table; read it with `db.get`.", code="SystemTable"
             )
@@ -178,7 +182,7 @@ class Syscalls:
         name = _required(arguments, "table", str, "db.normalizeId")
         text = _required(arguments, "idString", str, "db.normalizeId")
         table = self._call.transaction.table(name)
-        if table is None or (table.document_id is None and name not in READABLE_TABLES):
+        if table is None or not table.is_readable:
             return b'{"id":null}'
         try:
             is_its = table_number_of(text) == table.number

@@ -96,3 +96,17 @@ export const fromAction = action({
     return id;
   },
 });
+
+export const looksAround = mutation({
+  args: {},
+  handler: async (ctx) => {
+    const state = async (id: any) => (await ctx.db.system.get(id) as any).state.kind;
+    const count = async () => (await ctx.db.system.query("_scheduled_functions").collect()).length;
+    const before = await count();
+    const id = await ctx.scheduler.runAfter(60_000, anyApi.later.write, { text: "seen" });
+    const states = [await state(id)];
+    await ctx.scheduler.cancel(id);
+    states.push(await state(id));
+    return { states, added: (await count()) - before };
+  },
+});
