@@ -146,28 +146,36 @@ class Driver:
 StartDriver = Callable[..., Driver]
 
 
-@pytest.fixture(scope="session")
-def app() -> Path:
-    """The app that the drivers expect."""
-    return HERE / "app"
+LANGUAGES = ["python", "typescript"]
 
 
-@pytest.fixture(scope="module")
-def server(app: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def serve_app(language: str, folder: Path, request: pytest.FixtureRequest) -> ServerProcess:
+    """The app that the drivers expect, which is written twice. The server is started."""
+    if language == "typescript":
+        from .project import push_app
+
+        return push_app(folder / "app", request.getfixturevalue("node"))
+    server = ServerProcess(HERE / "app", folder)
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     """A server for all tests of a module; each test uses channels and counters of its own."""
-    process = ServerProcess(app, tmp_path_factory.mktemp("server"))
-    process.start()
-    yield process
-    process.stop()
+    server = serve_app(request.param, tmp_path_factory.mktemp("server"), request)
+    yield server
+    server.stop()
 
 
-@pytest.fixture
-def server_to_kill(app: Path, tmp_path: Path) -> Iterator[ServerProcess]:
+@pytest.fixture(params=LANGUAGES)
+def server_to_kill(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
     """A server for one test, which may kill it."""
-    process = ServerProcess(app, tmp_path)
-    process.start()
-    yield process
-    process.kill()
+    server = serve_app(request.param, tmp_path, request)
+    yield server
+    server.kill()
 
 
 @pytest.fixture
