@@ -123,6 +123,8 @@ class Deployer:
         self._python = backend.app
         self._staged: dict[str, _Staged] = {}
         self._lock = asyncio.Lock()
+        self.on_push: Callable[[App], None] = lambda app: None
+        """Told of each push that serves, with the code of both languages."""
         self._made_up_queries = 0
         self.exports = Exports(backend)
         self.imports = Imports(backend)
@@ -293,6 +295,7 @@ class Deployer:
                 raise _race("the tables of the Python code have changed meanwhile")
             await self._accept(staged, app)
             self._note_version()
+            self.on_push(app)
         self._forget(push_id)
         schema = [schema_before, _schema_text(self._backend)]
         return push_finished(before, staged.code, staged.index_diff, schema=schema)
