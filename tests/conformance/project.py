@@ -148,6 +148,10 @@ class Project:
 def push_app(folder: Path, node: str) -> ServerProcess:
     """A server of the app that the drivers expect, as it is written in TypeScript."""
     project = Project(folder, node, HERE / "app_in_typescript")
-    project.start()
-    project.convex("deploy", "--yes", "--typecheck", "disable")
+    try:
+        project.start()
+        project.convex("deploy", "--yes", "--typecheck", "disable")
+    except BaseException:
+        project.stop()
+        raise
     return project.server
