@@ -39,6 +39,7 @@ class ServerProcess:
         self.data = folder / "data"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._facts = self.data / "server.json"
         self._log = folder / "server.log"
         self._command = [*CUPOLA, "serve", str(app), "--data", str(self.data)]
         self._command += ["--port", str(self.port), "--site-port", "0"]
@@ -48,6 +49,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Returns when the server says that it is ready."""
+        self._facts.unlink(missing_ok=True)  # of a server that was killed
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         deadline = time.monotonic() + READY_WITHIN_S
@@ -85,6 +87,8 @@ class ServerProcess:
         return printed.stdout.strip()
 
     def _is_ready(self) -> bool:
+        if not self._facts.exists():
+            return False  # whoever answers at the port by now is another server
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
