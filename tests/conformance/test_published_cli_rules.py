@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from .test_published_cli import Project, project
+from .project import Project
+from .test_published_cli import project
 
 __all__ = ["project"]  # a fixture
 

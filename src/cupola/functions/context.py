@@ -141,7 +141,8 @@ def _nested(
     definition = call.app.find(path_of(function))
     if definition.kind is not kind:
         raise FunctionKindError(
-            f"`{definition.path}` is a {definition.kind.value}, not a {kind.value}."
+            f"Trying to execute {definition.path} as {kind.value}, but it is defined as "
+            f"{definition.kind.value}."
         )
     context = MutationCtx if kind is Kind.MUTATION else QueryCtx
     return run_nested(call, definition, args, context)

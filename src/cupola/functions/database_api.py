@@ -272,8 +272,8 @@ class Query(Generic[T]):
         found = self._fetch(2)
         if len(found) > 1:
             raise DatabaseUseError(
-                f"unique() found more than one document in `{self._table}`: "
-                f'"{_id_of(found[0])}", "{_id_of(found[1])}" and maybe more.',
+                f"unique() query returned more than one result from table {self._table}:\n"
+                f" [{_id_of(found[0])}, {_id_of(found[1])}, ...]",
                 code="NotUnique",
             )
         return found[0] if found else None

@@ -7,13 +7,15 @@ clock. So a call tells its failure before it leaves its guard and time budget; s
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import traceback
 from pathlib import Path
 
 from cupola.errors import ApplicationError, CupolaError, InvalidValueError
 from cupola.functions.call import Interrupted
 from cupola.functions.conversion import value_of
-from cupola.values import encode, in_force
+from cupola.values import Int64, Value, decode, encode, in_force
 
 _FRAMES_MAX = 20
 
@@ -60,11 +62,41 @@ def error_message(error: BaseException, request_id: str, folder: Path | None) ->
 
 
 def _what_happened(error: BaseException) -> str:
+    if isinstance(error, ApplicationError) and not isinstance(error.data, str):
+        return f"Uncaught {type(error).__name__}: {_data_in_words(error.data)}"
     if not isinstance(error, CupolaError) or isinstance(error, ApplicationError):
         what = "Uncaught " + "".join(traceback.format_exception_only(error)).strip()
         return what.replace("Uncaught cupola.errors.", "Uncaught ")
     what, name = str(error.message), type(error).__name__
     return what if what.startswith((name, str(error.code))) else f"Uncaught {name}: {what}"
+
+
+def _data_in_words(data: object) -> str:
+    """As in the message of a `ConvexError`; what is no value, as Python shows it."""
+    try:
+        value = decode(encode(value_of(data)))
+    except InvalidValueError:
+        return repr(data)
+    return json.dumps(_as_javascript(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _as_javascript(value: Value) -> object:
+    """What `JSON.stringify` makes of numbers, and the published package of an int64."""
+    match value:
+        case dict():
+            return {name: _as_javascript(item) for name, item in value.items()}
+        case list():
+            return [_as_javascript(item) for item in value]
+        case Int64():
+            return f"{int(value)}n"
+        case float():
+            if not math.isfinite(value):
+                return None
+            return int(value) if value.is_integer() and abs(value) < 1e21 else value
+        case bytes():
+            return {}
+        case _:
+            return value
 
 
 def error_data(error: BaseException) -> bytes | None:
