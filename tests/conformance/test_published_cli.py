@@ -330,7 +330,8 @@ def test_the_command_line_says_what_is_missing(project: Project) -> None:
         'crons.interval("tidy", { hours: 1 }, api.messages.list, { channel: "a" });\n'
         "export default crons;\n"
     )
-    assert "cron jobs are not supported" in project.convex(*push, fails=True)
+    said = project.convex(*push, fails=True)
+    assert "`messages:list` is a query; a cron job runs a mutation or an action" in said
 
 
 def test_pushed_code_survives_a_crash(project: Project) -> None:
