@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from cupola.functions.expressions import field
     from cupola.functions.pages import Page, PaginationOptions
+    from cupola.functions.storage import FileMetadata, StorageId, StoredFile
     from cupola.schema import Id, Table
     from cupola.values import UNSET, Int64, UnsetType
 
@@ -43,6 +44,7 @@ _PLACES = {
     ),
     "cupola.functions.expressions": ("field",),
     "cupola.functions.pages": ("Page", "PaginationOptions"),
+    "cupola.functions.storage": ("FileMetadata", "StorageId", "StoredFile"),
     "cupola.schema": ("Id", "Table"),
     "cupola.values": ("UNSET", "Int64", "UnsetType"),
 }
@@ -54,6 +56,7 @@ __all__ = [
     "ApplicationError",
     "Backend",
     "CupolaError",
+    "FileMetadata",
     "Id",
     "Int64",
     "MutationCtx",
@@ -61,6 +64,8 @@ __all__ = [
     "PaginationOptions",
     "QueryCtx",
     "Range",
+    "StorageId",
+    "StoredFile",
     "Table",
     "UnsetType",
     "__version__",

@@ -18,6 +18,7 @@ from cupola.functions.failure import RemoteError
 from cupola.runtimes.python import messages
 from cupola.runtimes.python.messages import Alive, NestedCall, NestedResult, Probe, Ready, Setup
 from cupola.runtimes.python.worker_process import WorkerProcess
+from cupola.values import decode, encode
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
@@ -94,6 +95,8 @@ class _ActionWorker:
         self._backend = backend
         self._loop = loop
         self._running: dict[int, _Running] = {}
+        self._storing: set[str] = set()
+        self._tables: dict[str, int] | None = None
         self._retired = False
         self._call = 0
         self._probe = 0
@@ -112,6 +115,7 @@ class _ActionWorker:
             limits,
             node.runtime.environment,
             msgspec.msgpack.encode(code) if code is not None else b"",
+            files=backend.files.store.address,
         )
         module = MODULE if code is None else JAVASCRIPT_MODULE
         self.process = WorkerProcess(module, setup, loop, self._received, self._ended)
@@ -122,7 +126,15 @@ class _ActionWorker:
         self._call += 1
         self._running[self._call] = running
         caller = messages.caller_of(running.identity)
-        self.process.send(messages.RunAction(self._call, running.path, args, caller, request_id))
+        self._send(messages.RunAction(self._call, running.path, args, caller, request_id))
+
+    def _send(self, message: messages.Message) -> None:
+        """Send a message behind the tables it may speak of."""
+        numbers = self._backend.node.committer.catalog.numbers  # another dict when they change
+        if numbers is not self._tables:
+            self._tables = numbers
+            self.process.send(messages.Tables(numbers))
+        self.process.send(message)
 
     def retire(self) -> None:
         """Other code is running now: end when the last action has."""
@@ -161,6 +173,10 @@ class _ActionWorker:
         if running is None:
             return
 
+        if message.kind == "storage" and message.path in ("begin", "end"):
+            self._store(message)
+            return
+
         def done(result: CallResult) -> None:
             failure = None
             if result.value is None:
@@ -168,11 +184,35 @@ class _ActionWorker:
                 data = result.error_data if isinstance(error, ApplicationError) else None
                 text = error.message if isinstance(error, CupolaError) else str(error)
                 failure = messages.Failure(text, str(error.code), data)
-            self.process.send(NestedResult(message.call, message.nested, result.value, failure))
+            self._send(NestedResult(message.call, message.nested, result.value, failure))
 
+        if message.kind == "storage":
+            self._backend.submit(self._backend.files.request(message.path, message.args), done)
+            return
         kind: Any = message.kind
         request = CallRequest(kind, message.path, message.args, running.identity, visibility="any")
         self._backend.submit(request, done)
+
+    def _store(self, message: NestedCall) -> None:
+        """An action begins to store a file, or has stored it, or has failed to."""
+        value, failure = b"null", None
+        try:
+            if message.path == "begin":
+                name = self._backend.files.begin()
+                self._storing.add(name)
+                value = encode(name)
+            else:
+                arguments: Any = decode(message.args)
+                self._stored(str(arguments["storageId"]))
+        except CupolaError as error:
+            failure = messages.Failure(error.message, error.code, None)
+        answer = None if failure is not None else value
+        self.process.send(NestedResult(message.call, message.nested, answer, failure))
+
+    def _stored(self, name: str) -> None:
+        if name in self._storing:
+            self._storing.discard(name)
+            self._backend.files.end(name)
 
     def _look(self) -> None:
         """Every few seconds: is its loop turning, and is it still needed?"""
@@ -207,6 +247,8 @@ class _ActionWorker:
         self.is_ended = True
         self._timer.cancel()
         self._workers.forget(self)
+        for name in list(self._storing):
+            self._stored(name)
         self._fail(
             DeveloperError(
                 "The action's worker process ended unexpectedly; the action may have done part of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cupola.auth import Identity
@@ -13,10 +13,12 @@ from cupola.functions.actions import run_action
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.storage import ActionFiles
 from cupola.values import Value, decode
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
+    from cupola.backend.files import Files
 
 ActionDone = Callable[[Execution], None]
 
@@ -80,12 +82,31 @@ class _InlineCaller:
         self._function = function
         self._identity = identity
         self.identity_attributes: Mapping[str, Value] | None = identity.attributes
+        self.files: ActionFiles = EngineFiles(backend.files)
 
     async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:
         result = await self._backend.call(
             CallRequest(kind.value, path, encode_arguments(args), self._identity, visibility="any")
         )
         return value_or_raise(result, self._backend.node.app.find(path))
+
+
+class EngineFiles:
+    """How an action of this process reaches files."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    async def ask(self, operation: str, args: dict[str, Any]) -> Any:
+        return await self._files.ask(operation, args)
+
+    async def store(
+        self, parts: AsyncIterator[bytes], content_type: str | None, sha256: bytes | None
+    ) -> str:
+        return await self._files.upload(parts, content_type, sha256)
+
+    def read(self, storage_id: str, size: int) -> AsyncGenerator[bytes, None]:
+        return self._files.store.read(storage_id, 0, size)
 
 
 def value_or_raise(result: CallResult, function: Function[Any, Any]) -> Any:

@@ -28,6 +28,7 @@ from cupola.backend.actions import ActionRuntime, InlineActions
 from cupola.backend.answers import action_result, deliver, failed
 from cupola.backend.asked_queries import AskedQueries
 from cupola.backend.calls import CallRequest, CallResult, Channel, Done
+from cupola.backend.files import Files
 from cupola.backend.metrics import NodeCollector
 from cupola.backend.mutations import MutationQueue, PendingMutation
 from cupola.backend.node import Node, State
@@ -45,6 +46,7 @@ from cupola.errors import (
     OperatorError,
     OverloadedError,
 )
+from cupola.files import FileStore, MemoryFiles
 from cupola.functions.app import App
 from cupola.functions.definitions import Kind
 from cupola.functions.execution import Execution
@@ -117,9 +119,11 @@ class Backend:
         instance_name: str = DEFAULT_INSTANCE_NAME,
         instance_secret: bytes | None = None,
         in_process_time_s: float | None = None,
+        files: FileStore | None = None,
     ) -> None:
         """`in_process_time_s`: how long a query or mutation may keep this thread; by default as
         `limits` says. Those of values and names hold for the whole process, the app's import too.
+        `files`: where stored files are kept; by default in memory.
 
         Raises:
             ConfigurationError: A limit that cannot be kept.
@@ -140,6 +144,7 @@ class Backend:
         self._asked = AskedQueries(
             self.node, self._queries, self.mutations, lambda: bool(self._pushes)
         )
+        self.files = Files(self, files or MemoryFiles())
         self.actions: ActionRuntime = InlineActions(self)
         self.collectors: list[Any] = [NodeCollector(self)]
         """Prometheus collectors, asked when somebody looks at `registry`."""
@@ -596,6 +601,7 @@ class Backend:
         self.drain()
         self.passes.abandon()
         await self.actions.close()
+        await self.files.close()
         if self.mutations.offload is not None:
             self.mutations.offload.close()
         self.node.persistence.close()

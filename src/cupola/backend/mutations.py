@@ -230,6 +230,7 @@ class _Group:
             request_id=mutation.request_id,
             limits=node.limits,
             sealer=node.sealer,
+            links=node.links,
         )
         return transaction, node.runtime.run(call, function, mutation.args)
 

@@ -17,6 +17,9 @@ deleted. Every table has two indexes without a document: `by_id` and `by_creatio
 key is the indexed fields in order, then `_creationTime` (user indexes), then the id (spec: values,
 section 5.1).
 
+Documents of `_storage` say what is known of a stored file: `{sha256, size, contentType?}`, the
+digest in base64. Functions read them like others; `ctx.storage` writes them.
+
 More system tables are *private*: what a deployment keeps for itself. Only the system's own
 functions read them, and a catalog says nothing of what they hold.
 
@@ -44,13 +47,14 @@ SCHEMAS: Final = 515
 MODULES: Final = 516
 ENVIRONMENT: Final = 517
 DEPLOYMENT: Final = 518
+STORAGE: Final = 530
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
     "_modules": MODULES,
     "_environment_variables": ENVIRONMENT,
     "_deployment": DEPLOYMENT,
 }
-SYSTEM_TABLES: Final = {**CATALOG_TABLES, **PRIVATE_TABLES}
+SYSTEM_TABLES: Final = {**CATALOG_TABLES, **PRIVATE_TABLES, "_storage": STORAGE}
 FIRST_USER_TABLE: Final = 10_001
 FIRST_USER_INDEX: Final = 1 << 32
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cupola.auth import Identity
 from cupola.database.cursors import CursorSealer
 from cupola.database.transaction import Transaction
+from cupola.files import FileLinks
 from cupola.functions.log_lines import LogBuffer
 from cupola.limits import Limits
 
@@ -88,6 +89,7 @@ class Call:
     identity_observed: bool = False
     next_journal: str | None = None
     paginated: bool = False
+    links: FileLinks | None = None
 
     def __post_init__(self) -> None:
         if self.logs is _NO_LOGS:

@@ -11,6 +11,7 @@ from cupola.functions.call import Call
 from cupola.functions.database_api import DatabaseReader, DatabaseWriter
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import run_nested
+from cupola.functions.storage import ActionFiles, ActionStorage, StorageReader, StorageWriter
 from cupola.values import Value
 
 
@@ -37,6 +38,7 @@ class QueryCtx:
         self._call = call
         self.db: DatabaseReader = DatabaseReader(call)
         self.auth = Auth(call)
+        self.storage: StorageReader = StorageReader(call)
 
     def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a query, by reference or path (`"messages:list"`), in this snapshot."""
@@ -47,10 +49,12 @@ class MutationCtx(QueryCtx):
     """What a mutation may do: read, write, and call queries and mutations as sub-transactions."""
 
     db: DatabaseWriter
+    storage: StorageWriter
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)
         self.db = DatabaseWriter(call)
+        self.storage = StorageWriter(call)
 
     def run_mutation(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a mutation as a sub-transaction: if it raises and you catch that, only its writes
@@ -63,6 +67,7 @@ class ActionCaller(Protocol):
     """How an action reaches the engine: in the same process or over a socket."""
 
     identity_attributes: Mapping[str, Value] | None
+    files: ActionFiles
 
     def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Awaitable[Any]:
         """Run a function in a transaction of its own; the result decoded, errors raised."""
@@ -86,6 +91,7 @@ class ActionCtx:
     def __init__(self, caller: ActionCaller) -> None:
         self._caller = caller
         self.auth = ActionAuth(caller)
+        self.storage = ActionStorage(caller.files)
 
     async def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Run a query at the newest snapshot."""

@@ -24,6 +24,7 @@ from cupola.errors import (
     OverloadedError,
     UnauthenticatedError,
 )
+from cupola.files.links import FILES_PATH, UPLOAD_PATH
 from cupola.server.clients import Client, parse_client
 from cupola.server.cors import cors_headers, preflight_headers
 from cupola.server.deploy_routes import DeployRoutes
@@ -36,6 +37,7 @@ from cupola.server.errors import (
     error_body,
     internal_error,
 )
+from cupola.server.file_routes import FileRoutes
 from cupola.server.http_calls import (
     CallBody,
     Format,
@@ -133,6 +135,9 @@ class App:
         }
         pushes = DeployRoutes(backend, deployer, lambda request: self._caller(request)[0])
         self._routes.update(pushes.routes)
+        files = FileRoutes(backend)
+        self._routes[UPLOAD_PATH] = {"POST": files.upload}
+        self._stored_files: Methods = {"GET": files.serve}
         self._run_methods: Methods = {"POST": self._run}
         self._file_methods: Methods = {"GET": self._public_file}
 
@@ -175,6 +180,8 @@ class App:
         if methods is None:
             if request.path.startswith("/api/run/"):
                 methods = self._run_methods
+            elif request.path.startswith(FILES_PATH):
+                methods = self._stored_files
             elif request.path == "/api" or request.path.startswith("/api/"):
                 raise BadRequestError(
                     f"This server does not offer {request.path[:200]}.", code="UnsupportedEndpoint"

@@ -121,6 +121,8 @@ class Server:
         loop = asyncio.get_running_loop()
         if self._backend.request_turn is None:
             self._backend.attach(loop)
+        if isinstance(self._backend, Backend):
+            await self._backend.files.start()
         self._ticker = loop.call_later(_TICK_S, self._tick)
         self._backend.collectors.append(self.metrics)
         for listener in listeners:

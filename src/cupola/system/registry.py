@@ -42,7 +42,7 @@ class System:
     """
 
     def __init__(self) -> None:
-        from cupola.system import command_line, dashboard, deployment  # noqa: F401  # they register
+        from cupola.system import command_line, dashboard, deployment, storage  # noqa: F401  # register
 
         self.cloud_url = ""
         self.site_url = ""

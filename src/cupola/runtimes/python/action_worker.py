@@ -23,6 +23,7 @@ from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
 from cupola.functions.failure import RemoteError
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.storage import ActionFiles
 from cupola.limits import Limits
 from cupola.runtimes.python.answers import shown
 from cupola.runtimes.python.lifeline import die_with_parent
@@ -37,12 +38,14 @@ from cupola.runtimes.python.messages import (
     Ready,
     RunAction,
     Setup,
+    Tables,
     frame,
     identity_of,
     limits_of,
     to_worker_decoder,
 )
 from cupola.runtimes.python.transaction_worker import failure_of, sendable
+from cupola.runtimes.python.worker_files import WorkerFiles
 from cupola.values import Value, decode, use_limits
 
 _current: contextvars.ContextVar[LogBuffer | None] = contextvars.ContextVar("log", default=None)
@@ -60,6 +63,7 @@ class ActionWorker:
         self._unsent = bytearray()
         self._app: App
         self._limits: Limits
+        self._files: str
 
     async def serve(self) -> None:
         """Until the engine goes away."""
@@ -77,6 +81,8 @@ class ActionWorker:
                 task = asyncio.get_running_loop().create_task(self._run(message))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+            case Tables():
+                self._app.table_numbers.update(message.numbers)
             case NestedResult():
                 future = self._nested.pop(message.nested, None)
                 if future is not None and not future.done():
@@ -105,6 +111,7 @@ class ActionWorker:
 
     def _set_up(self, setup: Setup) -> Ready:
         self._limits = limits_of(setup.limits)
+        self._files = setup.files
         use_limits(self._limits)
         try:
             self._app = self._load(setup)
@@ -134,26 +141,42 @@ class ActionWorker:
         lines = [sendable(line) for line in logs.lines]
         self._send(ActionDone(run.call, execution.value, failure, lines))
 
-    async def ask(self, run: RunAction, kind: Kind, path: str, args: bytes) -> NestedResult:
-        """A call of a function by an action: the engine runs it."""
+    async def ask(self, run: RunAction, kind: str, path: str, args: bytes) -> NestedResult:
+        """A call of a function by an action: the engine runs it. Of kind "storage": an operation on
+        files.
+        """
         self._nested_count += 1
         number = self._nested_count
         future: asyncio.Future[NestedResult] = asyncio.get_running_loop().create_future()
         self._nested[number] = future
-        self._send(NestedCall(run.call, number, kind.value, path, args))
+        self._send(NestedCall(run.call, number, kind, path, args))
         return await future
 
     async def call(self, run: RunAction, kind: Kind, path: str, args: bytes) -> Any:
         """`ask` for Python: the result decoded, errors raised."""
-        result = await self.ask(run, kind, path, args)
-        if result.value is not None:
-            function = self._app.functions.get(path)
-            return decode_result(function, result.value) if function else decode(result.value)
-        failure = result.failure
-        assert failure is not None
-        if failure.data is not None:
-            raise ApplicationError(decode(failure.data))
-        raise RemoteError(failure.message, failure.code, None)
+        value = value_or_raise(await self.ask(run, kind.value, path, args))
+        function = self._app.functions.get(path)
+        return decode_result(function, value) if function else decode(value)
+
+    def files_of(self, run: RunAction) -> WorkerFiles:
+        """Files, for one action."""
+
+        async def ask(operation: str, args: dict[str, Any]) -> Any:
+            result = await self.ask(run, "storage", operation, encode_arguments(args))
+            return decode(value_or_raise(result))
+
+        return WorkerFiles(ask, self._files, self._limits)
+
+
+def value_or_raise(result: NestedResult) -> bytes:
+    """The result of a nested call as encoded JSON. Raises: what it failed with."""
+    if result.value is not None:
+        return result.value
+    failure = result.failure
+    assert failure is not None
+    if failure.data is not None:
+        raise ApplicationError(decode(failure.data))
+    raise RemoteError(failure.message, failure.code, None)
 
 
 class _Caller:
@@ -163,6 +186,7 @@ class _Caller:
         self._worker = worker
         self._run = run
         self.identity_attributes: Mapping[str, Value] | None = identity_of(run.caller).attributes
+        self.files: ActionFiles = worker.files_of(run)
 
     async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:
         return await self._worker.call(self._run, kind, path, encode_arguments(args))

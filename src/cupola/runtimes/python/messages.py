@@ -29,7 +29,8 @@ class Message(msgspec.Struct, tag=True, frozen=True, array_like=True):
 
 class Setup(Message, frozen=True):
     """What to serve. `data_path`: the database, empty for action workers. `sources`: see `App`.
-    `javascript`: pushed code (`PushedCode`) as MessagePack, empty if there is none.
+    `javascript`: pushed code (`PushedCode`) as MessagePack, empty if there is none. `files`: the
+    address of the file store, for action workers.
     """
 
     app_folder: str
@@ -39,6 +40,8 @@ class Setup(Message, frozen=True):
     limits: dict[str, Any]
     environment: dict[str, str]
     javascript: bytes = b""
+    cloud_url: str = ""
+    files: str = ""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -69,6 +72,12 @@ class RunAction(Message, frozen=True):
     args: bytes
     caller: Caller
     request_id: str
+
+
+class Tables(Message, frozen=True):
+    """To an action worker: the deployment's tables by name, as they are from now on."""
+
+    numbers: dict[str, int]
 
 
 class NestedResult(Message, frozen=True):
@@ -146,7 +155,7 @@ class Alive(Message, frozen=True):
     number: int
 
 
-ToWorker = Setup | RunCall | RunAction | NestedResult | Probe
+ToWorker = Setup | RunCall | RunAction | Tables | NestedResult | Probe
 FromWorker = Ready | CallDone | ActionDone | NestedCall | Alive
 
 _encoder = msgspec.msgpack.Encoder()

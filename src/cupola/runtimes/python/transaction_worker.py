@@ -15,10 +15,12 @@ import socket
 import sys
 from typing import Any
 
+from cupola.database.catalog import STORAGE
 from cupola.database.cursors import CursorSealer
 from cupola.database.load import load_catalog
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import CupolaError
+from cupola.files import FileLinks
 from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
@@ -56,6 +58,7 @@ class TransactionWorker:
         self._app: App
         self._limits: Limits
         self._sealer: CursorSealer
+        self._links: FileLinks
         self._snapshots: SqliteSnapshots
 
     def serve(self) -> None:
@@ -77,6 +80,7 @@ class TransactionWorker:
         self._limits = limits_of(setup.limits)
         use_limits(self._limits)
         self._sealer = CursorSealer(setup.secret)
+        self._links = FileLinks(setup.secret, STORAGE, setup.cloud_url)
         self._runtime.environment = setup.environment
         self._snapshots = SqliteSnapshots(setup.data_path)
         try:
@@ -131,6 +135,7 @@ class TransactionWorker:
             request_id=run.request_id,
             limits=self._limits,
             sealer=self._sealer,
+            links=self._links,
             journal=run.journal,
         )
         execution = self._execute(call, function, run.args)

@@ -152,7 +152,7 @@ class JavaScriptActionWorker(ActionWorker):
 
     async def _call(self, run: RunAction, kind: Kind, arguments: dict[str, Any]) -> bytes:
         path = path_of(arguments, f"run{kind.value.capitalize()}")
-        result = await self.ask(run, kind, path, encoded_arguments(arguments))
+        result = await self.ask(run, kind.value, path, encoded_arguments(arguments))
         if result.value is not None:
             return result.value
         failure = result.failure
