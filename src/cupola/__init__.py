@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         query,
     )
     from cupola.functions.expressions import field
+    from cupola.functions.http import HttpCtx, Request, Response, http_action
     from cupola.functions.pages import Page, PaginationOptions
     from cupola.functions.storage import FileMetadata, StorageId, StoredFile
     from cupola.schema import Id, Table
@@ -43,6 +44,7 @@ _PLACES = {
         "query",
     ),
     "cupola.functions.expressions": ("field",),
+    "cupola.functions.http": ("HttpCtx", "Request", "Response", "http_action"),
     "cupola.functions.pages": ("Page", "PaginationOptions"),
     "cupola.functions.storage": ("FileMetadata", "StorageId", "StoredFile"),
     "cupola.schema": ("Id", "Table"),
@@ -57,6 +59,7 @@ __all__ = [
     "Backend",
     "CupolaError",
     "FileMetadata",
+    "HttpCtx",
     "Id",
     "Int64",
     "MutationCtx",
@@ -64,6 +67,8 @@ __all__ = [
     "PaginationOptions",
     "QueryCtx",
     "Range",
+    "Request",
+    "Response",
     "StorageId",
     "StoredFile",
     "Table",
@@ -71,6 +76,7 @@ __all__ = [
     "__version__",
     "action",
     "field",
+    "http_action",
     "internal_action",
     "internal_mutation",
     "internal_query",

@@ -15,6 +15,7 @@ from cupola.errors import ApplicationError, CupolaError, DeveloperError, Operato
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError
+from cupola.functions.http import HttpAction
 from cupola.runtimes.python import messages
 from cupola.runtimes.python.messages import Alive, NestedCall, NestedResult, Probe, Ready, Setup
 from cupola.runtimes.python.worker_process import WorkerProcess
@@ -22,6 +23,7 @@ from cupola.values import decode, encode
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
+    from cupola.backend.http_actions import Exchange
 
 MODULE = "cupola.runtimes.python.action_worker"
 JAVASCRIPT_MODULE = "cupola.runtimes.v8.action_worker"
@@ -36,6 +38,7 @@ class _Running:
     path: str
     identity: Identity
     done: ActionDone
+    exchange: Exchange | None = None
 
 
 class ActionWorkers:
@@ -60,6 +63,17 @@ class ActionWorkers:
         done: ActionDone,
     ) -> None:
         """Run an action in the current worker, starting it if need be."""
+        worker = self._current_or_new(done)
+        if worker is not None:
+            worker.run(_Running(function.path, identity, done), args, request_id)
+
+    def start_http(self, action: HttpAction, exchange: Exchange, done: ActionDone) -> None:
+        """The same for an HTTP action."""
+        worker = self._current_or_new(done)
+        if worker is not None:
+            worker.run_http(_Running(action.path, exchange.request.identity, done, exchange))
+
+    def _current_or_new(self, done: ActionDone) -> _ActionWorker | None:
         app = self._backend.node.app
         worker = self._current
         if worker is None or worker.is_ended or worker.version != app.version:
@@ -70,10 +84,10 @@ class ActionWorkers:
             except OSError as error:
                 reason = f"No worker process can be started: {error}"
                 done(Execution(None, OperatorError(reason, code="NoWorker"), []))
-                return
+                return None
             self._current = worker
             self._all.add(worker)
-        worker.run(_Running(function.path, identity, done), args, request_id)
+        return worker
 
     def forget(self, worker: _ActionWorker) -> None:
         self._all.discard(worker)
@@ -97,6 +111,7 @@ class _ActionWorker:
         self._running: dict[int, _Running] = {}
         self._storing: set[str] = set()
         self._tables: dict[str, int] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._retired = False
         self._call = 0
         self._probe = 0
@@ -128,6 +143,49 @@ class _ActionWorker:
         caller = messages.caller_of(running.identity)
         self._send(messages.RunAction(self._call, running.path, args, caller, request_id))
 
+    def run_http(self, running: _Running) -> None:
+        assert running.exchange is not None
+        self._call = number = self._call + 1
+        self._running[number] = running
+        asked = running.exchange.request
+        running.exchange.cancel = lambda: self._send(messages.Cancel(number))
+        self._send(
+            messages.RunHttp(
+                number,
+                running.path,
+                asked.method,
+                asked.url,
+                asked.headers,
+                messages.caller_of(asked.identity),
+                asked.identity_problem,
+                asked.request_id,
+            )
+        )
+
+    def _on_http(self, message: messages.FromHttpAction) -> None:
+        running = self._running.get(message.call)
+        if running is None or running.exchange is None:
+            return
+        exchange = running.exchange
+        match message:
+            case messages.BodyWanted():
+                task = self._loop.create_task(self._send_body(message.call, exchange))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case messages.ResponseHead():
+                exchange.offer_head(message.status, message.headers)
+            case messages.ResponsePart():
+                taken = messages.PartTaken(message.call)
+                exchange.offer_part(message.data, lambda: self._send(taken))
+
+    async def _send_body(self, call: int, exchange: Exchange) -> None:
+        try:
+            data = await anext(exchange.request.body, None)
+        except CupolaError as error:
+            self._send(messages.BodyPart(call, b"", False, error.message))
+        else:
+            self._send(messages.BodyPart(call, data or b"", data is not None))
+
     def _send(self, message: messages.Message) -> None:
         """Send a message behind the tables it may speak of."""
         numbers = self._backend.node.committer.catalog.numbers  # another dict when they change
@@ -152,6 +210,8 @@ class _ActionWorker:
                 self._finish(message)
             case NestedCall():
                 self._nested(message)
+            case messages.BodyWanted() | messages.ResponseHead() | messages.ResponsePart():
+                self._on_http(message)
             case Alive():
                 self._answered = message.number
 

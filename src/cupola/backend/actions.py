@@ -12,6 +12,8 @@ from cupola.errors import ApplicationError, CupolaError, DeveloperError
 from cupola.functions.actions import run_action
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
+from cupola.functions.http import HeaderPairs, HttpAction, Request
+from cupola.functions.http_run import run_http_action
 from cupola.functions.log_lines import LogBuffer
 from cupola.functions.storage import ActionFiles
 from cupola.values import Value, decode
@@ -19,6 +21,7 @@ from cupola.values import Value, decode
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
     from cupola.backend.files import Files
+    from cupola.backend.http_actions import Exchange
 
 ActionDone = Callable[[Execution], None]
 
@@ -35,6 +38,10 @@ class ActionRuntime(Protocol):
         done: ActionDone,
     ) -> None:
         """Start an action; `done` is called on the loop's thread, exactly once."""
+        ...
+
+    def start_http(self, action: HttpAction, exchange: Exchange, done: ActionDone) -> None:
+        """Start an HTTP action; its answer goes to the exchange, its end to `done` as above."""
         ...
 
     async def close(self) -> None: ...
@@ -57,15 +64,41 @@ class InlineActions:
         request_id: str,
         done: ActionDone,
     ) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(function, args, identity, done))
+        self._keep(
+            asyncio.get_running_loop().create_task(self._run(function, args, identity, done))
+        )
+
+    def start_http(self, action: HttpAction, exchange: Exchange, done: ActionDone) -> None:
+        task = asyncio.get_running_loop().create_task(self._run_http(action, exchange, done))
+        exchange.cancel = task.cancel
+        self._keep(task)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _run_http(self, action: HttpAction, exchange: Exchange, done: ActionDone) -> None:
+        asked = exchange.request
+        logs = LogBuffer(self._backend.limits)
+        execution = Execution(b"null", None, logs.lines)  # of one whose client has gone
+        try:
+            execution = await run_http_action(
+                action,
+                Request(asked.method, asked.url, asked.headers, asked.body),
+                _InlineCaller(self._backend, asked.identity),
+                logs,
+                self._backend.limits,
+                _InlineOutlet(exchange),
+                asked.identity_problem,
+            )
+        finally:
+            done(execution)
 
     async def _run(
         self, function: Function[Any, Any], args: bytes, identity: Identity, done: ActionDone
     ) -> None:
         logs = LogBuffer(self._backend.limits)
-        caller = _InlineCaller(self._backend, function, identity)
+        caller = _InlineCaller(self._backend, identity)
         done(await run_action(function, args, caller, logs, self._backend.limits))
 
     async def close(self) -> None:
@@ -77,9 +110,8 @@ class InlineActions:
 class _InlineCaller:
     """How an action of this process calls functions."""
 
-    def __init__(self, backend: Backend, function: Function[Any, Any], identity: Identity) -> None:
+    def __init__(self, backend: Backend, identity: Identity) -> None:
         self._backend = backend
-        self._function = function
         self._identity = identity
         self.identity_attributes: Mapping[str, Value] | None = identity.attributes
         self.files: ActionFiles = EngineFiles(backend.files)
@@ -89,6 +121,21 @@ class _InlineCaller:
             CallRequest(kind.value, path, encode_arguments(args), self._identity, visibility="any")
         )
         return value_or_raise(result, self._backend.node.app.find(path))
+
+
+class _InlineOutlet:
+    """Where an HTTP action of this process sends its answer."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def head(self, status: int, headers: HeaderPairs) -> None:
+        self._exchange.offer_head(status, headers)
+
+    async def part(self, data: bytes) -> None:
+        taken = asyncio.Event()
+        self._exchange.offer_part(data, taken.set)
+        await taken.wait()
 
 
 class EngineFiles:

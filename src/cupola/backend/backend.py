@@ -29,6 +29,7 @@ from cupola.backend.answers import action_result, deliver, failed
 from cupola.backend.asked_queries import AskedQueries
 from cupola.backend.calls import CallRequest, CallResult, Channel, Done
 from cupola.backend.files import Files
+from cupola.backend.http_actions import HttpActions
 from cupola.backend.metrics import NodeCollector
 from cupola.backend.mutations import MutationQueue, PendingMutation
 from cupola.backend.node import Node, State
@@ -145,6 +146,7 @@ class Backend:
             self.node, self._queries, self.mutations, lambda: bool(self._pushes)
         )
         self.files = Files(self, files or MemoryFiles())
+        self.http_actions = HttpActions(self)
         self.actions: ActionRuntime = InlineActions(self)
         self.collectors: list[Any] = [NodeCollector(self)]
         """Prometheus collectors, asked when somebody looks at `registry`."""
@@ -408,17 +410,12 @@ class Backend:
         node = self.node
         public_only = request.visibility == "public"
         function = node.find(request.path, Kind.ACTION, request.identity, public_only)
-        if self._running_actions >= self.limits.concurrent_actions_max:
-            raise OverloadedError(
-                f"{self._running_actions} actions are running already; try again later.",
-                code="TooManyConcurrentActions",
-            )
+        self.begin_action()
         request_id = request.request_id or node.new_request_id()
         started = node.clock.monotonic_ns()
-        self._running_actions += 1
 
         def finished(execution: Execution) -> None:
-            self._running_actions -= 1
+            self.end_action()
             result = action_result(node, execution, request_id)
             if node.watchers:
                 report(
@@ -435,6 +432,22 @@ class Backend:
 
         node.counters["actions"] += 1
         self.actions.start(function, request.args, request.identity, request_id, finished)
+
+    def begin_action(self) -> None:
+        """Count an action that is about to run; `end_action` says that it has ended.
+
+        Raises:
+            OverloadedError: Too many are running.
+        """
+        if self._running_actions >= self.limits.concurrent_actions_max:
+            raise OverloadedError(
+                f"{self._running_actions} actions are running already; try again later.",
+                code="TooManyConcurrentActions",
+            )
+        self._running_actions += 1
+
+    def end_action(self) -> None:
+        self._running_actions -= 1
 
     # ---------------------------------------------------------------- sessions
 

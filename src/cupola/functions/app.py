@@ -13,7 +13,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, 
 from cupola.functions.conversion import value_of
 from cupola.functions.database_api import fresh_document
 from cupola.functions.definitions import Function
+from cupola.functions.http import HttpAction, Route, Routes
 from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
@@ -51,6 +52,7 @@ class App:
         javascript: PushedCode | None = None,
         schema: SchemaDefinition | None = None,
         table_numbers: dict[str, int] | None = None,
+        http_actions: Iterable[HttpAction] = (),
     ) -> None:
         """`functions`: all of them, those of `javascript` included. `schema`: instead of what the
         tables' classes declare.
@@ -64,6 +66,10 @@ class App:
         self.javascript = javascript
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
+        self.http_actions = {action.path: action for action in http_actions}
+        self.routes: Routes[HttpAction] = Routes(
+            Route(action.method, action.route, action) for action in self.http_actions.values()
+        )
         self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
         self.table_numbers = {} if table_numbers is None else table_numbers
@@ -104,6 +110,7 @@ class App:
             code,
             schema,
             self.table_numbers,  # the functions of Python are shared with this app
+            self.http_actions.values(),
         )
 
     def find(self, path: str) -> Function[Any, Any]:
@@ -205,8 +212,9 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     finder = _Finder(root, sources)
     sys.meta_path.insert(0, finder)
     try:
-        found = _import_all(folder, root, sources)
-        return App(*found, folder=folder, version=_digest(sources), sources=sources)
+        functions, tables, http = _import_all(folder, root, sources)
+        version = _digest(sources)
+        return App(functions, tables, folder, version, sources, http_actions=http)
     except BaseException:
         _forget_modules()
         sys.modules.update(saved)
@@ -261,12 +269,13 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 def _import_all(
     folder: Path, root: Path, sources: Mapping[str, bytes]
-) -> tuple[dict[str, Function[Any, Any]], dict[str, type[Table]]]:
+) -> tuple[dict[str, Function[Any, Any]], dict[str, type[Table]], list[HttpAction]]:
     if sys.path[:1] != [str(folder)]:
         sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     functions: dict[str, Function[Any, Any]] = {}
     tables: dict[str, type[Table]] = {}
+    http: list[HttpAction] = []
     for name_below in sorted(sources):
         file = root / name_below
         parts = file.relative_to(root).with_suffix("").parts
@@ -276,9 +285,12 @@ def _import_all(
         for name, value in vars(module).items():
             if isinstance(value, Function) and value.handler.__module__ == module.__name__:
                 functions[_path("/".join(parts), name, file)] = value
+            elif isinstance(value, HttpAction) and value.handler.__module__ == module.__name__:
+                value.path = _path("/".join(parts), name, file)
+                http.append(value)
             elif isinstance(value, type) and issubclass(value, Table) and value is not Table:
                 _add_table(tables, value)
-    return functions, tables
+    return functions, tables, http
 
 
 def _import(name: str, file: Path, folder: Path) -> ModuleType:

@@ -38,6 +38,7 @@ from cupola.server.errors import (
     internal_error,
 )
 from cupola.server.file_routes import FileRoutes
+from cupola.server.http_actions import PREFIX, HttpActionRoutes
 from cupola.server.http_calls import (
     CallBody,
     Format,
@@ -79,7 +80,6 @@ _ECHO_UNDECLARED_BYTES_MAX = 1 * MiB
 _SMALL_BODY_DIGITS = 5
 _LARGE_BODIES_MAX = 16
 _CLOSE = ((b"connection", b"close"),)
-_NO_HTTP_ACTIONS = b"This Convex deployment does not have HTTP actions enabled."
 _ALLOWED_OPS = ("ViewData", "RunInternalQueries")
 _ALLOWED_OPS_FULL = (
     *_ALLOWED_OPS,
@@ -135,6 +135,7 @@ class App:
         }
         pushes = DeployRoutes(backend, deployer, lambda request: self._caller(request)[0])
         self._routes.update(pushes.routes)
+        self.http_actions = HttpActionRoutes(backend, lambda request: self._caller(request)[0])
         files = FileRoutes(backend)
         self._routes[UPLOAD_PATH] = {"POST": files.upload}
         self._stored_files: Methods = {"GET": files.serve}
@@ -147,13 +148,29 @@ class App:
         request = Request(scope, receive)
         origin = request.headers.get(b"origin")
         extra: Sequence[tuple[bytes, bytes]] = () if origin is None else cors_headers(origin)
+        if request.path == "/http" or request.path.startswith("/http/"):
+            answer = self.http_actions.answer(request, PREFIX)
+            await self.respond_to(request, send, answer, ())
+            return
+        if request.method == "OPTIONS":
+            extra = preflight_headers(request.headers)[1:]
+        await self.respond_to(request, send, self._answer(request), extra)
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(200, b"", TEXT)
+        return await self._handler(request)(request)
+
+    async def respond_to(
+        self,
+        request: Request,
+        send: Send,
+        answer: Awaitable[Response],
+        extra: Sequence[tuple[bytes, bytes]],
+    ) -> None:
+        """Send an answer with `extra` headers, or the error that comes instead of it."""
         try:
-            if request.path == "/http" or request.path.startswith("/http/"):
-                response, extra = http_actions_disabled(), ()
-            elif request.method == "OPTIONS":
-                response, extra = Response(200, b"", TEXT), preflight_headers(request.headers)[1:]
-            else:
-                response = await self._handler(request)(request)
+            response = await answer
         except Disconnected:
             return
         except CupolaError as error:
@@ -435,14 +452,16 @@ class _Answer(Generic[Result]):
         return self.result
 
 
-async def site(scope: Scope, receive: Receive, send: Send) -> None:
+class Site:
     """The site port: nothing but HTTP actions."""
-    assert scope["type"] == "http", scope["type"]
-    await respond(send, http_actions_disabled())
 
+    def __init__(self, app: App) -> None:
+        self._app = app
 
-def http_actions_disabled() -> Response:
-    return Response(404, _NO_HTTP_ACTIONS, TEXT)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", scope["type"]
+        request = Request(scope, receive)
+        await self._app.respond_to(request, send, self._app.http_actions.answer(request), ())
 
 
 def _require_admin(identity: Identity) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 from cupola.backend import Backend
 from cupola.deploy import Deployer
 from cupola.errors import ConfigurationError, CupolaError
-from cupola.server.app import App, site
+from cupola.server.app import App, Site
 from cupola.server.http_protocol import HttpProtocol
 from cupola.server.metrics import ServerMetrics
 from cupola.server.websocket import PING_INTERVAL_S, RESTART_REASON, RESTARTING, Connections
@@ -113,7 +113,7 @@ class Server:
             except ConfigurationError:
                 api.close()
                 raise
-            listeners.append(_Listener(site, None, sock, connections_max))
+            listeners.append(_Listener(Site(self._app), None, sock, connections_max))
             self.site_port = sock.getsockname()[1]
         if self._deployer is not None:
             cloud_url = options.cloud_url or self.url

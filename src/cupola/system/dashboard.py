@@ -43,7 +43,14 @@ def deployment_state(ctx: QueryCtx) -> Any:
 
 @system_query("frontend/components:list")
 def components(ctx: QueryCtx) -> Any:
-    app = {"id": "", "name": None, "path": "", "args": {}, "state": "active", "httpPrefix": None}
+    app: dict[str, Any] = {
+        "id": "",
+        "name": None,
+        "path": "",
+        "args": {},
+        "state": "active",
+        "httpPrefix": None,
+    }
     return [app]
 
 

@@ -22,9 +22,11 @@ def function_specs(app: App) -> list[dict[str, Any]]:
 
 
 def http_routes(app: App) -> list[tuple[str, str]]:
-    """(method, path) of the routes of `http.js`; prefixes end with `*`."""
+    """(method, path) of the HTTP actions of both languages; prefixes end with `*`."""
+    python = [(route.method, route.path) for route in app.routes.all]
     analyzed = app.javascript.analysis.get(_ROUTER) if app.javascript is not None else None
-    return [(route.method, route.path) for route in (analyzed.routes or ())] if analyzed else []
+    routes = (analyzed.routes or ()) if analyzed else ()
+    return python + [(route.method, route.path) for route in routes]
 
 
 def _spec(path: str, function: Function[Any, Any]) -> dict[str, Any]:

@@ -74,6 +74,42 @@ class RunAction(Message, frozen=True):
     request_id: str
 
 
+class RunHttp(Message, frozen=True):
+    """Run an HTTP action. Its answer is a ResponseHead, ResponseParts and ActionDone, or ActionDone
+    alone. `identity_problem`: see `HttpCtx`.
+    """
+
+    call: int
+    path: str
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    caller: Caller
+    identity_problem: str | None
+    request_id: str
+
+
+class BodyPart(Message, frozen=True):
+    """The next part of a request's body. `problem`: there is none, since it cannot be read."""
+
+    call: int
+    data: bytes
+    more: bool
+    problem: str | None = None
+
+
+class PartTaken(Message, frozen=True):
+    """The client can take another ResponsePart."""
+
+    call: int
+
+
+class Cancel(Message, frozen=True):
+    """The client has gone: end the HTTP action."""
+
+    call: int
+
+
 class Tables(Message, frozen=True):
     """To an action worker: the deployment's tables by name, as they are from now on."""
 
@@ -141,6 +177,23 @@ class ActionDone(Message, frozen=True):
     log_lines: list[str]
 
 
+class BodyWanted(Message, frozen=True):
+    """An HTTP action reads its request's body."""
+
+    call: int
+
+
+class ResponseHead(Message, frozen=True):
+    call: int
+    status: int
+    headers: list[tuple[str, str]]
+
+
+class ResponsePart(Message, frozen=True):
+    call: int
+    data: bytes
+
+
 class NestedCall(Message, frozen=True):
     """An action calls a function."""
 
@@ -155,8 +208,10 @@ class Alive(Message, frozen=True):
     number: int
 
 
-ToWorker = Setup | RunCall | RunAction | Tables | NestedResult | Probe
-FromWorker = Ready | CallDone | ActionDone | NestedCall | Alive
+ToHttpAction = RunHttp | BodyPart | PartTaken | Cancel
+FromHttpAction = BodyWanted | ResponseHead | ResponsePart
+ToWorker = Setup | RunCall | RunAction | ToHttpAction | Tables | NestedResult | Probe
+FromWorker = Ready | CallDone | ActionDone | FromHttpAction | NestedCall | Alive
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)
