@@ -15,7 +15,7 @@ from cupola.errors import ApplicationError, CupolaError, DeveloperError, Operato
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError
-from cupola.functions.http import HttpAction
+from cupola.functions.http import AnyHttpAction
 from cupola.runtimes.python import messages
 from cupola.runtimes.python.messages import Alive, NestedCall, NestedResult, Probe, Ready, Setup
 from cupola.runtimes.python.worker_process import WorkerProcess
@@ -67,7 +67,7 @@ class ActionWorkers:
         if worker is not None:
             worker.run(_Running(function.path, identity, done), args, request_id)
 
-    def start_http(self, action: HttpAction, exchange: Exchange, done: ActionDone) -> None:
+    def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
         """The same for an HTTP action."""
         worker = self._current_or_new(done)
         if worker is not None:

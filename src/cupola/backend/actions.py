@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult
-from cupola.errors import ApplicationError, CupolaError, DeveloperError
+from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
 from cupola.functions.actions import run_action
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
-from cupola.functions.http import HeaderPairs, HttpAction, Request
+from cupola.functions.http import AnyHttpAction, HeaderPairs, HttpAction, Request
 from cupola.functions.http_run import run_http_action
 from cupola.functions.log_lines import LogBuffer
 from cupola.functions.storage import ActionFiles
@@ -40,7 +40,7 @@ class ActionRuntime(Protocol):
         """Start an action; `done` is called on the loop's thread, exactly once."""
         ...
 
-    def start_http(self, action: HttpAction, exchange: Exchange, done: ActionDone) -> None:
+    def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
         """Start an HTTP action; its answer goes to the exchange, its end to `done` as above."""
         ...
 
@@ -68,7 +68,10 @@ class InlineActions:
             asyncio.get_running_loop().create_task(self._run(function, args, identity, done))
         )
 
-    def start_http(self, action: HttpAction, exchange: Exchange, done: ActionDone) -> None:
+    def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
+        if not isinstance(action, HttpAction):
+            done(Execution(None, no_javascript(action.name), []))
+            return
         task = asyncio.get_running_loop().create_task(self._run_http(action, exchange, done))
         exchange.cancel = task.cancel
         self._keep(task)
@@ -154,6 +157,14 @@ class EngineFiles:
 
     def read(self, storage_id: str, size: int) -> AsyncGenerator[bytes, None]:
         return self._files.store.read(storage_id, 0, size)
+
+
+def no_javascript(name: str) -> OperatorError:
+    """What a deployment without workers answers for pushed code."""
+    return OperatorError(
+        f"`{name}` is JavaScript, which runs in workers, and this deployment has none.",
+        code="NoJavaScriptRuntime",
+    )
 
 
 def value_or_raise(result: CallResult, function: Function[Any, Any]) -> Any:

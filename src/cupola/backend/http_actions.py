@@ -19,7 +19,7 @@ from cupola.auth import Identity
 from cupola.backend.queries import report
 from cupola.errors import BadRequestError, CupolaError, OperatorError
 from cupola.functions.execution import Execution
-from cupola.functions.http import HeaderPairs, HttpAction
+from cupola.functions.http import AnyHttpAction, HeaderPairs
 from cupola.values import clean_from_encoded
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class HttpActions:
         """What answers this request; None if nothing does."""
         return self._backend.app.routes.find(method, path)
 
-    def start(self, action: HttpAction, request: HttpRequest) -> Exchange:
+    def start(self, action: AnyHttpAction, request: HttpRequest) -> Exchange:
         """Run an action. Its answer comes through the exchange.
 
         Raises:

@@ -55,6 +55,8 @@ PRIVATE_TABLES: Final = {
     "_deployment": DEPLOYMENT,
 }
 SYSTEM_TABLES: Final = {**CATALOG_TABLES, **PRIVATE_TABLES, "_storage": STORAGE}
+READABLE_TABLES: Final = frozenset({STORAGE})
+"""System tables that functions of both languages read."""
 FIRST_USER_TABLE: Final = 10_001
 FIRST_USER_INDEX: Final = 1 << 32
 
@@ -118,6 +120,11 @@ class TableInfo:
     name: str
     indexes: Mapping[str, Index]
     document_id: str | None = None  # of its `_tables` document; None for system tables
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether functions may read it: the app's own tables, and some of the system."""
+        return self.document_id is not None or self.number in READABLE_TABLES
 
     @property
     def primary(self) -> Index:

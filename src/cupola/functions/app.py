@@ -24,7 +24,14 @@ from cupola.errors import CupolaError, FunctionNotFoundError, InvalidPathError, 
 from cupola.functions.conversion import value_of
 from cupola.functions.database_api import fresh_document
 from cupola.functions.definitions import Function
-from cupola.functions.http import HttpAction, Route, Routes
+from cupola.functions.http import (
+    JAVASCRIPT_ROUTER,
+    AnyHttpAction,
+    HttpAction,
+    JavaScriptRoute,
+    Route,
+    Routes,
+)
 from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
@@ -67,8 +74,9 @@ class App:
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
         self.http_actions = {action.path: action for action in http_actions}
-        self.routes: Routes[HttpAction] = Routes(
-            Route(action.method, action.route, action) for action in self.http_actions.values()
+        answering: list[AnyHttpAction] = [*self.http_actions.values(), *_routes_of(javascript)]
+        self.routes: Routes[AnyHttpAction] = Routes(
+            Route(each.method, each.route, each) for each in answering
         )
         self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
@@ -187,6 +195,12 @@ class App:
             }
             return Range(**bounds)
         return constraint if constraint is UNSET else value_of(constraint)
+
+
+def _routes_of(code: PushedCode | None) -> list[JavaScriptRoute]:
+    analyzed = code.analysis.get(JAVASCRIPT_ROUTER) if code is not None else None
+    routes = analyzed.routes if analyzed is not None else None
+    return [JavaScriptRoute(each.method, each.path) for each in routes or ()]
 
 
 def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> App:

@@ -24,6 +24,7 @@ from cupola.functions.context import ActionAuth, ActionCaller, ActionCtx
 from cupola.values import Value
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+JAVASCRIPT_ROUTER = "http.js"
 HeaderPairs = list[tuple[str, str]]
 ActionT = TypeVar("ActionT")
 
@@ -189,6 +190,24 @@ class HttpAction:
     def name(self) -> str:
         """How logs call it: `POST /webhook`."""
         return f"{self.method} {self.route}"
+
+
+class JavaScriptRoute(NamedTuple):
+    """A route of the pushed `http.js`, whose router knows what answers it."""
+
+    method: str
+    route: str
+
+    @property
+    def path(self) -> str:
+        return f"{JAVASCRIPT_ROUTER} {self.name}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.route}"
+
+
+AnyHttpAction = HttpAction | JavaScriptRoute
 
 
 def http_action(method: str, route: str) -> Callable[[Handler], HttpAction]:

@@ -49,6 +49,9 @@ class WorkerFiles:
     def read(self, storage_id: str, size: int) -> AsyncGenerator[bytes, None]:
         return self._open().read(storage_id, 0, size)
 
+    def read_part(self, storage_id: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        return self._open().read(storage_id, start, end)
+
     def _open(self) -> FileStore:
         if not self._address:
             raise FileStoreError("This deployment keeps its files in memory, out of reach here.")

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
-from cupola.errors import CupolaError, DeveloperError
+from cupola.errors import CupolaError, DeveloperError, UnauthenticatedError
 from cupola.functions.app import App, load_app
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, check_arguments
 from cupola.functions.failure import RemoteError, tell
+from cupola.functions.http import JAVASCRIPT_ROUTER, Request
+from cupola.functions.http_run import Outlet
 from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.functions.log_lines import LogBuffer
-from cupola.runtimes.python.action_worker import ActionWorker, main
-from cupola.runtimes.python.messages import RunAction, Setup, identity_of
+from cupola.runtimes.python.action_worker import ActionWorker, Run, main
+from cupola.runtimes.python.messages import RunAction, RunHttp, Setup, identity_of
 from cupola.runtimes.v8.action_host import ActionHost
+from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
 from cupola.runtimes.v8.syscalls import encoded_arguments, not_yet, path_of
@@ -37,10 +41,6 @@ _NOT_YET = {
     "1.0/actions/vectorSearch": "`ctx.vectorSearch`",
     "1.0/actions/schedule": "`ctx.scheduler`",
     "1.0/actions/cancel_job": "`ctx.scheduler`",
-    "1.0/storageGetUrl": "`ctx.storage`",
-    "1.0/storageGetMetadata": "`ctx.storage`",
-    "1.0/storageGenerateUploadUrl": "`ctx.storage`",
-    "1.0/storageDelete": "`ctx.storage`",
     "1.0/createServiceToken": "A service token",
 }
 
@@ -71,9 +71,13 @@ class JavaScriptActionWorker(ActionWorker):
     ) -> Execution:
         if not isinstance(function, JavaScriptFunction):
             return await super()._execute(function, run, logs)
+        return await self._outcome(self._run_javascript(function, run, logs), run, logs)
+
+    async def _outcome(self, work: Awaitable[bytes], run: Run, logs: LogBuffer) -> Execution:
+        """What the work of an action comes to, in its time."""
         try:
             async with asyncio.timeout(self._limits.action_time_s) as deadline:
-                value = await self._run_javascript(function, run, logs)
+                value = await work
             return Execution(value, None, logs.lines)
         except CupolaError as error:
             told = (
@@ -103,14 +107,55 @@ class JavaScriptActionWorker(ActionWorker):
             "args": f"[{run.args.decode()}]",
         }
 
-        async def operate(op: str, text: bytes) -> bytes:
-            return await self._operate(function, run, op, text)
+        blobs = ActionBlobs(self.files_of(run))
 
-        result = await host.run(request, operate, logs.add)
+        async def operate(op: str, text: bytes) -> bytes:
+            return await self._operate(function.path, run, op, text, blobs)
+
+        try:
+            result = await host.run(request, operate, logs.add)
+        finally:
+            blobs.close()
         return checked_result(function, result, self._limits)
 
+    async def _execute_http(
+        self, run: RunHttp, request: Request, logs: LogBuffer, outlet: Outlet
+    ) -> Execution:
+        if not run.path.startswith(JAVASCRIPT_ROUTER):
+            return await super()._execute_http(run, request, logs, outlet)
+        http = HttpOperations(request, outlet, logs, self._limits)
+        execution = await self._outcome(self._serve_javascript(run, logs, http), run, logs)
+        if execution.error is not None and http.has_begun:
+            logs.add("ERROR", f"The response was cut off: {execution.error}")
+        return execution
+
+    async def _serve_javascript(self, run: RunHttp, logs: LogBuffer, http: HttpOperations) -> bytes:
+        host = await self._ready_host()
+        has_body = run.method not in ("GET", "HEAD", "OPTIONS")
+        asked = {
+            "url": run.url,
+            "method": run.method,
+            "headerPairs": run.headers,
+            "streamId": "request" if has_body else None,
+        }
+        routed = {"request": asked, "routedPath": urlsplit(run.url).path or "/"}
+        request = {"path": JAVASCRIPT_ROUTER, "isNode": False, "http": routed}
+        blobs = ActionBlobs(self.files_of(run))
+
+        async def operate(op: str, text: bytes) -> bytes:
+            if op.startswith("http/"):
+                answer = await http.answer(op, msgspec.json.decode(text))
+                if answer is not None:
+                    return answer
+            return await self._operate(run.path, run, op, text, blobs)
+
+        try:
+            return await host.run(request, operate, logs.add)
+        finally:
+            blobs.close()
+
     async def _operate(
-        self, function: JavaScriptFunction, run: RunAction, op: str, text: bytes
+        self, path: str, run: Run, op: str, text: bytes, blobs: ActionBlobs
     ) -> bytes:
         """One asynchronous syscall (spec: function runtime, section 6.3).
 
@@ -126,12 +171,16 @@ class JavaScriptActionWorker(ActionWorker):
             return await self._call(run, kind, arguments)
         if (what := _NOT_YET.get(op)) is not None:
             raise not_yet(what)
+        if (stored := await blobs.answer(op, arguments)) is not None:
+            return stored
         match op:
             case "1.0/getUserIdentity":
+                if isinstance(run, RunHttp) and run.identity_problem is not None:
+                    raise UnauthenticatedError(run.identity_problem)
                 identity: Mapping[str, Value] | None = identity_of(run.caller).attributes
                 return b"null" if identity is None else encode(dict(identity))
             case "1.0/getFunctionMetadata":
-                name = function.path.removesuffix(":default")
+                name = path.removesuffix(":default")
                 return msgspec.json.encode({"name": name, "componentPath": ""})
             case "1.0/getDeploymentMetadata":
                 return b'{"name":"cupola","region":null,"class":"s256"}'
@@ -150,7 +199,7 @@ class JavaScriptActionWorker(ActionWorker):
                 return msgspec.json.encode(f"function://;{path}")
         raise DeveloperError(f"Unknown async operation {op[:100]}", code="UnknownOperation")
 
-    async def _call(self, run: RunAction, kind: Kind, arguments: dict[str, Any]) -> bytes:
+    async def _call(self, run: Run, kind: Kind, arguments: dict[str, Any]) -> bytes:
         path = path_of(arguments, f"run{kind.value.capitalize()}")
         result = await self.ask(run, kind.value, path, encoded_arguments(arguments))
         if result.value is not None:

@@ -41,7 +41,7 @@ class Plan:
     def place(self, call: Call) -> tuple[Index, KeyRange] | None:
         """Where to read; None while the table does not exist."""
         table = call.transaction.table(self.table)
-        if table is None or table.document_id is None:  # private tables look like none
+        if table is None or not table.is_readable:  # the others look like none
             self._range(table_to_come(self.table), strict=False)
             return None
         return self._range(table)

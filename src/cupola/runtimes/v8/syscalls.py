@@ -25,6 +25,7 @@ from cupola.errors import (
 )
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
+from cupola.functions.storage import delete_file, file_metadata, file_url, upload_url
 from cupola.runtimes.v8.filters import bound_of
 from cupola.runtimes.v8.queries import Stream, page_of, plan_of
 from cupola.values import UNSET, decode_tree, encode, table_number_of
@@ -125,12 +126,14 @@ class Syscalls:
         if table is None:
             return b"null"
         if table.document_id is None:
-            if is_system:
+            if is_system and not table.is_readable:
                 raise not_yet(f"`{table.name}`")
-            raise DatabaseUseError(
-                f"`{table.name}` is a system table; read it with `db.system`.", code="SystemTable"
-            )
-        if is_system:
+            if not is_system:
+                raise DatabaseUseError(
+                    f"`{table.name}` is a system table; read it with `db.system`.",
+                    code="SystemTable",
+                )
+        elif is_system:
             raise DatabaseUseError(
                 f"`{table.name}` is no system table; read it with `db.get`.", code="SystemTable"
             )
@@ -166,7 +169,7 @@ class Syscalls:
         name = _required(arguments, "table", str, "db.normalizeId")
         text = _required(arguments, "idString", str, "db.normalizeId")
         table = self._call.transaction.table(name)
-        if table is None or table.document_id is None:
+        if table is None or not table.is_readable:
             return b'{"id":null}'
         try:
             is_its = table_number_of(text) == table.number
@@ -319,6 +322,31 @@ class Syscalls:
             }
         )
 
+    # ---------------------------------------------------------------- files
+
+    def _storage_get_url(self, arguments: dict[str, Any]) -> bytes:
+        return msgspec.json.encode(file_url(self._call, arguments.get("storageId")))
+
+    def _storage_get_metadata(self, arguments: dict[str, Any]) -> bytes:
+        return metadata_json(file_metadata(self._call, arguments.get("storageId")))
+
+    def _storage_generate_upload_url(self, arguments: dict[str, Any]) -> bytes:
+        self._require_mutation("storage.generateUploadUrl()")
+        return msgspec.json.encode(upload_url(self._call))
+
+    def _storage_delete(self, arguments: dict[str, Any]) -> bytes:
+        self._require_mutation("storage.delete()")
+        delete_file(self._call, arguments.get("storageId"))
+        return b"null"
+
+    def _require_mutation(self, what: str) -> None:
+        if self._call.kind is Kind.QUERY:
+            raise DatabaseUseError(
+                f"A query cannot write: use {what} in a mutation.", code="WriteInQuery"
+            )
+
+    # ---------------------------------------------------------------- the rest
+
     def _audit_log(self, arguments: dict[str, Any]) -> bytes:
         return b"null"  # accepted; nobody keeps an audit log yet
 
@@ -348,16 +376,16 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/getDeploymentMetadata": Syscalls._get_deployment_metadata,
     "1.0/getRequestMetadata": Syscalls._get_request_metadata,
     "1.0/auditLog": Syscalls._audit_log,
+    "1.0/storageGetUrl": Syscalls._storage_get_url,
+    "1.0/storageGetMetadata": Syscalls._storage_get_metadata,
+    "1.0/storageGenerateUploadUrl": Syscalls._storage_generate_upload_url,
+    "1.0/storageDelete": Syscalls._storage_delete,
     "1.0/componentArgument": Syscalls._component_argument,
 }
 _SYNCHRONOUS = frozenset(
     {"1.0/queryStream", "1.0/queryCleanup", "1.0/db/normalizeId", "1.0/componentArgument"}
 )
 _NOT_YET = {
-    "1.0/storageGetUrl": "`ctx.storage`",
-    "1.0/storageGetMetadata": "`ctx.storage`",
-    "1.0/storageGenerateUploadUrl": "`ctx.storage`",
-    "1.0/storageDelete": "`ctx.storage`",
     "1.0/schedule": "`ctx.scheduler`",
     "1.0/cancel_job": "`ctx.scheduler`",
 }
@@ -367,6 +395,11 @@ for _op, _what in _NOT_YET.items():
         raise not_yet(what)
 
     _HANDLERS[_op] = _refuse
+
+
+def metadata_json(found: Any) -> bytes:
+    """A file's metadata as the package expects it: `contentType` is null where there is none."""
+    return b"null" if found is None else msgspec.json.encode({"contentType": None, **found})
 
 
 def not_yet(what: str) -> DeveloperError:

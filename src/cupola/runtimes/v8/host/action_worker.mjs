@@ -114,7 +114,6 @@ function answered({ id, ok, text }) {
 }
 
 function installAbi() {
-  const notYet = (what) => new Error(`${what} is not available yet in this version.`);
   globalThis.Convex = {
     syscall(op) {
       throw new Error(`Unknown operation ${op}`);
@@ -125,14 +124,89 @@ function installAbi() {
       }
       return await operate(op, args);
     },
-    jsSyscall(op) {
-      if (op.startsWith("storage/")) throw notYet("`ctx.storage`");
-      if (op === "requestFromConvexJson" || op === "convexJsonFromResponse") {
-        throw notYet("An HTTP action");
+    jsSyscall(op, args) {
+      switch (op) {
+        case "storage/storeBlob":
+          return storeBlob(args);
+        case "storage/getBlob":
+          return getBlob(args);
+        case "requestFromConvexJson":
+          return requestOf(args.convexJson);
+        case "convexJsonFromResponse":
+          return describeResponse(args.response);
       }
       throw new Error(`Unknown JS syscall: ${op}`);
     },
   };
+}
+
+// ----------------------------------------------------------------------------------------- files
+
+const PIECE_BYTES = 1 << 18;
+const toBase64 = (bytes) =>
+  NodeBuffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+const fromBase64 = (text) => new Uint8Array(NodeBuffer.from(text, "base64"));
+const ask = async (op, args) => JSON.parse(await operate(op, JSON.stringify(args)));
+
+async function storeBlob({ blob, options }) {
+  if (!(blob instanceof Blob)) throw new Error("store() expects a Blob.");
+  const sha256 = options?.sha256 ?? null;
+  const upload = await ask("storage/begin", { contentType: blob.type || null, sha256 });
+  for (let at = 0; at < blob.size; at += PIECE_BYTES) {
+    const piece = new Uint8Array(await blob.slice(at, at + PIECE_BYTES).arrayBuffer());
+    await ask("storage/write", { upload, data: toBase64(piece) });
+  }
+  return await ask("storage/finish", { upload });
+}
+
+async function getBlob({ storageId }) {
+  const found = await ask("1.0/storageGetMetadata", { storageId });
+  if (found === null) return null;
+  const pieces = [];
+  for (let start = 0; start < found.size; start += PIECE_BYTES) {
+    const end = Math.min(start + PIECE_BYTES, found.size);
+    pieces.push(fromBase64(await ask("storage/read", { storageId, start, end })));
+  }
+  return new Blob(pieces, { type: found.contentType ?? "" });
+}
+
+// ---------------------------------------------------------------------------------- HTTP actions
+
+let answerBody = null; // of the one response that this realm makes
+
+function requestOf({ url, method, headerPairs, streamId }) {
+  const body = streamId === null ? null : new ReadableStream({
+    async pull(controller) {
+      const part = await ask("http/body", {});
+      if (part === null) controller.close();
+      else controller.enqueue(fromBase64(part));
+    },
+  }, { highWaterMark: 0 });
+  return new Request(url, { method, headers: headerPairs, body, duplex: "half" });
+}
+
+function describeResponse(response) {
+  if (!(response instanceof Response)) {
+    throw new Error("An HTTP action must return a Response.");
+  }
+  answerBody = response.body;
+  const streamId = answerBody === null ? null : "answer";
+  return { status: response.status, headerPairs: [...response.headers], streamId };
+}
+
+async function serve(namespace, request, routedPath) {
+  const router = namespace.default;
+  if (router?.isRouter !== true) throw new Error("The default export of `http.js` is no router.");
+  const text = await router.runRequest(JSON.stringify(request), routedPath);
+  const { status, headerPairs } = JSON.parse(text);
+  await ask("http/head", { status, headers: headerPairs });
+  if (answerBody === null) return;
+  for await (const chunk of answerBody) {
+    const bytes = typeof chunk === "string" ? NodeBuffer.from(chunk) : chunk;
+    for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) {
+      await ask("http/part", { data: toBase64(bytes.subarray(at, at + PIECE_BYTES)) });
+    }
+  }
 }
 
 // --------------------------------------------------------------------------------------- modules
@@ -209,7 +283,7 @@ async function evaluated(specifier, referrer, isNode) {
 
 // ------------------------------------------------------------------------------------------ calls
 
-async function run({ path, name, args, isNode, look }) {
+async function run({ path, name, args, isNode, look, http }) {
   furnishings.bundle.sources = new Map(
     furnishings.bundle.modules.map(([each, source, node]) => [each, { source, isNode: node }]),
   );
@@ -242,7 +316,9 @@ async function run({ path, name, args, isNode, look }) {
       end("V", { value: lookAt(look, namespace, path) });
       return;
     }
-    const value = await invoke(namespace, path, name, args);
+    const value = http === undefined
+      ? await invoke(namespace, path, name, args)
+      : await serve(namespace, http.request, http.routedPath) ?? "null";
     // Rejections of promises that nobody holds are reported in a turn of their own.
     await new Promise((resolve) => schedule(resolve, 0));
     warnOfUnawaited();
