@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -16,6 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
+from cupola.files.opening import open_store
+
+from ..files.conftest import bucket, s3  # noqa: F401  # fixtures
 from .conftest import Server
 
 FILES = """
@@ -104,6 +108,30 @@ def test_an_action_streams_files_in_its_own_process(
     assert shown[copy]["sha256"] == shown[file]["sha256"] == sha256(data)
     assert httpx.get(shown[copy]["url"]).content == data
     assert on_disk(files_app) == {file, copy}
+
+
+def test_files_live_in_an_object_store_if_it_is_said(
+    files_app: Path,
+    start: Callable[..., Server],
+    bucket: str,  # noqa: F811
+) -> None:
+    """Server and action workers reach the same bucket; the data folder keeps none of the bytes."""
+    server = start("serve", "--files", bucket)
+    data = random.Random(2).randbytes(12_000_000)
+    file = upload(server, data)
+    copy = call(server, "action", "files:copy", file=file)
+    urls = {each["_id"]: each["url"] for each in call(server, "query", "files:all")}
+    assert httpx.get(urls[copy], timeout=WITHIN_S).content == data
+    part = httpx.get(urls[file], headers={"Range": "bytes=5-9"}, timeout=WITHIN_S)
+    assert (part.status_code, part.content) == (206, data[5:10])
+    call(server, "mutation", "files:remove", file=file)
+    store = open_store(bucket)
+
+    async def names() -> set[str]:
+        return {name async for some in store.names() for name in some}
+
+    until(lambda: asyncio.run(names()) == {copy})
+    assert on_disk(files_app) == set()
 
 
 def test_a_worker_that_dies_while_storing_leaves_no_file(

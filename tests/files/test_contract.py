@@ -7,9 +7,15 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
-from cupola.errors import BadRequestError, FileStoreError, FileTooLargeError
+from cupola.errors import (
+    BadRequestError,
+    ConfigurationError,
+    FileStoreError,
+    FileTooLargeError,
+)
 from cupola.files import FileStore, LocalFiles, MemoryFiles, receive
 from cupola.files.opening import open_store
 
@@ -17,9 +23,15 @@ NAME, OTHER = "kg2aaaa", "kg2bbbb"
 LIMIT = 10 * 2**20
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
-    return MemoryFiles() if request.param == "memory" else LocalFiles(tmp_path / "files")
+    match request.param:
+        case "memory":
+            return MemoryFiles()
+        case "local":
+            return LocalFiles(tmp_path / "files")
+        case _:
+            return open_store(request.getfixturevalue("bucket"))
 
 
 async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
@@ -127,5 +139,48 @@ def test_a_full_disk_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.Monkey
             with pytest.raises(FileStoreError, match="No space left"):
                 await receive(store, NAME, pieces(b"data"), size_bytes_max=LIMIT)
         assert await names(store) == set()
+
+    run(story)
+
+
+def test_a_large_object_goes_up_in_parts_and_an_aborted_one_leaves_none(
+    bucket: str, s3: str
+) -> None:
+    """More than one part of a multipart upload, in a server that keeps count of them."""
+    data = bytes(range(256)) * (20 * 4096)  # 20 MiB
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield data
+        raise ConnectionError("the client went away")
+
+    async def story() -> None:
+        store = open_store(bucket)
+        await receive(store, NAME, pieces(data), size_bytes_max=2 * len(data))
+        assert await read(store, NAME, 9_000_000, 9_000_100) == data[9_000_000:9_000_100]
+        assert await read(store, NAME, 0, len(data)) == data
+        with pytest.raises(ConnectionError):
+            await receive(store, OTHER, broken(), size_bytes_max=2 * len(data))
+        assert await names(store) == {NAME}
+
+    run(story)
+    uploads = httpx.get(f"{s3}/{bucket.split('/')[2]}?uploads").text
+    assert "<Upload>" not in uploads
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "folder", "s3://"])
+def test_an_address_that_means_no_place_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        open_store(address)
+    assert refused.value.code == "BadFileStore"
+
+
+def test_a_store_that_cannot_be_reached_is_a_typed_error(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(bucket.replace("files-", "missing-"))
+
+    async def story() -> None:
+        with pytest.raises(FileStoreError):
+            await receive(store, NAME, pieces(b"data"), size_bytes_max=LIMIT)
 
     run(story)

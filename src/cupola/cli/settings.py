@@ -62,6 +62,7 @@ def settings_of(
     instance_name: str | None,
     instance_secret: str | None,
     limits: Iterable[str],
+    files: str | None = None,
 ) -> Settings:
     """Settings from what the command line says; None and empty mean that it says nothing.
 
@@ -77,6 +78,7 @@ def settings_of(
         instance_name=instance_name or None,
         instance_secret=instance_secret or None,
         limits=limits_from(limits),
+        files=files or None,
     )
 
 
