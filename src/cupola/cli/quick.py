@@ -12,7 +12,16 @@ from pathlib import Path
 from cupola.cli import settings
 from cupola.cli.settings import Settings
 
-TEXTS = ("port", "site-port", "host", "data", "instance-name", "instance-secret", "log-format")
+TEXTS = (
+    "port",
+    "site-port",
+    "host",
+    "data",
+    "instance-name",
+    "instance-secret",
+    "files",
+    "log-format",
+)
 FLAGS = ("log-functions",)
 
 
@@ -50,6 +59,7 @@ def read(
             instance_name=values["instance-name"],
             instance_secret=values["instance-secret"],
             limits=limits,
+            files=values["files"],
         ),
         "json" if log_format == "json" else "text",
         "log-functions" in values,
