@@ -9,6 +9,9 @@ import pytest
 from cupola.backend import ExecutionLog
 from cupola.cli.dev_screen import Screen, local_zone
 from cupola.clock import ManualClock
+from cupola.functions.app import App
+from cupola.functions.bundles import AnalyzedFunction
+from cupola.functions.javascript import JavaScriptFunction
 
 AT_NOON_NS = 1_767_268_800 * 10**9  # 2026-01-01 12:00:00 UTC
 
@@ -63,3 +66,11 @@ def test_times_are_in_the_zone_of_who_reads_them(
 
 def test_an_empty_zone_is_the_machine_s() -> None:
     assert local_zone({"CUPOLA_LOCAL_TZ": ""}) is not None
+
+
+def test_a_push_is_shown_with_what_it_brought(capsys: pytest.CaptureFixture[str]) -> None:
+    """Functions of the app's folder are not counted: they came another way."""
+    analyzed = AnalyzedFunction("list", "query", "public", None, None)
+    pushed = JavaScriptFunction("messages.js", analyzed)
+    Screen(Path(), ManualClock(AT_NOON_NS)).pushed(App({"messages:list": pushed}, {}))
+    assert "Pushed 1 function in TypeScript" in capsys.readouterr().out

@@ -6,13 +6,17 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import HERE, ServerProcess
+from cupola.auth import AdminKeys
+
+from .conftest import HERE, ServerProcess, free_port
 
 if TYPE_CHECKING:
     from .conftest import StartDriver
@@ -33,9 +37,19 @@ class Project:
         self.folder = folder
         self.server = ServerProcess(folder, folder.parent)
         self._node = node
+        self._processes: list[subprocess.Popen[str]] = []
 
     def start(self) -> None:
         self.server.start()
+        self.use(
+            {
+                "CONVEX_SELF_HOSTED_URL": self.server.url,
+                "CONVEX_SELF_HOSTED_ADMIN_KEY": self.server.admin_key(),
+            }
+        )
+
+    def use(self, variables: dict[str, str]) -> None:
+        """What the command line finds in its environment."""
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
         self._environment = {
@@ -43,8 +57,7 @@ class Project:
             "HOME": str(home),
             "CI": "1",
             "NO_COLOR": "1",
-            "CONVEX_SELF_HOSTED_URL": self.server.url,
-            "CONVEX_SELF_HOSTED_ADMIN_KEY": self.server.admin_key(),
+            **variables,
         }
 
     def convex(self, *arguments: str, fails: bool = False) -> str:
@@ -63,6 +76,37 @@ class Project:
     def typecheck(self, *arguments: str) -> str:
         """Run `tsc`; what it complains of."""
         return self._run("typescript/bin/tsc", "--noEmit", *arguments).stdout
+
+    def bundle(self, source: str, target: str) -> None:
+        """Bundle a page for the browser, as a build tool would."""
+        options = {
+            "entryPoints": [source],
+            "outfile": target,
+            "bundle": True,
+            "format": "esm",
+            "jsx": "automatic",
+        }
+        script = f"require('esbuild').buildSync({json.dumps(options)})"
+        subprocess.run([self._node, "-e", script], cwd=self.folder, check=True)
+
+    def start_convex(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run `npx convex …` beside the test, which reads what it says on both streams."""
+        process = subprocess.Popen(
+            [self._node, str(self.folder / "node_modules/convex/bin/main.js"), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+        self.server.stop()
 
     def _run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -93,7 +137,7 @@ def project(node: str, tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path / "app", node)
     project.start()
     yield project
-    project.server.stop()
+    project.stop()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +147,7 @@ def pushed(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proj
     project.start()
     project.said = project.convex("dev", "--once", "--tail-logs", "disable")  # type: ignore[attr-defined]
     yield project
-    project.server.stop()
+    project.stop()
 
 
 # ------------------------------------------------------------------------------------- what it does
@@ -126,6 +170,7 @@ def test_published_clients_call_both_languages(
     assert facts["typescript"] == ["from python", "from python", "from typescript"]
     assert facts["python"] == ["from typescript", "from python", "from python"]
     assert facts["twice"] == 3
+    assert facts["action"] == {"value": 4}
     assert facts["refused"]["data"] == {"code": "Empty"}
     assert "ArgumentValidationError" in facts["badArgument"]["error"]
     assert "Could not find public function" in facts["internal"]["error"]
@@ -140,6 +185,31 @@ def test_run_calls_any_function(pushed: Project) -> None:
     assert "Could not find function" in said and "messages:sendLoudly" in said
     said = pushed.convex("run", "messages:send", '{"channel":"run"}', fails=True)
     assert "ArgumentValidationError" in said
+
+
+def test_run_takes_a_query_that_is_made_up(pushed: Project) -> None:
+    """It reads like deployed ones, calls them, and cannot write."""
+    for body in ("one", "two", "three"):
+        pushed.send("inline", body)
+    said = pushed.convex(
+        "run",
+        "--inline-query",
+        'const found = await ctx.db.query("messages")'
+        '  .withIndex("by_channel", (q) => q.eq("channel", "inline"))'
+        '  .filter((q) => q.neq(q.field("body"), "two")).order("desc").collect(); '
+        'const all = await ctx.runQuery("messages:list", { channel: "inline" }); '
+        'console.log("looking"); '
+        "return { bodies: found.map((message) => message.body), all: all.length };",
+    )
+    assert "looking" in said
+    assert json.loads(said[said.index("{") : said.rindex("}") + 1]) == {
+        "bodies": ["three", "one"],
+        "all": 3,
+    }
+    said = pushed.convex("run", "--inline-query", "return ctx.db.insert === undefined")
+    assert said.strip() == "true"
+    said = pushed.convex("run", "--inline-query", "throw new Error('boom')", fails=True)
+    assert "boom" in said
 
 
 def test_function_spec_shows_both_languages(pushed: Project) -> None:
@@ -184,29 +254,44 @@ def test_data_shows_tables_and_documents(pushed: Project) -> None:
     assert "row 2" in shown and "row 1" in shown and "row 0" not in shown
 
 
+def test_an_export_has_every_document(pushed: Project, tmp_path: Path) -> None:
+    pushed.send("export", "kept")
+    pushed.convex("export", "--path", str(tmp_path / "snapshot.zip"))
+    with zipfile.ZipFile(tmp_path / "snapshot.zip") as archive:
+        lines = archive.read("messages/documents.jsonl").decode().splitlines()
+        assert archive.read("messages/generated_schema.jsonl") == b'"uniform"\n'
+    (found,) = (m for line in lines if (m := json.loads(line))["channel"] == "export")
+    assert found["body"] == "kept" and found["_id"] and found["_creationTime"]
+
+
+def test_an_export_is_imported_into_another_deployment(project: Project, tmp_path: Path) -> None:
+    """Documents keep their ids; what was there is replaced, and CSV is added beside it."""
+    project.convex("deploy", "--yes")
+    project.send("general", "one")
+    snapshot, table = tmp_path / "snapshot.zip", tmp_path / "table.csv"
+    project.convex("export", "--path", str(snapshot))
+    project.send("general", "two")
+    said = project.convex("import", "--replace-all", "--yes", str(snapshot))
+    assert "Added 1 documents" in said
+    assert project.list("general") == ["one"]
+
+    table.write_text("channel,author,body\ngeneral,csv,three\n")
+    refused = project.convex("import", "--table", "messages", str(table), fails=True)
+    assert "has 1 documents already" in refused
+    project.convex("import", "--append", "--table", "messages", str(table))
+    assert project.list("general") == ["three", "one"]
+
+
 def test_logs_tell_what_functions_said(pushed: Project) -> None:
     pushed.send("logs", "listen")
-    arguments = ["logs", "--history", "1000", "--jsonl"]
-    command = [pushed._node, str(pushed.folder / "node_modules/convex/bin/main.js"), *arguments]
-    process = subprocess.Popen(
-        command,
-        cwd=pushed.folder,
-        env=pushed._environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+    process = pushed.start_convex("logs", "--history", "1000", "--jsonl")
+    assert process.stdout is not None
+    entries = (json.loads(line) for line in process.stdout if line.startswith("{"))
+    found = next(
+        entry
+        for entry in entries
+        if any("listen" in text for line in entry["logLines"] for text in line["messages"])
     )
-    try:
-        assert process.stdout is not None
-        entries = (json.loads(line) for line in process.stdout if line.startswith("{"))
-        found = next(
-            entry
-            for entry in entries
-            if any("listen" in text for line in entry["logLines"] for text in line["messages"])
-        )
-    finally:
-        process.kill()
-        process.communicate()
     assert (found["identifier"], found["udfType"]) == ("messages:send", "Mutation")
 
 
@@ -247,6 +332,33 @@ def test_changed_code_serves_after_the_next_push(project: Project) -> None:
     assert project.list("general") == ["one"]
     project.convex("deploy", "--yes")
     assert project.list("general") == ["new: one"]
+
+
+def test_dev_pushes_what_is_saved(project: Project) -> None:
+    """`npx convex dev` stays: code is live soon after it is saved, also after a mistake, and what
+    functions log is shown in its terminal.
+    """
+    process = project.start_convex("dev", "--typecheck", "disable")
+    assert process.stdout is not None
+    said = iter(process.stdout.readline, "")
+
+    def wait_for(words: str) -> str:
+        found = next((line for line in said if words in line), None)
+        assert found is not None, f"never said {words!r}; the server says:\n{project.server.log()}"
+        return found
+
+    wait_for("Convex functions ready!")
+    project.send("general", "one")
+    wait_for("'sending' 'one'")
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    wait_for("Convex functions ready!")
+    assert project.list("general") == ["new: one"]
+    project.change("convex/lib/text.ts", "return text", "throw new Error('boom'); return text")
+    project.change("convex/lib/text.ts", "export function", "shout(''); export function")
+    wait_for("boom")
+    assert project.list("general") == ["new: one"]
+    project.change("convex/lib/text.ts", "shout(''); export function", "export function")
+    wait_for("Convex functions ready!")
 
 
 def test_no_call_fails_during_a_push(
@@ -317,3 +429,53 @@ def test_a_name_of_both_languages_is_refused(project: Project) -> None:
     )
     said = project.convex("deploy", "--yes", fails=True)
     assert "`rooms:bodies` is defined in Python and in JavaScript" in said
+
+
+def test_the_command_line_starts_a_local_backend(node: str, tmp_path: Path) -> None:
+    """Without any server: it starts the program it takes for the reference's local backend, with
+    its own options, pushes to it, and ends it. A second time it finds the data of the first.
+    """
+    project = Project(tmp_path / "app", node)
+    version = "precompiled-2026-10-01-cupola0"  # such names say from when on keys can be made
+    binary = tmp_path / "home/.cache/convex/binaries" / version / "convex-local-backend"
+    binary.parent.mkdir(parents=True)
+    binary.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cupola.cli.local_backend "$@"\n')
+    binary.chmod(0o755)
+    state = project.folder / ".convex/local/default"
+    state.mkdir(parents=True)
+    name, secret = "anonymous-agent", "5c" * 32
+    config = {
+        "ports": {"cloud": free_port(), "site": free_port()},
+        "backendVersion": version,
+        "adminKey": AdminKeys(name, bytes.fromhex(secret)).issue(),
+        "instanceSecret": secret,
+        "deploymentName": name,
+    }
+    (state / "config.json").write_text(json.dumps(config))
+    project.use({"CONVEX_AGENT_MODE": "anonymous"})
+
+    options = ["dev", "--once", "--tail-logs", "disable", "--local-backend-version", version]
+    said = project.convex(*options, "--typecheck", "disable")
+    assert "messages.by_channel" in said and "Convex functions ready!" in said
+    call = ["--run", "messages:setting"]
+    said = project.convex(*options, "--typecheck", "disable", *call)
+    assert "messages.by_channel" not in said and '"none"' in said
+    assert (state / "convex_local_backend.sqlite3").stat().st_size > 0
+
+
+@pytest.mark.browser
+def test_a_react_page_follows_data_and_code(
+    project: Project, node: str, chromium: str, start_driver: StartDriver
+) -> None:
+    """The quickstart's page in two windows: what one sends the other shows, and when the functions
+    change under them, they show what the new ones answer, without a reload.
+    """
+    project.convex("deploy", "--yes")
+    project.bundle("web/main.jsx", "public/main.js")
+    driver = start_driver(project.server, node, "react_page.mjs", chromium)
+    assert driver.facts() == {"pushNow": True}
+    project.change("convex/messages.ts", "=> message.body", "=> `new: ${message.body}`")
+    project.convex("deploy", "--yes")
+    driver.go_on()
+    facts = driver.facts()
+    assert facts == {"shown": ["new: again", "new: hello"], "notReloaded": True, "problems": []}

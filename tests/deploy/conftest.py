@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest, CallResult
 from cupola.deploy import Deployer
 from cupola.deploy.requests import FinishPush, PushReference, StartPush, WaitForSchema
@@ -83,7 +84,8 @@ class Pushing:
         return await self.finish(started)
 
     async def call(self, path: str, args: bytes = b"{}") -> CallResult:
-        return await self.backend.call(CallRequest("any", path, args, visibility="any"))
+        admin = Identity("admin")
+        return await self.backend.call(CallRequest("any", path, args, admin, visibility="any"))
 
     async def value(self, path: str, args: bytes = b"{}") -> Any:
         result = await self.call(path, args)
@@ -108,6 +110,7 @@ def tell(tmp_path: Path) -> Iterator[Callable[..., None]]:
             try:
                 await story(Pushing(backend, deployer))
             finally:
+                await deployer.close()
                 await backend.close()
 
         asyncio.run(main())

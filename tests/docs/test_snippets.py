@@ -31,7 +31,7 @@ PORT_IN_TEXT = "3210"
 
 _FENCE = re.compile(r"^ {0,3}(`{3,})(\w*)")
 _MARKER = re.compile(r"^<!-- ([a-z ]+?)(?:: (.*))? -->$")
-_FILE_NAME = re.compile(r"^(?:# |// |<!-- )([\w./-]+\.(?:py|js|html))(?: -->)?$")
+_FILE_NAME = re.compile(r"^(?:# |// |<!-- )([\w./-]+\.(?:py|js|ts|html))(?: -->)?$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +107,16 @@ def write_app(page: Path, folder: Path) -> None:
             file = folder / snippet.file
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(snippet.text)
+    if (folder / "convex").is_dir():
+        make_project(folder)
+
+
+def make_project(folder: Path) -> None:
+    """What `npm install convex typescript` leaves in the folder of a page."""
+    packages = {"dependencies": {"convex": "1.48.0"}, "devDependencies": {"typescript": "5.9.3"}}
+    (folder / "package.json").write_text(json.dumps({"name": "page", **packages}))
+    if NODE_MODULES.is_dir() and not (folder / "node_modules").exists():
+        (folder / "node_modules").symlink_to(NODE_MODULES)
 
 
 def is_fragment(snippet: Snippet) -> bool:
@@ -199,9 +209,13 @@ def test_python_runs_beside_a_server(snippet: Snippet, servers: Callable[[Path],
 
 
 @select(lambda s: "server" in s.markers and s.language == "sh")
-def test_shell_runs_beside_a_server(snippet: Snippet, servers: Callable[[Path], Path]) -> None:
+def test_shell_runs_beside_a_server(
+    snippet: Snippet, servers: Callable[[Path], Path], request: pytest.FixtureRequest
+) -> None:
     if "curl" in snippet.text and shutil.which("curl") is None:
         pytest.skip("needs curl")
+    if "npx convex" in snippet.text:
+        request.getfixturevalue("node")
     folder = servers(snippet.page)
     text = snippet.text.replace(PORT_IN_TEXT, port_of(folder))
     printed = run(["bash", "-euo", "pipefail", "-c", text], folder)
@@ -294,7 +308,7 @@ def run(command: list[str | None], folder: Path) -> str:
     done = subprocess.run(
         [str(word) for word in command],
         cwd=folder,
-        env={**os.environ, "PATH": path, "NO_COLOR": "1"},
+        env={**os.environ, "PATH": path, "NO_COLOR": "1", "CI": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -19,6 +19,7 @@ from cupola.errors import (
     InvalidValueError,
     OverloadedError,
 )
+from cupola.functions.app import App
 from cupola.limits import DEFAULT_LIMITS, Limits
 
 ERRORS = {
@@ -86,6 +87,7 @@ class FakeBackend:
         self.instance_name = "carnitas"
         self.collectors: list[Any] = []
         self.state = "ready"
+        self.app = App({}, {})
         self.request_turn: Any = None
         self.on_failure: Any = None
         self.requests: list[CallRequest] = []

@@ -334,7 +334,7 @@ def test_an_error_before_the_answer_is_told_as_json(site: Site) -> None:
     answer = site.http.get("/broken", headers={"Convex-Request-Id": "r1"})
     assert answer.status_code == 500
     body = answer.json()
-    assert body["code"] == "[Request ID: r1] Server Error: Uncaught ValueError: no idea"
+    assert body["code"] == "[Request ID: r1] Server Error: ValueError: no idea"
     assert "functions/http.py" in body["trace"]
     assert "data" not in body
 

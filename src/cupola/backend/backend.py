@@ -19,7 +19,7 @@ import asyncio
 import collections
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.schema_push import SchemaPush
+from cupola.database.system_commits import Work, commit_now
 from cupola.database.transaction import Transaction
 from cupola.errors import (
     BadRequestError,
@@ -51,6 +52,7 @@ from cupola.files import FileStore, MemoryFiles
 from cupola.functions.app import App
 from cupola.functions.definitions import Kind
 from cupola.functions.execution import Execution
+from cupola.functions.javascript import PushedCode
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.runtimes.python.in_process import InProcessRuntime
@@ -69,12 +71,12 @@ PushDone = Callable[[BaseException | None], None]
 
 class _PushWork:
     """Some stages of a schema push, and who is told once: when their goal is reached, or that it is
-    not.
+    not. `push` None: other work of the engine, in the same slices.
     """
 
     def __init__(
         self,
-        push: SchemaPush,
+        push: SchemaPush | None,
         steps: Iterator[None],
         is_reached: Callable[[], bool],
         finished: PushDone,
@@ -88,7 +90,7 @@ class _PushWork:
 
     def step(self) -> None:
         """Raises: StopIteration at the end; what the push failed with."""
-        if self._push.is_overwritten and not self._is_told:
+        if self._push is not None and self._push.is_overwritten and not self._is_told:
             raise BadRequestError(
                 "Another push has begun meanwhile; push again.", code="RaceDetected"
             )
@@ -178,6 +180,11 @@ class Backend:
         for collector in self.collectors:
             registry.register(collector)
         return registry
+
+    @property
+    def data_path(self) -> str | None:
+        """The database file, where other processes read it too."""
+        return self._worker_data_path
 
     @property
     def state(self) -> State:
@@ -410,9 +417,9 @@ class Backend:
         node = self.node
         public_only = request.visibility == "public"
         function = node.find(request.path, Kind.ACTION, request.identity, public_only)
-        self.begin_action()
         request_id = request.request_id or node.new_request_id()
         started = node.clock.monotonic_ns()
+        self.begin_action()
 
         def finished(execution: Execution) -> None:
             self.end_action()
@@ -430,14 +437,13 @@ class Backend:
                 )
             deliver(self.node, result, done)
 
-        node.counters["actions"] += 1
         self.actions.start(function, request.args, request.identity, request_id, finished)
 
     def begin_action(self) -> None:
-        """Count an action that is about to run; `end_action` says that it has ended.
+        """Count one more running action.
 
         Raises:
-            OverloadedError: Too many are running.
+            OverloadedError: There are as many as may be.
         """
         if self._running_actions >= self.limits.concurrent_actions_max:
             raise OverloadedError(
@@ -445,6 +451,7 @@ class Backend:
                 code="TooManyConcurrentActions",
             )
         self._running_actions += 1
+        self.node.counters["actions"] += 1
 
     def end_action(self) -> None:
         self._running_actions -= 1
@@ -529,6 +536,22 @@ class Backend:
             push.is_overwritten = True
             self._queue(_PushWork(push, push.withdraw(), lambda: False, lambda error: None, True))
 
+    def commit_in_slices(self, name: str, works: Iterable[Work], done: PushDone) -> None:
+        """Run each of `works` as a transaction of its own, some milliseconds in each turn, after
+        the pushes that wait already. `name` is written beside each commit.
+
+        `done(None)` after the last one, `done(error)` when one failed; those before it stay.
+        """
+        node, ended = self.node, [False]
+
+        def steps() -> Iterator[None]:
+            for work in works:
+                commit_now(node.committer, node.persistence, self.clock, node.publish, name, work)
+                yield
+            ended[0] = True
+
+        self._queue(_PushWork(None, steps(), lambda: ended[0], done))
+
     def _new_push(self, schema: SchemaDefinition) -> SchemaPush:
         if self._staged is not None:
             self._staged.is_overwritten = True
@@ -551,6 +574,20 @@ class Backend:
         self.mutations_code_changed()
         self.passes.everything_stale()
         node.state = "ready" if node.state == "starting" else node.state
+
+    def prepare(self, app: App) -> None:
+        """`app` will become the running code, most likely: start its workers now."""
+        if self.mutations.offload is not None:
+            self.mutations.offload.prepare(app)
+
+    async def run_one_off(self, code: PushedCode, path: str, identity: Identity) -> CallResult:
+        """Run a query of code that is not deployed; see `run_one_off`. Needs a data file."""
+        from cupola.backend.one_off import run_one_off
+
+        assert self._worker_data_path is not None
+        return await run_one_off(
+            self.node, self._worker_data_path, self._secret, code, path, identity
+        )
 
     def mutations_code_changed(self) -> None:
         if self.mutations.offload is not None:

@@ -19,7 +19,7 @@ from cupola.auth import Identity
 from cupola.backend.queries import report
 from cupola.errors import BadRequestError, CupolaError, OperatorError
 from cupola.functions.execution import Execution
-from cupola.functions.http import AnyHttpAction, HeaderPairs
+from cupola.functions.http import JAVASCRIPT_ROUTER, AnyHttpAction, HeaderPairs
 from cupola.values import clean_from_encoded
 
 if TYPE_CHECKING:
@@ -124,7 +124,10 @@ class HttpActions:
 
     @property
     def has_routes(self) -> bool:
-        return bool(self._backend.app.routes)
+        """Whether the running code answers HTTP requests at all."""
+        app = self._backend.app
+        code = app.javascript.analysis.get(JAVASCRIPT_ROUTER) if app.javascript else None
+        return bool(app.routes) or (code is not None and code.routes is not None)
 
     def find(self, method: str, path: str) -> Any:
         """What answers this request; None if nothing does."""
@@ -157,7 +160,6 @@ class HttpActions:
                 log = (node, "httpAction", action.name, request.request_id, started, execution)
                 report(*log, message, node.head_ts)
 
-        node.counters["actions"] += 1
         try:
             backend.actions.start_http(action, exchange, finished)
         except BaseException:
@@ -171,7 +173,7 @@ def _failure(message: str, data: bytes | None) -> bytes:
     match = _FIRST_LINE.match(message)
     first, rest = (match[1], message[match.end() :]) if match else (message, "")
     what, _, frames = rest.partition("\n")
-    body: dict[str, Any] = {"code": f"{first}: {what}", "trace": frames or what}
+    body: dict[str, Any] = {"code": f"{first}: {what.removeprefix('Uncaught ')}", "trace": frames}
     if data is not None:
         body["data"] = orjson.Fragment(clean_from_encoded(data))
     return orjson.dumps(body)

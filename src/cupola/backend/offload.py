@@ -22,12 +22,13 @@ from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
-from cupola.backend.queries import QueryRun, log_lines_json, outcome_of
+from cupola.backend.queries import QueryRun, QueryRunner, log_lines_json, outcome_of
 from cupola.database.catalog import TABLES, Catalog
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Write
 from cupola.errors import ConflictError, CupolaError
+from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError, error_data, error_message
@@ -73,6 +74,7 @@ class Offload:
             loop,
             lambda: not backend.node.persistence.holding_snapshots(),
         )
+        self._runner = QueryRunner(self._node)
         self._slow_until_ns: dict[str, int] = {}
         self._suspects: dict[str, list[str]] = {}
         self.stalled: list[str] = []
@@ -98,10 +100,12 @@ class Offload:
         return False
 
     def _setup(self) -> Setup:
-        app = self._node.app
+        return self._setup_of(self._node.app)
+
+    def _setup_of(self, app: App) -> Setup:
         return Setup(
-            str(self._node.app.folder),
-            self._node.app.sources,
+            str(app.folder),
+            app.sources,
             self._data_path,
             self._secret,
             limit_fields(self._node.limits),
@@ -109,6 +113,11 @@ class Offload:
             msgspec.msgpack.encode(app.javascript) if app.javascript is not None else b"",
             self._node.links.origin,
         )
+
+    def prepare(self, app: App) -> None:
+        """This code will run soon: have a worker ready for it."""
+        if app.javascript is not None and app.version != self._node.app.version:
+            self._pool.prepare(self._setup_of(app), app.version)
 
     def code_changed(self) -> None:
         """Other code: other suspects, and workers that know it."""
@@ -122,7 +131,7 @@ class Offload:
         }
         for path in self.stalled:
             self._suspects[path] = ["it has stopped the server before"]
-        self._pool.restart()
+        self._pool.restart(self._node.app.version)
         self._pool.keeps_warm = False
         if self._node.app.javascript is not None:
             self._pool.warm_up()
@@ -434,9 +443,13 @@ class Offload:
         return self._belongs_here(key.path)
 
     def ask(self, request: CallRequest, key: QueryKey, done: Done) -> None:
+        app = self._node.app
+
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
-            release()
             run = self._query_run(key.path, outcome, since, None)
+            if self._node.app is app:
+                self._remember(request, key, run)
+            release()
             shown = run.outcome
             typed = run.error if isinstance(run.error, CupolaError) else None
             result = CallResult(
@@ -455,6 +468,15 @@ class Offload:
             self._job(key.path, key.args, request.identity, None, request_id, finished)
         )
         self._node.wake()
+
+    def _remember(self, request: CallRequest, key: QueryKey, run: QueryRun) -> None:
+        """Let those who ask the same share the outcome, as in process."""
+        if not run.outcome.ok or not run.reads_known:
+            return
+        entry = self._runner.entry(key, request.identity)
+        is_free = not entry.listeners and entry.identity.cache_key == request.identity.cache_key
+        if is_free and (entry.outcome is None or entry.stale):
+            self._runner.record(entry, run)
 
     def _query_run(self, path: str, outcome: Outcome, since: int, journal: str | None) -> QueryRun:
         node = self._node

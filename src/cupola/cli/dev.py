@@ -52,6 +52,7 @@ async def _dev(settings: Settings, screen: Screen, open_page: bool) -> None:
         load_app(folder)  # raises, and says what to do
     backend = open_backend(settings)
     deployer = Deployer(backend)
+    deployer.on_push = screen.pushed
     files = _files(folder / PACKAGE)
     try:
         load_and_deploy(backend, deployer, settings)

@@ -20,6 +20,7 @@ from cupola.cli.settings import Settings
 from cupola.clock import Clock
 from cupola.errors import CupolaError
 from cupola.functions.app import App
+from cupola.functions.javascript import JavaScriptFunction
 from cupola.server.serve import Server
 
 EXECUTIONS_PER_SECOND_MAX = 100
@@ -49,7 +50,11 @@ class Screen:
             self._fact("HTTP actions", server.site_url)
         self._fact("Admin key", backend.admin_keys.issue())
         self._fact("Data", str(settings.data))
-        self._fact("Watching", str(settings.app / "functions"))
+        functions = settings.app / "functions"
+        if functions.is_dir():
+            self._fact("Watching", str(functions))
+        else:
+            self._fact("Code", "whatever `npx convex dev` pushes")
         self._print(Text("\n  Ctrl-C stops.\n", "dim"))
 
     def stopped(self) -> None:
@@ -68,6 +73,12 @@ class Screen:
         functions = "1 function" if count == 1 else f"{count} functions"
         text = Text.assemble(("Reloaded", "bold green"), f" {functions} in {seconds * 1000:.0f} ms")
         self._line(text)
+
+    def pushed(self, app: App) -> None:
+        """Code of the published command line serves."""
+        count = sum(isinstance(each, JavaScriptFunction) for each in app.functions.values())
+        functions = "1 function" if count == 1 else f"{count} functions"
+        self._line(Text.assemble(("Pushed", "bold green"), f" {functions} in TypeScript"))
 
     def refused(self, error: CupolaError, *, serving: bool) -> None:
         """Code that cannot be used. An exception of the app's own is shown with its lines."""

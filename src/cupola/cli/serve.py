@@ -13,6 +13,7 @@ from cupola.cli.assembly import load_and_deploy, open_backend, server_options
 from cupola.cli.running import announced
 from cupola.cli.settings import LogFormat, Settings
 from cupola.deploy import Deployer
+from cupola.functions.app import App
 from cupola.server.serve import Server
 from cupola.server.serve import run as run_loop
 from cupola.server.serve import serve as serve_backend
@@ -32,6 +33,7 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
     backend = open_backend(settings)
     try:
         deployer = Deployer(backend)
+        deployer.on_push = _log_push
         load_and_deploy(backend, deployer, settings)
     except BaseException:
         backend.node.persistence.close()
@@ -61,6 +63,10 @@ def _beat(beacon: supervisor.Beacon, stall_s: float) -> None:
     beacon.beat(stall_s)
     every_s = min(_BEAT_S, stall_s / 4)
     asyncio.get_running_loop().call_later(every_s, _beat, beacon, stall_s)
+
+
+def _log_push(app: App) -> None:
+    _LOG.info("A push serves: version %s, %d functions", app.version, len(app.functions))
 
 
 def _log_execution(log: ExecutionLog) -> None:

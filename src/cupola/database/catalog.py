@@ -28,6 +28,8 @@ functions read them, and a catalog says nothing of what they hold.
 | `_modules`               | one pushed JavaScript module; see `deploy.storage`            |
 | `_environment_variables` | `{name, value}`                                               |
 | `_deployment`            | `{name, value}`: other facts of the newest push, as JSON text |
+| `_exports`               | a snapshot export and how far it is; see `deploy.exports`     |
+| `_snapshot_imports`      | an import and how far it is; see `deploy.imports`             |
 """
 
 from __future__ import annotations
@@ -47,12 +49,16 @@ SCHEMAS: Final = 515
 MODULES: Final = 516
 ENVIRONMENT: Final = 517
 DEPLOYMENT: Final = 518
+EXPORTS: Final = 519
+IMPORTS: Final = 520
 STORAGE: Final = 530
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
     "_modules": MODULES,
     "_environment_variables": ENVIRONMENT,
     "_deployment": DEPLOYMENT,
+    "_exports": EXPORTS,
+    "_snapshot_imports": IMPORTS,
 }
 SYSTEM_TABLES: Final = {**CATALOG_TABLES, **PRIVATE_TABLES, "_storage": STORAGE}
 READABLE_TABLES: Final = frozenset({STORAGE})

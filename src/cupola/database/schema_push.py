@@ -27,16 +27,15 @@ from functools import partial
 from cupola.clock import Clock
 from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Document, Index, TableInfo
 from cupola.database.committer import Committer, Published
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.system_commits import commit_now
+from cupola.database.transaction import Transaction
 from cupola.errors import DeveloperError, SchemaError
-from cupola.limits import Limits
 from cupola.persistence import CommitRecord, IndexEntry, Persistence, Timestamp
 from cupola.schema import IndexDefinition, SchemaDefinition, is_subset
 from cupola.values import decode_canonical
 
 _BATCH = 200  # documents per group: about 5 ms with three indexes
 _DROP_BATCH = 2000
-_UNBOUNDED = Limits(bytes_read_max=1 << 40, documents_read_max=1 << 31)  # a push's modules, say
 
 
 class SchemaPush:
@@ -333,26 +332,7 @@ class SchemaPush:
     # ---------------------------------------------------------------- groups of their own
 
     def _run(self, name: str, work: Callable[[Transaction], None]) -> None:
-        transaction = Transaction(
-            self._persistence.reader,
-            self._committer.catalog,
-            self._committer.head_ts,
-            ids=IdSource(self._clock.random_bytes(16), self._clock.now_ns()),
-            creation_time=self._committer.next_creation_time(),
-            limits=_UNBOUNDED,
-        )
-        work(transaction)
-        self._committer.begin_group()
-        try:
-            self._committer.apply(
-                transaction.writes(),
-                CommitRecord(function=name),
-                creation_time=transaction.creation_time,
-            )
-        except BaseException:
-            self._committer.abandon_group()
-            raise
-        self._publish(self._committer.append_group())
+        commit_now(self._committer, self._persistence, self._clock, self._publish, name, work)
 
     def _group(
         self,

@@ -119,6 +119,7 @@ class Transaction:
         self.usage = Usage(limits)
         self.creation_time = creation_time
         self._reader = reader
+        self._first_catalog = catalog
         self._limits = limits
         self._ids = ids
         self._writes: dict[str, Write] = {}
@@ -378,8 +379,34 @@ class Transaction:
         self.creation_time = math.nextafter(self.creation_time, math.inf)
         self._put(Write(info, document_id, None, StoredDocument(None, encode(document), document)))
 
-    def create_table(self, name: str) -> TableInfo:
-        """A table that does not exist yet, without documents. Raises: as `insert`."""
+    def restore(self, table_name: str, document: Document) -> None:
+        """Insert a document that brings its own `_id` and `_creationTime`, from an export.
+
+        Raises:
+            SchemaError, InvalidValueError, LimitError: As `insert`.
+            DatabaseUseError: The id is of another table, or taken.
+        """
+        document_id = str(document["_id"])
+        table = self.table(table_name) or self.create_table(table_name)
+        if table_number_of(document_id) != table.number or self._get_in(table, document_id):
+            raise DatabaseUseError(
+                f'"{document_id}" cannot come into `{table_name}`: the id is taken, or of another '
+                "table.",
+                code="DocumentIdTaken",
+            )
+        self._put(Write(table, document_id, None, self._encoded(table, document)))
+
+    def renumber(self, numbers: Mapping[str, int]) -> None:
+        """Give empty tables other numbers, which ids carry. They must exist, and stay distinct."""
+        for name, number in numbers.items():
+            document_id = self.catalog.by_name[name].document_id
+            assert document_id is not None
+            self.put_system(TABLES, document_id, {"name": name, "number": float(number)})
+
+    def create_table(self, name: str, number: int | None = None) -> TableInfo:
+        """A table that does not exist yet, without documents. `number`: a free one, if it matters.
+        Raises: as `insert`.
+        """
         check_identifier(name, "table")
         if name.startswith("_"):
             raise DatabaseUseError(
@@ -391,7 +418,9 @@ class Transaction:
                 f"This deployment has {self._limits.tables_max} tables, which is the limit.",
                 code="TooManyTables",
             )
-        number = self.catalog.next_table_number()
+        if number is None:
+            number = self.catalog.next_table_number()
+        assert number not in self.catalog.by_number, number
         self.put_system(TABLES, None, {"name": name, "number": float(number)})
         return self.catalog.by_name[name]
 
@@ -454,6 +483,12 @@ class Transaction:
             self.catalog = self.catalog.with_document(write.table.number, write.id, value)
 
     # ---------------------------------------------------------------- nesting and finishing
+
+    def unobserved(self) -> Transaction:
+        """The snapshot as it was at the start: without what was written here, which it cannot add
+        to, and read without a trace in this read set.
+        """
+        return Transaction(self._reader, self._first_catalog, self.snapshot_ts, limits=self._limits)
 
     def mark(self) -> int:
         """Where a sub-transaction begins."""

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from cupola.auth import Identity
-from cupola.backend import Backend, CallRequest
+from cupola.backend import Backend, CallRequest, CallResult
 from cupola.database.schema_push import SchemaPush
 from cupola.deploy.analyzer import v8_analyzer
 from cupola.deploy.answers import (
@@ -32,10 +32,13 @@ from cupola.deploy.answers import (
 from cupola.deploy.auth_config import providers_of
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, joined
 from cupola.deploy.evaluation import evaluated, missing_variables
+from cupola.deploy.exports import Exports
+from cupola.deploy.imports import Imports
+from cupola.deploy.made_up_queries import MadeUpQuery, run_made_up_query
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diff
 from cupola.deploy.storage import StoredCode, load_environment
-from cupola.errors import BadRequestError, CupolaError, DeveloperError, SchemaError
+from cupola.errors import BadRequestError, CupolaError, DeveloperError, OverloadedError, SchemaError
 from cupola.functions.app import App
 from cupola.functions.bundles import Analyzer
 from cupola.schema import SchemaDefinition
@@ -46,6 +49,7 @@ _STAGED_MAX: Final = 20
 _STAGED_FOR_S: Final = 1800.0
 _LOOK_EVERY_S: Final = 1.0
 _WAIT_MAX_S: Final = 60.0
+_MADE_UP_QUERIES_MAX: Final = 2
 _SYSTEM: Final = Identity("admin")
 
 PushDone = Callable[[BaseException | None], None]
@@ -119,6 +123,11 @@ class Deployer:
         self._python = backend.app
         self._staged: dict[str, _Staged] = {}
         self._lock = asyncio.Lock()
+        self.on_push: Callable[[App], None] = lambda app: None
+        """Told of each push that serves, with the code of both languages."""
+        self._made_up_queries = 0
+        self.exports = Exports(backend)
+        self.imports = Imports(backend)
         self._note_version()
 
     @property
@@ -216,6 +225,7 @@ class Deployer:
         push_id = self._clock.random_bytes(16).hex()
         if not (push.dry_run or push.for_codegen or only_evaluate):
             self._stage(push_id, _Staged(code, variables, diff, self._prepare(app.schema)))
+            self._backend.prepare(app)
         return push_started(push_id, code, variables, diff)
 
     def _the_analyzer(self) -> Analyzer:
@@ -286,6 +296,7 @@ class Deployer:
                 raise _race("the tables of the Python code have changed meanwhile")
             await self._accept(staged, app)
             self._note_version()
+            self.on_push(app)
         self._forget(push_id)
         schema = [schema_before, _schema_text(self._backend)]
         return push_finished(before, staged.code, staged.index_diff, schema=schema)
@@ -329,6 +340,27 @@ class Deployer:
             done,
         )
         await asyncio.shield(live)
+
+    async def close(self) -> None:
+        """The server stops: whatever runs beside it ends."""
+        await self.exports.close()
+        await self.imports.close()
+
+    async def run_made_up_query(self, sent: MadeUpQuery, identity: Identity) -> CallResult:
+        """Run a query that is not deployed. Raises: CupolaError: It is none, or cannot be run."""
+        if self._made_up_queries >= _MADE_UP_QUERIES_MAX:
+            raise OverloadedError(
+                f"{_MADE_UP_QUERIES_MAX} made-up queries run already, each in processes of its "
+                "own; try again soon.",
+                code="TooManyConcurrentRequests",
+            )
+        self._made_up_queries += 1
+        try:
+            return await run_made_up_query(
+                self._backend, self._the_analyzer(), self.code, self.environment, sent, identity
+            )
+        finally:
+            self._made_up_queries -= 1
 
     # ---------------------------------------------------------------- environment variables
 

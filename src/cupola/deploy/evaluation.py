@@ -123,9 +123,9 @@ def _modules(push: StartPush, before: Mapping[str, Module]) -> dict[str, Module]
     for unchanged in app.unchanged_module_hashes:
         known = before.get(unchanged.path)
         if known is None:
-            raise _race("MissingExistingModule", f"{unchanged.path} is not there")
+            raise _race(f"{unchanged.path} is not there", code="MissingExistingModule")
         if known.sha256 != unchanged.sha256 or known.environment != unchanged.environment:
-            raise _race("ExistingModuleHashConflict", f"{unchanged.path} is another one")
+            raise _race(f"{unchanged.path} is another one", code="ExistingModuleHashConflict")
         _add(modules, known)
     if len(modules) > MODULES_MAX:
         raise BadRequestError(
@@ -135,7 +135,7 @@ def _modules(push: StartPush, before: Mapping[str, Module]) -> dict[str, Module]
     return modules
 
 
-def _race(code: str, what: str) -> BadRequestError:
+def _race(what: str, *, code: str) -> BadRequestError:
     return BadRequestError(
         f"The deployment's code was changed by another push meanwhile ({what}); push again.",
         code=code,

@@ -27,7 +27,7 @@ from cupola.errors import (
 from cupola.files.links import FILES_PATH, UPLOAD_PATH
 from cupola.server.clients import Client, parse_client
 from cupola.server.cors import cors_headers, preflight_headers
-from cupola.server.deploy_routes import DeployRoutes
+from cupola.server.deploy_routes import EXPORT_FILES, DeployRoutes
 from cupola.server.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
@@ -139,6 +139,7 @@ class App:
         files = FileRoutes(backend)
         self._routes[UPLOAD_PATH] = {"POST": files.upload}
         self._stored_files: Methods = {"GET": files.serve}
+        self._export_methods = pushes.export_files
         self._run_methods: Methods = {"POST": self._run}
         self._file_methods: Methods = {"GET": self._public_file}
 
@@ -199,6 +200,8 @@ class App:
                 methods = self._run_methods
             elif request.path.startswith(FILES_PATH):
                 methods = self._stored_files
+            elif request.path.startswith(EXPORT_FILES):
+                methods = self._export_methods
             elif request.path == "/api" or request.path.startswith("/api/"):
                 raise BadRequestError(
                     f"This server does not offer {request.path[:200]}.", code="UnsupportedEndpoint"

@@ -1,6 +1,7 @@
 """The paths of the published command line: pushes, environment variables, log streams."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -8,6 +9,8 @@ import orjson
 from cupola.auth import Identity, parse_authorization
 from cupola.backend import Backend
 from cupola.deploy import Deployer
+from cupola.deploy.imports import FinishUpload, ImportId
+from cupola.deploy.made_up_queries import MadeUpQuery
 from cupola.deploy.requests import (
     AdminRequest,
     FinishPush,
@@ -18,13 +21,17 @@ from cupola.deploy.requests import (
 )
 from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
 from cupola.server.function_logs import FunctionLogs
+from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
 from cupola.server.push_bodies import push_body
 
 Handler = Callable[[Request], Awaitable[Response]]
 Identify = Callable[[Request], Identity]
 
+EXPORT_FILES = "/api/export/zip/"
+
 _PUSHES_MAX = 4
+_PIECE_BYTES = 256 * 1024
 _STRUCTURED_CLIENTS = (b"npm-cli-", b"dashboard-")
 
 
@@ -55,9 +62,19 @@ class DeployRoutes:
             "/api/v1/update_environment_variables": update,
             "/api/list_environment_variables": variables,
             "/api/v1/list_environment_variables": variables,
+            "/api/export/request/zip": {"POST": self._request_export},
+            "/api/import/start_upload": {"POST": self._start_upload},
+            "/api/import/upload_part": {"POST": self._upload_part},
+            "/api/import/finish_upload": {"POST": self._finish_upload},
+            "/api/perform_import": {"POST": self._perform_import},
+            "/api/cancel_import": {"POST": self._cancel_import},
+            "/api/run_test_function": {"POST": self._run_test_function},
+            "/api/shapes2": {"GET": self._shapes},
             "/api/stream_function_logs": logs,
             "/api/app_metrics/stream_function_logs": logs,
         }
+        self.export_files: dict[str, Handler] = {"GET": self._export_file}
+        """Below EXPORT_FILES."""
 
     @property
     def _deployer(self) -> Deployer:
@@ -109,6 +126,13 @@ class DeployRoutes:
         await self._admin_body(request)
         return _json(None)
 
+    async def _run_test_function(self, request: Request) -> Response:
+        body = read(MadeUpQuery, await self._admin_body(request))
+        write = output_format(body.format, None)
+        identity = self._identify(request)
+        result = await self._deployer.run_made_up_query(body, identity)
+        return Response(200, result_body(result, write))
+
     # ---------------------------------------------------------------- the deployment
 
     async def _canonical_urls(self, request: Request) -> Response:
@@ -120,6 +144,12 @@ class DeployRoutes:
         self._admin(request)
         return _json({"kind": "selfHosted"})
 
+    async def _shapes(self, request: Request) -> Response:
+        """What documents look like, table by table: nobody looks."""
+        self._admin(request)
+        tables = self._backend.node.committer.catalog.by_name
+        return _json({name: {"type": "Unknown"} for name in tables if not name.startswith("_")})
+
     async def _list_environment(self, request: Request) -> Response:
         self._admin(request)
         return _json({"environmentVariables": self._deployer.variables})
@@ -127,6 +157,47 @@ class DeployRoutes:
     async def _update_environment(self, request: Request) -> Response:
         body = await self._admin_body(request, "WriteEnvironmentVariables")
         await self._deployer.update_environment(read(UpdateEnvironment, body).changes)
+        return _json(None)
+
+    async def _request_export(self, request: Request) -> Response:
+        await self._admin_body(request, "CreateBackups")
+        include_storage = request.query().get("includeStorage") == "true"
+        await self._deployer.exports.request(include_storage=include_storage)
+        return _json(None)
+
+    async def _export_file(self, request: Request) -> Response:
+        self._admin(request)
+        path, ts = self._deployer.exports.find(request.path.removeprefix(EXPORT_FILES))
+        name = f"snapshot_{self._backend.instance_name}_{ts}.zip"
+        headers = [
+            (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+            (b"cache-control", b"private, max-age=2592000"),
+        ]
+        size = path.stat().st_size
+        return Response(200, b"", b"application/zip", headers, stream=_pieces(path), length=size)
+
+    async def _start_upload(self, request: Request) -> Response:
+        await self._admin_body(request, "ImportBackups")
+        return _json({"uploadToken": self._deployer.imports.start_upload()})
+
+    async def _upload_part(self, request: Request) -> Response:
+        body = await self._admin_body(request, "ImportBackups")
+        query = request.query()
+        token, number = query.get("uploadToken", ""), query.get("partNumber", "")
+        return _json(self._deployer.imports.part(token, number, body))
+
+    async def _finish_upload(self, request: Request) -> Response:
+        body = read(FinishUpload, await self._admin_body(request, "ImportBackups"))
+        return _json({"importId": await self._deployer.imports.finish_upload(body)})
+
+    async def _perform_import(self, request: Request) -> Response:
+        body = read(ImportId, await self._admin_body(request, "ImportBackups"))
+        await self._deployer.imports.perform(body.import_id)
+        return _json(None)
+
+    async def _cancel_import(self, request: Request) -> Response:
+        body = read(ImportId, await self._admin_body(request, "ImportBackups"))
+        await self._deployer.imports.cancel(body.import_id)
         return _json(None)
 
     async def _stream_logs(self, request: Request) -> Response:
@@ -164,6 +235,12 @@ class DeployRoutes:
     def _check(self, identity: Identity, operation: str | None) -> None:
         _check_admin(identity, operation)
         self._logs.watch()  # whoever works on the deployment may want to see what happened
+
+
+async def _pieces(path: Path) -> AsyncGenerator[bytes, None]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _check_admin(identity: Identity, operation: str | None) -> None:

@@ -141,6 +141,8 @@ class Server:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             logger.warning("Calls still ran after %s s; they were cut off.", drain_s)
+        if self._deployer is not None:
+            await self._deployer.close()
         await self._connections.close_all(RESTARTING, RESTART_REASON)
         await self._stop()
 

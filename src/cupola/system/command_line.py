@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cupola.database.catalog import ENVIRONMENT
+from cupola.database.catalog import ENVIRONMENT, EXPORTS, IMPORTS
 from cupola.functions.context import QueryCtx
 from cupola.system.modules import function_specs
 from cupola.system.reading import (
@@ -65,6 +65,24 @@ def watch_table(ctx: QueryCtx, tableName: str) -> Any:
 @system_query("cli/modules:apiSpec")
 def api_spec(ctx: QueryCtx, componentId: str | None = None) -> Any:
     return function_specs(ctx._call.app)
+
+
+@system_query("cli/exports:getLatest")
+def latest_export(ctx: QueryCtx) -> Any:
+    found = sorted(documents(ctx, EXPORTS), key=lambda export: export["_creationTime"])  # type: ignore[arg-type, return-value]
+    return found[-1] if found else None
+
+
+@system_query("cli/queryImport:list")
+def imports(ctx: QueryCtx) -> Any:
+    """The newest twenty."""
+    found = sorted(documents(ctx, IMPORTS), key=lambda each: each["_creationTime"])  # type: ignore[arg-type, return-value]
+    return found[-20:][::-1]
+
+
+@system_query("cli/queryImport:default")
+def one_import(ctx: QueryCtx, importId: str) -> Any:
+    return next((each for each in documents(ctx, IMPORTS) if each["_id"] == importId), None)
 
 
 @system_query("cli/convexUrl:cloudUrl")

@@ -43,7 +43,7 @@ def deployment_state(ctx: QueryCtx) -> Any:
 
 @system_query("frontend/components:list")
 def components(ctx: QueryCtx) -> Any:
-    app: dict[str, Any] = {
+    app: Any = {
         "id": "",
         "name": None,
         "path": "",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from cupola.database.catalog import DEPLOYMENT, ENVIRONMENT, Document
+from cupola.database.catalog import DEPLOYMENT, ENVIRONMENT, EXPORTS, IMPORTS, Document
 from cupola.errors import BadRequestError
 from cupola.functions.context import MutationCtx
 from cupola.system.reading import documents, engine
 from cupola.system.registry import PREFIX, system_mutation
 
 UPDATE_ENVIRONMENT: Final = PREFIX + "deployment/environment:update"
+PUT_EXPORT: Final = PREFIX + "deployment/exports:put"
+PUT_IMPORT: Final = PREFIX + "deployment/imports:put"
+FORGET_EXPORT: Final = PREFIX + "deployment/exports:forget"
 PUSH_FACTS: Final = "push"
 """The name of what the newest push says beside its modules, in the table of the deployment."""
 BUILT_IN_VARIABLES: Final = ("CONVEX_CLOUD_URL", "CONVEX_SITE_URL")
@@ -43,6 +46,27 @@ def update_environment(
             if document["name"] == PUSH_FACTS and document["value"] != push:
                 fields: Document = {"name": PUSH_FACTS, "value": push}
                 transaction.put_system(DEPLOYMENT, str(document["_id"]), fields)
+
+
+@system_mutation("deployment/exports:put")
+def put_export(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
+    """Note a new export, or how far one is. Returns its id."""
+    with engine(ctx) as transaction:
+        return transaction.put_system(EXPORTS, id, fields)
+
+
+@system_mutation("deployment/imports:put")
+def put_import(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
+    """The same for an import."""
+    with engine(ctx) as transaction:
+        return transaction.put_system(IMPORTS, id, fields)
+
+
+@system_mutation("deployment/exports:forget")
+def forget_export(ctx: MutationCtx, id: str) -> None:
+    """Its file is gone."""
+    with engine(ctx) as transaction:
+        transaction.put_system(EXPORTS, id, None)
 
 
 def checked_changes(changes: list[dict[str, Any]]) -> dict[str, str | None]:

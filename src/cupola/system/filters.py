@@ -83,9 +83,7 @@ class Filter(msgspec.Struct, frozen=True):
         if self.index is None:
             return table.index("by_creation_time"), EVERYTHING
         if self.index.search is not None:
-            raise BadRequestError(
-                "Search indexes are not supported yet.", code="SearchNotSupported"
-            )
+            raise BadRequestError("Search indexes are not there yet.", code="SearchNotAvailable")
         index = table.index(self.index.name)
         names = [*index.field_names, "_id"]
         constraints = {

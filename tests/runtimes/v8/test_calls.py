@@ -84,6 +84,19 @@ def test_documents_are_counted(server):
     assert server.query("messages:count") == 2
 
 
+def test_a_scan_sees_the_writes_made_while_it_goes_on(server):
+    """Rows are read ahead; what a write makes of them counts."""
+    server.mutation("messages:many", count=6)
+    seen = server.mutation("messages:writesWhileReading")
+    assert seen == ["0", "1", "patched", "4", "5", "late"]
+
+
+def test_a_long_scan_comes_whole_and_a_short_one_stops(server):
+    server.mutation("messages:many", count=700)
+    assert server.query("messages:all") == [str(number) for number in range(700)]
+    assert server.query("messages:firstOfMany") == [["0", "2", "3"], 40, 0]
+
+
 # ------------------------------------------------------------------------------------ pagination
 
 
@@ -199,6 +212,11 @@ def test_a_failed_nested_mutation_takes_back_only_its_own_writes(server):
     assert outcome["data"] == {"code": Int64(7), "text": "bad"}
     assert outcome["bodies"] == ["kept"]
     assert server.query("messages:all") == ["kept"]
+
+
+def test_a_mutation_looks_at_the_snapshot_it_began_with(server):
+    send(server, "old")
+    assert server.mutation("messages:looksBack") == [["old"], ["old", "new"]]
 
 
 def test_functions_cannot_call_each_other_without_end(server):

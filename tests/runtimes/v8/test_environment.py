@@ -29,6 +29,10 @@ def test_randomness_differs_between_runs_but_not_at_module_level(server):
     assert one != two
 
 
+def test_nested_calls_have_randomness_of_their_own(server):
+    assert len(set(server.mutation("messages:twoUuids"))) == 3
+
+
 def test_random_values_have_their_shapes(server):
     seen = server.query("messages:random")
     assert 0 <= seen["a"] < 1

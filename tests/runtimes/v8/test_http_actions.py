@@ -1,91 +1,134 @@
-"""HTTP actions in TypeScript, by the published router, over real sockets."""
+"""HTTP actions: the app's own router answers, on the site port and below `/http`."""
 
-import os
+import asyncio
+import json
 
-import httpx
 import pytest
 
-from cupola.backend import Backend
-from cupola.files import LocalFiles
-from cupola.functions.app import App
-from cupola.persistence.sqlite import SqlitePersistence
-
-from ...server.conftest import running_servers
+from cupola.server.serve import Server, ServerOptions
 
 pytestmark = pytest.mark.node
 
 
 @pytest.fixture(scope="module")
-def site(code, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    file = os.fspath(folder / "data.sqlite3")
-
-    def make_backend() -> Backend:
-        backend = Backend(SqlitePersistence(file), files=LocalFiles(folder / "files"))
-        backend.use_workers(file)
-        backend.deploy_now(App({}, {}).with_javascript(code))
-        return backend
-
-    with running_servers() as start:
-        server = start(make_backend=make_backend)
-        with httpx.Client(base_url=server.server.site_url, timeout=60) as client:
-            client.running = server
-            yield client
+def ports(shared):
+    """The ports of a real server: the API's and the site's."""
+    server = Server(shared.backend, ServerOptions(port=0, site_port=0))
+    shared.run(server.start())
+    return server.port, server.site_port
 
 
-def test_a_request_arrives_whole_and_so_does_its_answer(site) -> None:
-    headers = {"X-Test": "t", "Host": "app.example"}
-    answer = site.post("/echo?a=1", content="hello", headers=headers)
-    assert answer.status_code == 201
-    assert answer.headers["x-made-by"] == "test"
-    assert answer.headers["content-type"] == "text/x"
-    assert answer.text == "POST http://app.example/echo?a=1 t hello"
+async def _ask(port, method, path, headers=(), body=b""):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"{method} {path} HTTP/1.1", "host: example.com", "connection: close", *headers]
+    if body:
+        lines.append(f"content-length: {len(body)}")
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    return reader, writer
 
 
-def test_a_large_body_is_streamed_in(site) -> None:
-    assert site.post("/count", content=iter([bytes(700_000)] * 3)).text == "2100000"
+async def _answer(port, method, path, headers=(), body=b""):
+    """Status, headers and body; chunks joined."""
+    reader, writer = await _ask(port, method, path, headers, body)
+    whole = await reader.read()
+    writer.close()
+    head, _, rest = whole.partition(b"\r\n\r\n")
+    status, *fields = head.decode().split("\r\n")
+    found = dict(field.lower().split(": ", 1) for field in fields)
+    if found.get("transfer-encoding") == "chunked":
+        rest = _joined(rest)
+    return int(status.split()[1]), found, rest
 
 
-def test_prefixes_and_head_are_routed(site) -> None:
-    assert site.get("/files/a/b").text == "below /files/a/b"
-    assert site.head("/files/a").status_code == 200
-    assert site.get("/files").text == "No matching routes found"
+def _joined(data):
+    body = b""
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        body, data = body + data[:length], data[length + 2 :]
+        if not length:
+            break
+    return body
 
 
-def test_a_streamed_answer_arrives_while_it_is_made(site) -> None:
-    with site.stream("GET", "/slowly") as answer:
-        lines = answer.iter_lines()
-        assert next(lines) == "first"
-        with httpx.Client(base_url=site.base_url, timeout=60) as other:
-            assert other.post("/add", content="go on").status_code == 204
-        assert list(lines) == ["second"]
+def test_a_route_answers_on_both_ports(server, ports):
+    api, site = ports
+    for port, prefix in ((site, ""), (api, "/http")):
+        status, headers, body = server.run(
+            _answer(port, "GET", f"{prefix}/hello?name=ada", ["x-sent: yes"])
+        )
+        assert (status, headers["x-seen"], headers["content-type"]) == (201, "yes", "text/fancy")
+        assert body == b"hello ada of example.com/hello"
 
 
-def test_what_is_posted_can_be_stored(site) -> None:
-    data = bytes(range(256)) * 3000
-    found = site.post("/upload", content=data, headers={"Content-Type": "x/y"}).json()
-    served = httpx.get(found["url"].replace("http://127.0.0.1:3210", site.running.url))
-    assert (served.content, served.headers["content-type"]) == (data, "x/y")
+def test_head_is_answered_by_the_route_of_get(server, ports):
+    status, headers, body = server.run(_answer(ports[1], "HEAD", "/hello"))
+    assert (status, headers["content-type"], body) == (201, "text/fancy", b"")
 
 
-def test_errors_are_told_as_json(site) -> None:
-    answer = site.get("/broken")
-    assert answer.status_code == 500
-    assert "Uncaught Error: no idea" in answer.json()["code"]
-    assert "app/http.ts" in answer.json()["trace"]
-    assert "must return a Response" in site.get("/nothing").json()["code"]
+def test_a_prefix_route_writes_and_reads(server, ports):
+    status, headers, body = server.run(_answer(ports[1], "POST", "/send/lobby", body=b"hi"))
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    assert [message["body"] for message in json.loads(body)] == ["hi"]
 
 
-def test_an_authorization_that_proves_nothing_is_an_error_only_if_asked_for(site) -> None:
-    basic = {"Authorization": "Basic dXNlcjpwYXNz"}
-    assert site.get("/who").json() is None
-    assert site.get("/files/x", headers=basic).status_code == 200
-    assert site.get("/who", headers=basic).status_code == 500
+def test_bytes_pass_unchanged(server, ports):
+    sent = bytes(range(256)) * 5000
+    assert server.run(_answer(ports[1], "POST", "/bytes", body=sent))[2] == sent
 
 
-def test_a_client_that_goes_away_ends_the_action(site) -> None:
-    """In the middle of an answer that has no end of its own."""
-    with site.stream("GET", "/endless") as answer:
-        assert next(answer.iter_lines()) == "more"
-    backend = site.running.backend
-    site.running.eventually(lambda: backend.status()["runningActions"] == 0)
+def test_a_body_arrives_while_it_is_made(server, ports):
+    """The second half is made only after the first has arrived."""
+
+    async def story():
+        reader, writer = await _ask(ports[1], "GET", "/drip")
+        await reader.readuntil(b"first")
+        await server.ask("mutation", "messages:send", {"channel": "a", "body": "go on"})
+        await reader.readuntil(b"second")
+        writer.close()
+
+    server.run(story())
+
+
+def test_what_no_route_matches_is_told_so(server, ports):
+    status, _, body = server.run(_answer(ports[1], "GET", "/nowhere"))
+    assert (status, body) == (404, b"No matching routes found")
+    assert server.run(_answer(ports[1], "POST", "/hello", body=b"x"))[0] == 404
+    assert server.run(_answer(ports[1], "BREW", "/hello"))[0] in (400, 405)
+
+
+def test_a_failure_is_told_as_json(server, ports):
+    status, headers, body = server.run(_answer(ports[1], "GET", "/fail"))
+    told = json.loads(body)
+    assert (status, headers["content-type"]) == (500, "application/json")
+    assert told["code"].endswith("Server Error: Error: boom")
+    assert "app/http.ts:" in told["trace"]
+
+
+def test_credentials_of_another_kind_matter_only_to_who_asks(server, ports):
+    assert server.run(_answer(ports[1], "GET", "/who"))[2] == b"null"
+    headers = ["authorization: Bearer nonsense"]
+    assert server.run(_answer(ports[1], "GET", "/who", headers))[0] == 401
+    assert server.run(_answer(ports[1], "GET", "/hello", headers))[0] == 201
+
+
+def test_a_handler_hears_that_its_client_has_left(server, ports):
+    async def story():
+        _, writer = await _ask(ports[1], "GET", "/wait")
+        while len(await bodies()) < 1:
+            await asyncio.sleep(0.005)
+        writer.close()
+        while len(await bodies()) < 2:
+            await asyncio.sleep(0.005)
+        return await bodies()
+
+    async def bodies():
+        result = await server.ask("query", "messages:all", {})
+        return json.loads(result.value)
+
+    assert server.run(story()) == ["waiting", "gone"]
+
+
+def test_an_answer_without_a_body(server, ports):
+    assert server.run(_answer(ports[1], "DELETE", "/empty"))[0] == 204

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 from cupola.errors import BadRequestError
@@ -48,7 +48,7 @@ class HttpRuns:
             case PartTaken():
                 run.taken.set()
             case Cancel():
-                run.task.cancel()
+                run.leave()
 
 
 class HttpRun:
@@ -61,6 +61,19 @@ class HttpRun:
         self._call = call
         self._arriving: asyncio.Future[BodyPart] | None = None
         self.taken = asyncio.Event()
+        self.on_leave: Callable[[], None] | None = None
+        self._is_left = False
+
+    def leave(self) -> None:
+        """The client has gone. By default that ends the action; a handler that hears of it by
+        `on_leave` goes on, and what it still sends is dropped.
+        """
+        if self.on_leave is None:
+            self.task.cancel()
+            return
+        self._is_left = True
+        self.taken.set()
+        self.on_leave()
 
     async def body(self) -> AsyncGenerator[bytes, None]:
         """The request's body. Each part is asked for when it is wanted."""
@@ -82,6 +95,8 @@ class HttpRun:
         self._worker.send(ResponseHead(self._call, status, headers))
 
     async def part(self, data: bytes) -> None:
+        if self._is_left:
+            return
         self.taken.clear()
         self._worker.send(ResponsePart(self._call, data))
         await self.taken.wait()

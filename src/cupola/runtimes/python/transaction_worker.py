@@ -17,7 +17,7 @@ from typing import Any
 
 from cupola.database.catalog import STORAGE
 from cupola.database.cursors import CursorSealer
-from cupola.database.load import load_catalog
+from cupola.database.load import CatalogLoader
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import CupolaError
 from cupola.files import FileLinks
@@ -60,6 +60,7 @@ class TransactionWorker:
         self._sealer: CursorSealer
         self._links: FileLinks
         self._snapshots: SqliteSnapshots
+        self._catalogs = CatalogLoader()
 
     def serve(self) -> None:
         """Until the engine goes away."""
@@ -107,9 +108,9 @@ class TransactionWorker:
             snapshot.close()
 
     def _run_at(self, run: RunCall, reader: Reader) -> CallDone:
-        catalog = load_catalog(reader)
-        self._app.table_numbers.update(catalog.numbers)
         ts = reader.newest_ts()
+        catalog = self._catalogs.load(reader, ts)
+        self._app.table_numbers.update(catalog.numbers)
         try:
             function = self._app.find(run.path)
         except CupolaError as error:  # it was sent before the code changed

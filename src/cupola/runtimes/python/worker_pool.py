@@ -91,6 +91,7 @@ class WorkerPool:
         self._lost_starts = 0  # in a row
         self._rests_until = 0.0
         self.keeps_warm = False
+        self._prepared: tuple[str, _Worker] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(worker.job is not None for worker in self._workers)
@@ -142,6 +143,9 @@ class WorkerPool:
         """A worker has ended, for whatever reason."""
         if worker in self._workers:
             self._workers.remove(worker)
+        if self._prepared is not None and self._prepared[1] is worker:
+            self._prepared = None
+            return  # nobody waits for it
         self._lost_starts = 0 if worker.has_started else self._lost_starts + 1
         if self._lost_starts >= _LOST_STARTS_MAX:
             more = min(self._lost_starts - _LOST_STARTS_MAX, 10)
@@ -169,14 +173,33 @@ class WorkerPool:
         for job in waiting:
             job.done(error)
 
-    def restart(self) -> None:
+    def prepare(self, setup: Setup, version: str) -> None:
+        """Start a worker for code that will run soon; `restart` takes it over."""
+        self._forget_prepared()
+        # Without room the first call will tell.
+        with contextlib.suppress(OSError):
+            self._prepared = (version, _Worker(self, setup, self._loop, self._limits))
+
+    def _forget_prepared(self) -> None:
+        if self._prepared is not None:
+            _, worker = self._prepared
+            self._prepared = None
+            worker.retire()
+
+    def restart(self, version: str = "") -> None:
         """The code has changed: idle workers end now, busy ones after their call."""
         self._lost_starts, self._rests_until = 0, 0.0
         for worker in list(self._workers):
             worker.retire()
+        if self._prepared is not None and self._prepared[0] == version:
+            self._workers.append(self._prepared[1])
+            self._prepared = None
+        self._forget_prepared()
+        self.assign()
 
     def close(self) -> None:
         self._waiting.clear()
+        self._forget_prepared()
         for worker in list(self._workers):
             worker.take_job()
             worker.process.kill()

@@ -89,8 +89,16 @@ class ActionHost:
     def _send(self, kind: bytes, body: bytes) -> None:
         self._writer.write(_HEADER.pack(len(body) + 1) + kind + body)
 
-    async def run(self, request: dict[str, Any], operate: Operate, log: Log) -> bytes:
-        """Run an action. Returns the JSON text of its result.
+    async def run(
+        self,
+        request: dict[str, Any],
+        operate: Operate,
+        log: Log,
+        gone: asyncio.Event | None = None,
+    ) -> bytes:
+        """Run an action or HTTP action. Returns the JSON text of its result.
+
+        `gone`: set when the client of an HTTP action has left.
 
         Raises:
             JavaScriptError: What it threw.
@@ -103,6 +111,9 @@ class ActionHost:
         result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         running = self._running[number] = _Running(operate, log, result, set())
         self._send(b"R", msgspec.json.encode({**request, "call": number}))
+        if gone is not None:
+            watching = asyncio.create_task(self._tell_gone(number, gone))
+            running.operations.add(watching)
         try:
             return await result
         finally:
@@ -111,6 +122,10 @@ class ActionHost:
                 operation.cancel()
             if not self.is_ended:
                 self._send(b"K", msgspec.json.encode({"call": number}))
+
+    async def _tell_gone(self, number: int, gone: asyncio.Event) -> None:
+        await gone.wait()
+        self._send(b"D", msgspec.json.encode({"call": number}))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:

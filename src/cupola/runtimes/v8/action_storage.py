@@ -127,6 +127,8 @@ class HttpOperations:
         self._logs = logs
         self._left = limits.http_action_body_bytes_max
         self.has_begun = False
+        self.gone = asyncio.Event()
+        """Set when the client has gone: the request's signal tells the handler, which goes on."""
 
     async def answer(self, op: str, arguments: dict[str, Any]) -> bytes | None:
         """As `ActionBlobs.answer`."""

@@ -24,6 +24,7 @@ from cupola.functions.http_run import Outlet
 from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.functions.log_lines import LogBuffer
 from cupola.runtimes.python.action_worker import ActionWorker, Run, main
+from cupola.runtimes.python.http_runs import HttpRun
 from cupola.runtimes.python.messages import RunAction, RunHttp, Setup, identity_of
 from cupola.runtimes.v8.action_host import ActionHost
 from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
@@ -124,6 +125,8 @@ class JavaScriptActionWorker(ActionWorker):
         if not run.path.startswith(JAVASCRIPT_ROUTER):
             return await super()._execute_http(run, request, logs, outlet)
         http = HttpOperations(request, outlet, logs, self._limits)
+        if isinstance(outlet, HttpRun):
+            outlet.on_leave = http.gone.set
         execution = await self._outcome(self._serve_javascript(run, logs, http), run, logs)
         if execution.error is not None and http.has_begun:
             logs.add("ERROR", f"The response was cut off: {execution.error}")
@@ -150,7 +153,7 @@ class JavaScriptActionWorker(ActionWorker):
             return await self._operate(run.path, run, op, text, blobs)
 
         try:
-            return await host.run(request, operate, logs.add)
+            return await host.run(request, operate, logs.add, http.gone)
         finally:
             blobs.close()
 

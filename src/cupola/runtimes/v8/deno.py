@@ -23,7 +23,7 @@ from pathlib import Path
 from cupola.errors import OperatorError
 
 HOST = Path(str(resources.files("cupola.runtimes.v8"))) / "host"
-_libc = ctypes.CDLL(None)
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
 _PR_SET_PDEATHSIG = 1
 _HEADER = struct.Struct("<I")
 _MIB = 2**20
@@ -130,10 +130,15 @@ def bound_memory(process: subprocess.Popen[bytes], bytes_max: int) -> None:
     """From now on it may take so much more, and no further. V8 reserves a lot when it starts, so
     this is for when it has.
     """
-    with open(f"/proc/{process.pid}/statm") as statm:
-        reserved = int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
-    bound = reserved + bytes_max
-    resource.prlimit(process.pid, resource.RLIMIT_DATA, (bound, bound))
+    if not hasattr(resource, "prlimit"):
+        return  # not Linux: only V8's own bound holds
+    try:
+        with open(f"/proc/{process.pid}/statm") as statm:
+            reserved = int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+        bound = reserved + bytes_max
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (bound, bound))
+    except OSError:
+        return  # it has ended already, which whoever asks next will hear
 
 
 def resident_bytes(pid: int) -> int:
@@ -267,6 +272,7 @@ _ENVIRONMENT = {
 
 def _die_with(parent: int) -> None:
     """In the child, between fork and exec: nothing is imported here."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         os._exit(70)

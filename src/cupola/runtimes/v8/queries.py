@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from cupola.database.catalog import Index, TableInfo, table_to_come
 from cupola.database.cursors import END, fingerprint
@@ -13,7 +13,7 @@ from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, PageResult, read_page
 from cupola.database.ranges import Range, key_range
 from cupola.database.transaction import EVERYTHING, KeyRange
-from cupola.errors import DatabaseUseError, LimitError
+from cupola.errors import CupolaError, DatabaseUseError, LimitError
 from cupola.functions.call import Call
 from cupola.functions.expressions import Expression
 from cupola.runtimes.v8.filters import bound_of, expression_of
@@ -149,8 +149,19 @@ def _already(name: str) -> DatabaseUseError:
     return DatabaseUseError(f"The index range bounds `{name}` twice.", code="AlreadyDefinedBound")
 
 
+class Batch(NamedTuple):
+    """Rows read ahead; `is_last`: there are none behind them."""
+
+    rows: list[StoredDocument]
+    is_last: bool
+
+
 class Stream:
-    """The rows of a query, one after the other."""
+    """The rows of a query, read some at a time: crossing into JavaScript costs more than reading.
+
+    What was read ahead counts as read, whether or not the function comes to look at it. After a
+    write it is out of date: `rewind` goes back to the last row that was looked at.
+    """
 
     def __init__(self, call: Call, plan: Plan) -> None:
         """Compiles the range; reads nothing yet.
@@ -158,31 +169,100 @@ class Stream:
         Raises:
             DatabaseUseError: There is no such index, or it has no such range.
         """
+        self._call = call
+        self._plan = plan
         place = plan.place(call)
-        self._rows: Iterator[StoredDocument] = iter(())
-        if place is not None:
-            limits = [each for each in plan.operators if isinstance(each, int)]
-            expect = min([16, *limits]) or 1
-            scan = call.transaction.scan(*place, descending=plan.descending, expect=expect)
-            self._rows = _piped((document for _, document in scan), plan.operators)
+        self._index = place[0] if place is not None else None
+        self._keys = place[1] if place is not None else EVERYTHING
+        *filters, last = plan.operators or (None,)
+        if not isinstance(last, int):
+            filters, last = list(plan.operators), None
+        self._left = last  # how many rows are still to come at most
+        self._reads_ahead = all(isinstance(each, Expression) for each in filters)
+        self._filters = filters
+        self._read: list[bytes] = []  # keys of the newest batch
+        self._ahead = _AHEAD_MIN
+        self._rows = self._scan()
 
-    def next(self) -> StoredDocument | None:
-        return next(self._rows, None)
+    def _scan(self) -> Iterator[tuple[bytes, StoredDocument]]:
+        if self._index is None:
+            return iter(())
+        expect = _AHEAD_MIN if self._left is None else max(1, min(self._left, _AHEAD_MIN))
+        rows = self._call.transaction.scan(
+            self._index, self._keys, descending=self._plan.descending, expect=expect
+        )
+        if self._reads_ahead:
+            return _filtered(rows, [each for each in self._filters if isinstance(each, Expression)])
+        return _piped(rows, self._plan.operators)
+
+    def next_batch(self) -> Batch:
+        """The next rows, at least one unless there are none."""
+        wanted = self._ahead if self._reads_ahead else 1
+        if self._left is not None and self._reads_ahead:
+            wanted = min(wanted, self._left)
+        found: list[StoredDocument] = []
+        keys: list[bytes] = []
+        size = 0
+        is_last = wanted == 0
+        while len(found) < wanted and size < _AHEAD_BYTES:
+            try:
+                row = next(self._rows, None)
+            except CupolaError:
+                if not found:
+                    raise
+                break  # it is met again by who asks for more
+            if row is None:
+                is_last = True
+                break
+            keys.append(row[0])
+            found.append(row[1])
+            size += len(row[1].body)
+        self._ahead = min(self._ahead * 4, _AHEAD_MAX)
+        if self._left is not None and self._reads_ahead:
+            self._left -= len(found)
+            is_last = is_last or self._left == 0
+        self._read = keys or self._read[-1:]
+        return Batch(found, is_last)
+
+    def rewind(self, unread: int) -> None:
+        """Forget the last rows of the newest batch: they will be read again, as they are then."""
+        if not 0 < unread <= len(self._read) or not self._reads_ahead:
+            return
+        if self._left is not None:
+            self._left += unread
+        looked_at = self._read[:-unread]
+        if looked_at:
+            self._keys = _behind(self._keys, looked_at[-1], self._plan.descending)
+        self._read = []
+        self._rows = self._scan()
 
 
-def _piped(
-    rows: Iterator[StoredDocument], operators: tuple[Expression | int, ...]
-) -> Iterator[StoredDocument]:
+_AHEAD_MIN = 16
+_AHEAD_MAX = 256
+_AHEAD_BYTES = 256 * 1024
+
+
+def _behind(keys: KeyRange, key: bytes, descending: bool) -> KeyRange:
+    """The part of a range that comes after a key, in the direction of the scan."""
+    return keys._replace(end=key) if descending else keys._replace(start=key + b"\0")
+
+
+_Rows = Iterator[tuple[bytes, StoredDocument]]
+
+
+def _piped(rows: _Rows, operators: tuple[Expression | int, ...]) -> _Rows:
     for each in operators:
-        rows = _limited(rows, each) if isinstance(each, int) else _filtered(rows, each)
+        rows = _limited(rows, each) if isinstance(each, int) else _filtered(rows, [each])
     return rows
 
 
-def _filtered(rows: Iterator[StoredDocument], condition: Expression) -> Iterator[StoredDocument]:
-    return (row for row in rows if condition.keeps(row.value))
+def _filtered(rows: _Rows, conditions: list[Expression]) -> _Rows:
+    if not conditions:
+        return rows
+    return (row for row in rows if all(each.keeps(row[1].value) for each in conditions))
 
 
-def _limited(rows: Iterator[StoredDocument], count: int) -> Iterator[StoredDocument]:
+def _limited(rows: _Rows, count: int) -> _Rows:
     """The first rows, and no look at the one behind them."""
     for _ in range(count):
         row = next(rows, None)

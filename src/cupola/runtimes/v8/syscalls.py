@@ -5,6 +5,7 @@ Each takes JSON and answers JSON. Documents pass as the bytes they are stored as
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -52,7 +53,8 @@ class Syscalls:
         self._opened = 0
 
     def answer(self, op: str, text: bytes) -> bytes:
-        """The JSON of one answer.
+        """The answer as it crosses: "0" and its JSON; or "2", "D" or "M" (done, or maybe more), and
+        rows of a query, one a line.
 
         Raises:
             DeveloperError: The function did something wrong; it may catch this.
@@ -71,7 +73,8 @@ class Syscalls:
             raise DeveloperError(
                 f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
             )
-        return handler(self, arguments)
+        answer = handler(self, arguments)
+        return answer if op == "1.0/queryStreamNext" else b"0" + answer
 
     # ---------------------------------------------------------------- streams
 
@@ -92,11 +95,20 @@ class Syscalls:
         stream = self._streams.get(number) if isinstance(number, int) else None
         if stream is None:
             raise DatabaseUseError(f"There is no open query {number!r}.", code="QueryNotFound")
-        document = stream.next()
-        if document is None:
+        rows, is_last = stream.next_batch()
+        if is_last and self._call.kind is Kind.QUERY:  # a mutation may come back, see `_rewind`
             del self._streams[number]  # type: ignore[arg-type]
-            return b'{"value":null,"done":true}'
-        return b'{"value":' + document.body + b',"done":false}'
+        if not rows:
+            return b'0{"value":null,"done":true}'
+        kind = b"2D" if is_last else b"2M"
+        return kind + b"\n".join([row.body for row in rows])
+
+    def _rewind(self, arguments: dict[str, Any]) -> bytes:
+        """Our own: the function is about to write, and has not looked at the last rows yet."""
+        stream, unread = self._streams.get(arguments.get("queryId", -1)), arguments.get("unread")
+        if stream is not None and isinstance(unread, int):
+            stream.rewind(unread)
+        return b"null"
 
     def _query_cleanup(self, arguments: dict[str, Any]) -> bytes:
         number = arguments.get("queryId")
@@ -247,9 +259,8 @@ class Syscalls:
     def _run_udf(self, arguments: dict[str, Any]) -> bytes:
         call = self._call
         kind = arguments.get("udfType")
-        if kind == "snapshotQuery":
-            raise not_yet("`useStaleSnapshot`")
-        if kind not in ("query", "mutation"):
+        is_earlier = kind == "snapshotQuery" and call.kind is Kind.MUTATION
+        if not is_earlier and kind not in ("query", "mutation"):
             raise FunctionKindError(f"Cannot call a {kind} from a {call.kind.value}.")
         if kind == "mutation" and call.kind is Kind.QUERY:
             raise FunctionKindError("Cannot call a mutation from a query.")
@@ -259,6 +270,8 @@ class Syscalls:
                 "(MaximumCallDepthExceeded); call plain functions instead.",
                 code="MaximumCallDepthExceeded",
             )
+        if is_earlier:
+            return self._run_at_start(arguments)
         function = self._resolve(arguments, "runUdf")
         if function.kind is not Kind(kind):
             raise FunctionKindError(
@@ -266,6 +279,22 @@ class Syscalls:
                 f"{function.kind.value}."
             )
         return self._nested.run_nested(call, function, encoded_arguments(arguments))
+
+    def _run_at_start(self, arguments: dict[str, Any]) -> bytes:
+        """A query of the snapshot that the mutation began with, which it does not depend on."""
+        call = self._call
+        earlier = dataclasses.replace(call, transaction=call.transaction.unobserved())
+        function = self._resolve(arguments, "runUdf")
+        if function.kind is not Kind.QUERY:
+            raise FunctionKindError(
+                f"Trying to execute {function.path} as query, but it is defined as "
+                f"{function.kind.value}."
+            )
+        try:
+            return self._nested.run_nested(earlier, function, encoded_arguments(arguments))
+        finally:
+            if earlier.identity_observed:
+                call.observe_identity()
 
     def _resolve(self, arguments: dict[str, Any], method: str) -> Function[Any, Any]:
         return self._call.app.find(path_of(arguments, method))
@@ -360,6 +389,7 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/queryStream": Syscalls._query_stream,
     "1.0/queryStreamNext": Syscalls._query_stream_next,
     "1.0/queryCleanup": Syscalls._query_cleanup,
+    "cupola/rewind": Syscalls._rewind,
     "1.0/queryPage": Syscalls._query_page,
     "1.0/get": Syscalls._get,
     "1.0/db/normalizeId": Syscalls._normalize_id,
@@ -389,12 +419,16 @@ _NOT_YET = {
     "1.0/schedule": "`ctx.scheduler`",
     "1.0/cancel_job": "`ctx.scheduler`",
 }
-for _op, _what in _NOT_YET.items():
 
-    def _refuse(self: Syscalls, arguments: dict[str, Any], what: str = _what) -> bytes:
+
+def _refusal(what: str) -> Callable[[Syscalls, dict[str, Any]], bytes]:
+    def refuse(self: Syscalls, arguments: dict[str, Any]) -> bytes:
         raise not_yet(what)
 
-    _HANDLERS[_op] = _refuse
+    return refuse
+
+
+_HANDLERS.update({op: _refusal(what) for op, what in _NOT_YET.items()})
 
 
 def metadata_json(found: Any) -> bytes:

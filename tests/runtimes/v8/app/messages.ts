@@ -336,3 +336,65 @@ export const gets = query({
   },
 });
 export const nothing = query({ args: {}, handler: async () => null });
+
+export const writesWhileReading = mutation({
+  args: {},
+  handler: async (ctx) => {
+    const seen: string[] = [];
+    for await (const message of ctx.db.query("messages")) {
+      seen.push(message.body);
+      if (message.body !== "0") continue;
+      for (const later of await ctx.db.query("messages").collect()) {
+        if (later.body === "2") await ctx.db.delete(later._id);
+        if (later.body === "3") await ctx.db.patch(later._id, { body: "patched" });
+      }
+      await ctx.db.insert("messages", { channel: "late", body: "late" });
+    }
+    return seen;
+  },
+});
+
+export const many = mutation({
+  args: { count: v.number() },
+  handler: async (ctx, { count }) => {
+    for (let i = 0; i < count; i++) await ctx.db.insert("messages", { channel: "many", body: String(i) });
+  },
+});
+
+export const firstOfMany = query({
+  args: {},
+  handler: async (ctx) => {
+    const seen: string[] = [];
+    for await (const message of ctx.db.query("messages").filter((q) => q.neq(q.field("body"), "1"))) {
+      seen.push(message.body);
+      if (seen.length === 3) break;
+    }
+    return [seen, (await ctx.db.query("messages").take(40)).length,
+      (await ctx.db.query("messages").take(0)).length];
+  },
+});
+
+export const failsUntilThree = query({
+  args: {},
+  handler: async (ctx) => {
+    const messages = await ctx.db.query("messages").collect();
+    if (messages.length < 3) throw new Error("too few");
+    return messages.length;
+  },
+});
+
+export const looksBack = mutation({
+  args: {},
+  handler: async (ctx) => {
+    await ctx.db.insert("messages", { channel: "a", body: "new" });
+    const before = await ctx.runQuery(anyApi.messages.all, {}, { useStaleSnapshot: true } as any);
+    return [before, await ctx.runQuery(anyApi.messages.all, {})];
+  },
+});
+
+export const uuid = internalQuery({ args: {}, handler: async () => crypto.randomUUID() });
+export const twoUuids = mutation({
+  args: {},
+  handler: async (ctx) => [await ctx.runQuery(anyApi.messages.uuid, {}),
+    await ctx.runQuery(anyApi.messages.uuid, {}), crypto.randomUUID()],
+});

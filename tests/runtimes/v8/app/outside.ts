@@ -45,12 +45,13 @@ export const catches = action({
   },
 });
 
-export const waits = action({
-  args: { ms: v.number() },
-  handler: async (_, { ms }) => {
-    const start = performance.now();
-    await new Promise((resolve) => setTimeout(resolve, ms));
-    return performance.now() - start;
+export const meets = action({
+  args: { others: v.number() },
+  handler: async (ctx, { others }) => {
+    await ctx.runMutation(anyApi.messages.send, { channel: "meeting", body: "here" });
+    while ((await ctx.runQuery(anyApi.messages.count, {})) < others) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
   },
 });
 
@@ -142,6 +143,11 @@ export const web = action({
     form.append("a", "1");
     const echoed = await new Response(form).formData();
     const key = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, true, ["encrypt"]);
+    const storage = new (globalThis as any).AsyncLocalStorage();
+    await storage.run("a", async () => {
+      await null;
+      if (storage.getStore() !== "a") throw new Error("lost");
+    });
     return [await new Response(stream).text(), echoed.get("a"), (key as any).algorithm.name,
       new Date().getTime() > 1_700_000_000_000];
   },

@@ -127,6 +127,17 @@ const checks: Record<string, () => any> = {
     () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)),
   absent: () => ["window", "global", "Buffer", "require", "navigator", "Deno", "localStorage",
     "setImmediate", "XMLHttpRequest"].filter((name) => name in globalThis).join() || true,
+  asyncStorage: async () => {
+    const storage = new (globalThis as any).AsyncLocalStorage();
+    const seen = await storage.run("a", async () => {
+      await null;
+      const inner = storage.run("b", () => storage.getStore());
+      await new Promise<void>((resolve) => resolve());
+      return [storage.getStore(), inner];
+    });
+    return same([...seen, storage.getStore() ?? "none"], ["a", "b", "none"]);
+  },
+  streams: () => throws("Error", () => new ReadableStream()),
   self: () => self === globalThis,
 };
 

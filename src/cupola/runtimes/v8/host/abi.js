@@ -18,16 +18,54 @@
     return error;
   }
 
-  /** One crossing: the answer's first character says whether it is a result or a failure. */
-  function ask(op, args) {
+  // Rows that the engine has sent ahead, by the arguments that ask for the next one.
+  const ahead = new Map();
+  const NO_MORE = '{"value":null,"done":true}';
+  const WRITES = new Set([
+    "1.0/insert", "1.0/shallowMerge", "1.0/replace", "1.0/remove", "1.0/runUdf",
+  ]);
+
+  /** One crossing. The answer begins with what it is: 0 a result, 1 a failure, 2 rows. */
+  function cross(op, args) {
     let answer;
     try {
       answer = syscall(op, args);
     } catch {
       throw new Error("The engine could not be reached."); // and not an error of its realm
     }
-    if (answer.charCodeAt(0) === 48) return answer.slice(1);
-    throw failure(answer.slice(1));
+    if (answer.charCodeAt(0) === 49) throw failure(answer.slice(1));
+    return answer;
+  }
+
+  function ask(op, args) {
+    if (op === "1.0/queryStreamNext") return nextRow(args);
+    if (op === "1.0/queryCleanup") ahead.delete(args);
+    if (ahead.size > 0 && WRITES.has(op)) rewind();
+    return cross(op, args).slice(1);
+  }
+
+  function nextRow(args) {
+    let rows = ahead.get(args);
+    if (rows !== undefined && rows.at === rows.texts.length) {
+      if (rows.isLast) return NO_MORE;
+      rows = undefined;
+    }
+    if (rows === undefined) {
+      const answer = cross("1.0/queryStreamNext", args);
+      if (answer.charCodeAt(0) === 48) return answer.slice(1);
+      rows = { texts: answer.slice(2).split("\n"), at: 0, isLast: answer[1] === "D" };
+      ahead.set(args, rows);
+    }
+    return `{"value":${rows.texts[rows.at++]},"done":false}`;
+  }
+
+  /** What was sent ahead may be out of date after a write: the engine will send it again. */
+  function rewind() {
+    for (const [args, { texts, at }] of ahead) {
+      const unread = texts.length - at;
+      if (unread > 0) cross("cupola/rewind", stringify({ ...parse(args), unread }));
+      if (unread > 0) ahead.delete(args);
+    }
   }
 
   function check(op, args) {
@@ -93,7 +131,6 @@
       get: (_, name) => (typeof name === "string" ? variable(name) : undefined),
       has: () => false,
       ownKeys: () => [],
-      set: () => false,
     }),
   });
   define("fetch", async function fetch() {

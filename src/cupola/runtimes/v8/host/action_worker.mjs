@@ -4,54 +4,53 @@
 import vm from "node:vm";
 import { builtinModules, createRequire } from "node:module";
 import nodeProcess from "node:process";
+import { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import { Buffer as NodeBuffer } from "node:buffer";
 
 const send = self.postMessage.bind(self);
-const schedule = globalThis.setTimeout;
+const schedule = globalThis.setImmediate;
 const OPERATIONS_MAX = 8;
 
 let furnishings = null;
+let describe = null;
+let lookAt = null;
 
-// Globals that the reference's isolates lack; "use node" actions get those of Node back.
-const HIDDEN = [
-  "Deno", "postMessage", "onmessage", "onerror", "close", "Worker", "Buffer", "global", "process",
-  "setImmediate", "clearImmediate", "caches", "Cache", "CacheStorage", "BroadcastChannel", "name",
-  "navigator", "location", "nodeBootstrap", "GPU", "EventSource", "WebSocket", "WorkerNavigator",
-  "WorkerLocation", "OffscreenCanvas", "createImageBitmap", "onunhandledrejection",
+// Globals of the Worker itself, which no action should meet.
+const OURS = ["postMessage", "onmessage", "onerror", "close", "Worker", "name", "nodeBootstrap"];
+// Globals that the reference's isolates lack; "use node" actions keep them.
+const OF_NODE = [
+  "Deno", "Buffer", "global", "process", "setImmediate", "clearImmediate", "caches", "Cache",
+  "CacheStorage", "BroadcastChannel", "navigator", "location", "GPU", "EventSource", "WebSocket",
+  "WorkerNavigator", "WorkerLocation", "OffscreenCanvas", "createImageBitmap",
+  "onunhandledrejection",
 ];
-// Deno's modules of Node look at `Deno` when they load; what it may do, permissions say.
-const OF_NODE = ["Buffer", "global", "setImmediate", "clearImmediate", "Deno"];
 
 function hide(isNode) {
-  const kept = {
-    Buffer: NodeBuffer, global: globalThis, setImmediate: globalThis.setImmediate,
-    clearImmediate: globalThis.clearImmediate, Deno: globalThis.Deno,
-  };
-  for (const name of HIDDEN) delete globalThis[name];
-  for (const name of HIDDEN) {
+  for (const name of isNode ? OURS : [...OURS, ...OF_NODE]) {
+    delete globalThis[name];
     if (name in globalThis) define(name, undefined);
   }
+  define("AsyncLocalStorage", AsyncLocalStorage);
+  define("AsyncResource", AsyncResource);
   const { environment } = furnishings.bundle;
-  const env = new Proxy({}, {
+  const env = isNode ? { ...environment } : new Proxy({}, {
     get: (_, name) => (Object.hasOwn(environment, name) ? environment[name] : undefined),
-    has: (_, name) => isNode && Object.hasOwn(environment, name),
-    ownKeys: () => (isNode ? Object.keys(environment) : []),
-    getOwnPropertyDescriptor: (_, name) => (isNode && Object.hasOwn(environment, name)
-      ? { value: environment[name], enumerable: true, configurable: true } : undefined),
-    set: () => false,
+    has: () => false,
+    ownKeys: () => [],
   });
   if (!isNode) {
     define("process", { env });
     return;
   }
-  for (const name of OF_NODE) define(name, kept[name]);
   // The standard streams carry our frames: what is printed becomes log lines.
   for (const name of ["stdin", "stdout", "stderr"]) {
-    Object.defineProperty(kept.Deno, name, { value: undefined, configurable: false });
+    Object.defineProperty(Deno, name, { value: undefined, configurable: false });
     Object.defineProperty(nodeProcess, name, { value: printer(name), configurable: true });
   }
   Object.defineProperty(nodeProcess, "env", { value: env, configurable: true });
   define("process", nodeProcess);
+  define("Buffer", NodeBuffer);
+  define("global", globalThis);
   define("require", createRequire("file:///convex/functions.js"));
 }
 
@@ -172,6 +171,7 @@ async function getBlob({ storageId }) {
 
 // ---------------------------------------------------------------------------------- HTTP actions
 
+const gone = new AbortController(); // the client has closed the connection
 let answerBody = null; // of the one response that this realm makes
 
 function requestOf({ url, method, headerPairs, streamId }) {
@@ -182,7 +182,8 @@ function requestOf({ url, method, headerPairs, streamId }) {
       else controller.enqueue(fromBase64(part));
     },
   }, { highWaterMark: 0 });
-  return new Request(url, { method, headers: headerPairs, body, duplex: "half" });
+  const { signal } = gone;
+  return new Request(url, { method, headers: headerPairs, body, signal, duplex: "half" });
 }
 
 function describeResponse(response) {
@@ -223,12 +224,19 @@ function resolve(specifier, referrer) {
   const { sources } = furnishings.bundle;
   let path = null;
   try {
+    if (!/^(\.{0,2}\/|[a-z]+:)/.test(specifier)) throw new TypeError("a bare name");
     const url = new URL(specifier, `convex:/${referrer}`);
     if (url.protocol === "convex:") path = decodeURIComponent(url.pathname).replace(/^\//, "");
   } catch {
     // a bare name
   }
   if (path !== null && !sources.has(path) && sources.has(`${path}.js`)) path = `${path}.js`;
+  if (path === null && sources.get(referrer)?.isNode) {
+    throw new Error(
+      `"${specifier}", imported from "${referrer}", is not bundled: external packages are not ` +
+        "available yet. Take it out of `node.externalPackages` in convex.json.",
+    );
+  }
   if (path === null || !sources.has(path)) {
     throw new Error(`Couldn't find module "${specifier}", imported from "${referrer}"`);
   }
@@ -283,7 +291,9 @@ async function evaluated(specifier, referrer, isNode) {
 
 // ------------------------------------------------------------------------------------------ calls
 
-async function run({ path, name, args, isNode, look, http }) {
+/** All that can be done before anybody calls. */
+function furnish(data) {
+  furnishings = data;
   furnishings.bundle.sources = new Map(
     furnishings.bundle.modules.map(([each, source, node]) => [each, { source, isNode: node }]),
   );
@@ -291,9 +301,12 @@ async function run({ path, name, args, isNode, look, http }) {
     { log: (level, text) => send(["L", { level, text }]) },
     { monotonicMs: performance.now.bind(performance) },
   );
-  const describe = install("failures")();
-  const lookAt = install("exports")();
+  describe = install("failures")();
+  lookAt = install("exports")();
   installAbi();
+}
+
+async function run({ path, name, args, isNode, look, http }) {
   hide(isNode);
   let over = false;
   const end = (kind, message) => {
@@ -320,7 +333,7 @@ async function run({ path, name, args, isNode, look, http }) {
       ? await invoke(namespace, path, name, args)
       : await serve(namespace, http.request, http.routedPath) ?? "null";
     // Rejections of promises that nobody holds are reported in a turn of their own.
-    await new Promise((resolve) => schedule(resolve, 0));
+    await new Promise((resolve) => schedule(resolve));
     warnOfUnawaited();
     end("V", { value });
   } catch (error) {
@@ -352,13 +365,16 @@ function warnOfUnawaited() {
 addEventListener("message", ({ data }) => {
   switch (data.type) {
     case "furnish":
-      furnishings = data;
+      furnish(data);
       break;
     case "run":
       void run(data);
       break;
     case "answer":
       answered(data);
+      break;
+    case "gone":
+      gone.abort();
       break;
   }
 });

@@ -112,6 +112,9 @@ for await (const frame of frames()) {
     case "A":
       running.get(message.call)?.postMessage({ type: "answer", ...message });
       break;
+    case "D":
+      running.get(message.call)?.postMessage({ type: "gone" });
+      break;
     case "K":
       stop(message.call);
       break;

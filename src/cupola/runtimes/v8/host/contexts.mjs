@@ -5,7 +5,7 @@
 
 import vm from "node:vm";
 
-const { getPromiseDetails } = Deno[Deno.internal].core;
+const { getPromiseDetails, getAsyncContext, setAsyncContext } = Deno[Deno.internal].core;
 
 const PENDING = 0;
 const FULFILLED = 1;
@@ -47,6 +47,7 @@ export class Bundle {
   #lookUp(specifier, referrer) {
     let url;
     try {
+      if (!/^(\.{0,2}\/|[a-z]+:)/.test(specifier)) throw new TypeError("a bare name");
       url = new URL(specifier, `convex:/${referrer}`);
     } catch {
       throw new Told({
@@ -66,6 +67,13 @@ export class Bundle {
     }
     return path;
   }
+}
+
+function emptyContext() {
+  return vm.createContext(vm.constants.DONT_CONTEXTIFY, {
+    microtaskMode: "afterEvaluate",
+    codeGeneration: { strings: false, wasm: true },
+  });
 }
 
 export class Contexts {
@@ -88,12 +96,13 @@ export class Contexts {
 
   /** A context without modules, in the import phase of `bundle`. `options`: see `abi.js`. */
   create(bundle, options = {}) {
-    const context = vm.createContext(vm.constants.DONT_CONTEXTIFY, {
-      microtaskMode: "afterEvaluate",
-      codeGeneration: { strings: false, wasm: true },
-    });
+    const context = emptyContext();
     const host = {
-      ...this.#host, environment: bundle.environment, webNames: this.#webNames, ...options,
+      ...this.#host,
+      environment: bundle.environment,
+      webNames: this.#webNames,
+      loadTemporal: (now) => this.#scripts.temporal.runInContext(emptyContext())(now),
+      ...options,
     };
     const install = (name) => this.#scripts[name].runInContext(context);
     const environment = install("environment")(host);
@@ -176,7 +185,17 @@ class Context {
   }
 
   /** Call an exported function. Returns its result's text, or throws what was told of its failure. */
-  call({ path, name, kind, args, seed, now }) {
+  call(request) {
+    const outer = getAsyncContext(); // of the call around this one, or ours
+    setAsyncContext(undefined);
+    try {
+      return this.#call(request);
+    } finally {
+      setAsyncContext(outer);
+    }
+  }
+
+  #call({ path, name, kind, args, seed, now }) {
     const namespace = this.evaluate(path);
     this.environment.begin(seed, now, true);
     this.abi.execute();

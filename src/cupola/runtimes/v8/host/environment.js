@@ -105,26 +105,27 @@
     return Reflect.apply(formatToParts, this, [date === undefined ? now() : date]);
   };
 
-  if (typeof Temporal === "object") {
-    const instant = () => Temporal.Instant.fromEpochMilliseconds(now());
-    const zoned = (zone = "UTC") => instant().toZonedDateTimeISO(zone);
-    const answers = {
-      timeZoneId: () => "UTC",
-      instant,
-      zonedDateTimeISO: zoned,
-      plainDateTimeISO: (zone) => zoned(zone).toPlainDateTime(),
-      plainDateISO: (zone) => zoned(zone).toPlainDate(),
-      plainTimeISO: (zone) => zoned(zone).toPlainTime(),
-    };
-    for (const name of Reflect.ownKeys(Temporal.Now)) {
-      if (typeof name === "string") delete Temporal.Now[name];
-    }
-    for (const name of Object.keys(answers)) {
-      Object.defineProperty(Temporal.Now, name, {
-        value: answers[name], writable: true, configurable: true,
-      });
-    }
-  }
+  // V8 makes Temporal when it is first looked at, which takes as long as all the rest here (to
+  // assign to it is not to look). Ours comes from a context of its own, and only when it is used;
+  // see `temporal.js`.
+  globalThis.Temporal = undefined;
+  const { loadTemporal } = host;
+  const setTemporal = (value) => Object.defineProperty(globalThis, "Temporal", {
+    value, writable: true, configurable: true, enumerable: false,
+  });
+  Object.defineProperty(globalThis, "Temporal", {
+    configurable: true,
+    enumerable: false,
+    get() {
+      const found = loadTemporal(now);
+      setTemporal(found);
+      return found;
+    },
+    set: setTemporal,
+  });
+  RealDate.prototype.toTemporalInstant = function toTemporalInstant() {
+    return Temporal.Instant.fromEpochMilliseconds(this.getTime());
+  };
 
   // --------------------------------------------------------------------------- what must not be seen
 

@@ -4,6 +4,8 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { Buffer } from "node:buffer";
 
+const core = Deno[Deno.internal].core;
+
 const monotonicMs = () => performance.now();
 
 /** The parts of a URL as JSON, or "" if it is none. `change`: [property, value] to set first. */
@@ -82,6 +84,11 @@ function sameText(a, b) {
   return a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
 }
 
+/** What V8 carries from a promise to its reactions; contexts keep objects of their own there. */
+const asyncContext = () => core.getAsyncContext();
+const setAsyncContext = (value) => core.setAsyncContext(value);
+
 export const functionsForContexts = {
+  asyncContext, setAsyncContext,
   monotonicMs, urlParts, base64Decode, base64Encode, decodeText, encodingOf, digest, hmac, sameText,
 };

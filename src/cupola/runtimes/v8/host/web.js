@@ -929,6 +929,76 @@
     }
   }
 
+  // ----------------------------------------------------------------------------------- async context
+
+  const { asyncContext, setAsyncContext } = host;
+
+  function inContext(values, callback, receiver, parameters) {
+    const outer = asyncContext();
+    setAsyncContext(values);
+    try {
+      return Reflect.apply(callback, receiver, parameters);
+    } finally {
+      setAsyncContext(outer);
+    }
+  }
+
+  class AsyncLocalStorage {
+    static bind(callback) {
+      return AsyncResource.bind(callback);
+    }
+    static snapshot() {
+      const values = asyncContext();
+      return (callback, ...parameters) => inContext(values, callback, undefined, parameters);
+    }
+    run(store, callback, ...parameters) {
+      const values = new Map(asyncContext()).set(this, store);
+      return inContext(values, callback, undefined, parameters);
+    }
+    exit(callback, ...parameters) {
+      const values = new Map(asyncContext());
+      values.delete(this);
+      return inContext(values, callback, undefined, parameters);
+    }
+    getStore() {
+      return asyncContext()?.get(this);
+    }
+    enterWith(store) {
+      setAsyncContext(new Map(asyncContext()).set(this, store));
+    }
+    disable() {}
+  }
+
+  class AsyncResource {
+    #values = asyncContext();
+    static bind(callback, type, receiver) {
+      return new AsyncResource(type).bind(callback, receiver);
+    }
+    bind(callback, receiver) {
+      return (...parameters) => inContext(this.#values, callback, receiver, parameters);
+    }
+    runInAsyncScope(callback, receiver, ...parameters) {
+      return inContext(this.#values, callback, receiver, parameters);
+    }
+    emitDestroy() {
+      return this;
+    }
+  }
+
+  // ----------------------------------------------------------------------------------------- streams
+
+  // They exist, so that modules that name them can be imported; making one fails.
+  const streams = Object.fromEntries([
+    "ReadableStream", "WritableStream", "TransformStream", "TextDecoderStream", "TextEncoderStream",
+    "ReadableStreamDefaultReader", "ReadableStreamBYOBReader", "WritableStreamDefaultWriter",
+  ].map((name) => [name, {
+    [name]: class {
+      constructor() {
+        throw missing(name);
+      }
+    },
+  }[name]]));
+
   // ------------------------------------------------------------------------------------- performance
 
   class Performance extends EventTarget {
@@ -950,7 +1020,7 @@
     ...tagged({
       DOMException, Event, CustomEvent, EventTarget, AbortSignal, AbortController, TextEncoder,
       TextDecoder, URLSearchParams, URL, Headers, Blob, File, FormData, Request, Response, CryptoKey,
-      SubtleCrypto, Crypto, Performance,
+      SubtleCrypto, Crypto, Performance, AsyncLocalStorage, AsyncResource, ...streams,
     }),
     atob,
     btoa,

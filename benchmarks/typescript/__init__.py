@@ -1,0 +1,1 @@
+"""What functions in TypeScript cost: contexts, syscalls, whole calls, workers."""

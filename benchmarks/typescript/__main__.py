@@ -1,0 +1,204 @@
+"""`.venv/bin/python -m benchmarks.typescript`: prints a Markdown table.
+
+Needs the npm packages of the conformance tests: `make node-packages`.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import uvloop
+
+from cupola.backend import Backend
+from cupola.backend.calls import CallRequest
+from cupola.functions.app import App
+from cupola.functions.bundles import Bundle, Module
+from cupola.functions.javascript import PushedCode
+from cupola.limits import DEFAULT_LIMITS
+from cupola.persistence.sqlite import SqlitePersistence
+from cupola.runtimes.v8.analyzer import V8Analyzer
+from cupola.runtimes.v8.deno import HOST, executable
+from cupola.schema import SchemaDefinition
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PACKAGES = ROOT / "tests" / "conformance" / "node"
+BUNDLER = ROOT / "tests" / "runtimes" / "v8" / "bundle.mjs"
+SCHEMA = {
+    "tables": [{"tableName": "items", "indexes": [], "documentType": {"type": "any"}}],
+    "schemaValidation": True,
+}
+
+
+def row(name: str, times_ms: list[float] | dict[str, float]) -> None:
+    if isinstance(times_ms, list):
+        ordered = sorted(times_ms)
+        low, middle = ordered[0], ordered[len(ordered) // 2]
+        high = ordered[int(len(ordered) * 0.99)]
+    else:
+        low, middle, high = times_ms["min"], times_ms["p50"], times_ms["p99"]
+    print(f"| {name} | {low:.3f} | {middle:.3f} | {high:.3f} |")
+
+
+def bundled() -> tuple[Module, ...]:
+    command = ["node", str(BUNDLER), str(HERE / "app"), str(PACKAGES)]
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    return tuple(Module(**module) for module in json.loads(output))
+
+
+def contexts(modules: tuple[Module, ...]) -> None:
+    """Fresh contexts, with nothing, with the app, and with the app made 500 kB large."""
+    app = [(module.path, module.source) for module in modules]
+    size = sum(len(source) for _, source in app)
+    filler = "".join(
+        f"export function f{n}(a, b) {{ return [a, b].map((each) => each * {n}); }}\n"
+        for n in range((500_000 - size) // 72)
+    )
+    large = [
+        (path, filler + source) if path == "bench.js" else (path, source) for path, source in app
+    ]
+    large_size = sum(len(source) for _, source in large)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        bundles = {
+            "fresh context": [],
+            f"fresh context and a bundle of {size // 1000} kB": app,
+            f"fresh context and a bundle of {large_size // 1000} kB": large,
+        }
+        json.dump({"bundles": bundles, "entry": "bench.js"}, file)
+        file.flush()
+        flags = ["--allow-read", "--no-prompt", "--v8-flags=--max-old-space-size=128"]
+        script = str(HERE / "contexts.mjs")
+        command = [executable(), "run", *flags, script, str(HOST), file.name]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    for name, times in json.loads(output).items():
+        row(name, times)
+
+
+class Deployment:
+    """A backend with workers on this loop."""
+
+    def __init__(self, code: PushedCode, folder: str) -> None:
+        path = str(Path(folder) / "data.sqlite3")
+        self.backend = Backend(SqlitePersistence(path))
+        self.backend.use_workers(path)
+        schema = SchemaDefinition.from_json(json.dumps(SCHEMA))
+        self.backend.deploy_now(App({}, {}).with_javascript(code, schema))
+        self._count = 0
+
+    async def call(self, kind: Any, path: str, **args: Any) -> Any:
+        result = await self.backend.call(CallRequest(kind, path, json.dumps(args).encode()))
+        if result.value is None:
+            raise RuntimeError(result.error_message)
+        return json.loads(result.value)
+
+    async def times(
+        self, count: int, kind: str, path: str, pause_s: float = 0.005, **args: Any
+    ) -> list[float]:
+        """How long calls took, ms, with a pause between them; none comes from the cache."""
+        found = []
+        for _ in range(count):
+            self._count += 1
+            started = time.perf_counter()
+            await self.call(kind, path, n=self._count, **args)
+            found.append((time.perf_counter() - started) * 1000)
+            await asyncio.sleep(pause_s)
+        return found
+
+    async def per_second(self, count: int, at_once: int) -> float:
+        gate = asyncio.Semaphore(at_once)
+
+        async def one(number: int) -> None:
+            async with gate:
+                await self.call("query", "bench:nothing", n=-number)
+
+        started = time.perf_counter()
+        await asyncio.gather(*(one(number) for number in range(count)))
+        return count / (time.perf_counter() - started)
+
+
+async def calls(deployment: Deployment) -> None:
+    started = time.perf_counter()
+    await deployment.call("query", "bench:nothing", n=0)
+    first_ms = (time.perf_counter() - started) * 1000
+    item = await deployment.call("mutation", "bench:add", body="x" * 100)
+    await deployment.times(100, "query", "bench:nothing", 0.002)
+    row("trivial query, end to end", await deployment.times(300, "query", "bench:nothing"))
+    for times in (1, 10, 100):
+        name = f"query with {times} `db.get`"
+        row(name, await deployment.times(150, "query", "bench:gets", id=item, times=times))
+    for _ in range(99):
+        await deployment.call("mutation", "bench:add", body="x" * 100)
+    row("query that collects 100 documents", await deployment.times(150, "query", "bench:collect"))
+    row("mutation that inserts", [await one_insert(deployment) for _ in range(150)])
+    await deployment.times(5, "action", "bench:act", 0.05)
+    row("trivial action", await deployment.times(50, "action", "bench:act", 0.05))
+    row("trivial query after 10 s of rest", await deployment.times(5, "query", "bench:nothing", 10))
+    print()
+    print("| | |\n|---|--:|")
+    print(f"| first call after a push that nothing waited for, ms | {first_ms:.0f} |")
+    print(f"| trivial queries per second, 8 at once | {await deployment.per_second(2000, 8):.0f} |")
+    started = time.perf_counter()
+    with_error = False
+    try:
+        await deployment.call("query", "bench:loop")
+    except RuntimeError:
+        with_error = True
+    stopped = time.perf_counter()
+    await deployment.call("query", "bench:nothing", n=-0.5)
+    assert with_error
+    print(f"| an endless loop is ended after, ms | {(stopped - started) * 1000:.0f} |")
+    print(f"| the next call then takes, ms | {(time.perf_counter() - stopped) * 1000:.1f} |")
+    memory()
+
+
+async def one_insert(deployment: Deployment) -> float:
+    started = time.perf_counter()
+    await deployment.call("mutation", "bench:add", body="y")
+    took = (time.perf_counter() - started) * 1000
+    await asyncio.sleep(0.005)
+    return took
+
+
+def memory() -> None:
+    for process in psutil.Process().children(recursive=True):
+        words = process.cmdline()
+        name = next((Path(word).name for word in words if word.endswith(".mjs")), words[-3])
+        print(f"| memory of a process `{name}`, MiB | {process.memory_info().rss / 2**20:.0f} |")
+
+
+def node_start() -> float:
+    found = []
+    for _ in range(10):
+        started = time.perf_counter()
+        subprocess.run(["node", "-e", "0"], check=True, env=dict(os.environ))
+        found.append((time.perf_counter() - started) * 1000)
+    return sorted(found)[5]
+
+
+def main() -> None:
+    modules = bundled()
+    print("| ms | min | p50 | p99 |\n|---|--:|--:|--:|")
+    contexts(modules)
+
+    async def run() -> None:
+        bundle = Bundle(modules)
+        code = PushedCode(bundle, await V8Analyzer(DEFAULT_LIMITS).analyze(bundle))
+        with tempfile.TemporaryDirectory() as folder:
+            deployment = Deployment(code, folder)
+            deployment.backend.attach(asyncio.get_running_loop())
+            await calls(deployment)
+            await deployment.backend.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    print(f"| a plain Node process, from start to end, ms | {node_start():.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Snapshot exports: one at a time, each written by a process of its own and then kept as a file.
+
+How far an export is stands in a private table, so whoever waits for it asks with a live query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from cupola.auth import Identity
+from cupola.backend import Backend, CallRequest
+from cupola.database.catalog import EXPORTS, Document
+from cupola.database.load import load_documents
+from cupola.errors import BadRequestError, ClientError
+from cupola.system.deployment import FORGET_EXPORT, PUT_EXPORT
+from cupola.values import Int64, decode, encode
+
+_KEPT_MAX: Final = 5
+_KEPT_NS: Final = 14 * 24 * 3600 * 10**9
+_SYSTEM: Final = Identity("admin")
+
+
+class ExportNotFoundError(ClientError):
+    code = "ExportNotFound"
+    http_status = 404
+
+
+class Exports:
+    """Those of one deployment. Belongs to the thread of its backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._task: asyncio.Task[None] | None = None
+
+    async def request(self, *, include_storage: bool) -> None:
+        """Begin an export. Returns when it is noted, so that a live query shows it.
+
+        Raises:
+            BadRequestError: One is under way, or the data is in no file.
+        """
+        if self._backend.data_path is None:
+            raise BadRequestError(
+                "This deployment keeps its data in memory; only a data file can be exported.",
+                code="ExportNotAvailable",
+            )
+        if self._task is not None and not self._task.done():
+            raise BadRequestError(
+                "An export is under way already; wait for it.", code="ExportInProgress"
+            )
+        await self._forget_older()
+        fields: Document = {
+            "state": "requested",
+            "format": {"format": "zip", "include_storage": include_storage},
+            "component": None,
+            "requestor": "snapshotExport",
+        }
+        export_id = str(await self._put(None, fields))
+        self._task = asyncio.create_task(self._run(export_id, fields))
+
+    async def close(self) -> None:
+        """End the export that is under way, if one is."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, export_id: str, fields: Document) -> None:
+        clock = self._backend.clock
+        started = Int64(clock.now_ns())
+        await self._put(export_id, {**fields, "state": "in_progress", "start_ts": started})
+        path = self._file(export_id)
+        ts = await self._write(path)
+        now = clock.now_ns()
+        if ts is None:
+            failed: Document = {"state": "failed", "start_ts": started, "failed_ts": Int64(now)}
+            await self._put(export_id, {**fields, **failed})
+            return
+        done: Document = {
+            "state": "completed",
+            "start_ts": Int64(ts),
+            "complete_ts": Int64(now),
+            "expiration_ts": Int64(now + _KEPT_NS),
+            "zip_object_key": path.name,
+            "size": Int64(path.stat().st_size),
+        }
+        await self._put(export_id, {**fields, **done})
+
+    async def _write(self, path: Path) -> int | None:
+        """The snapshot's timestamp; None if the process failed, whose words are in the log."""
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "cupola.deploy.export_worker",
+            str(self._backend.data_path),
+            str(path),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            printed, _ = await process.communicate()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise
+        return int(printed) if process.returncode == 0 else None
+
+    async def _forget_older(self) -> None:
+        """What is too old or too much; and what a killed server left unfinished."""
+        now = self._backend.clock.now_ns()
+        for place, (export_id, document) in enumerate(self._newest_first()):
+            expires = document.get("expiration_ts")
+            is_old = isinstance(expires, Int64) and expires < now
+            if is_old or place >= _KEPT_MAX - 1 or document["state"] != "completed":
+                self._file(export_id).unlink(missing_ok=True)
+                await self._call(FORGET_EXPORT, {"id": export_id})
+
+    def find(self, name: str) -> tuple[Path, int]:
+        """The file of a finished export, by its id or timestamp, and that timestamp.
+
+        Raises:
+            ExportNotFoundError: There is none.
+            BadRequestError: It is not finished.
+        """
+        for export_id, document in self._newest_first():
+            ts = document.get("start_ts")
+            if name in (export_id, str(ts)) and isinstance(ts, Int64):
+                if document["state"] != "completed":
+                    raise BadRequestError(
+                        f"The export is not finished: {document['state']!s}.",
+                        code="ExportNotComplete",
+                    )
+                path = self._file(export_id)
+                if path.exists():
+                    return path, int(ts)
+        raise ExportNotFoundError(f"There is no export {name[:80]!r} (any more).")
+
+    def _newest_first(self) -> list[tuple[str, Document]]:
+        found = load_documents(self._backend.node.persistence.reader, EXPORTS)
+        return sorted(found.items(), key=lambda each: -float(each[1]["_creationTime"]))  # type: ignore[arg-type]
+
+    def _file(self, export_id: str) -> Path:
+        return Path(str(self._backend.data_path)).parent / "exports" / f"{export_id}.zip"
+
+    async def _put(self, export_id: str | None, fields: Document) -> Any:
+        return await self._call(PUT_EXPORT, {"id": export_id, "fields": fields})
+
+    async def _call(self, path: str, args: dict[str, Any]) -> Any:
+        request = CallRequest("mutation", path, encode(args), _SYSTEM, visibility="any")
+        result = await self._backend.call(request)
+        if result.value is None:
+            raise result.error or BadRequestError(result.error_message or "")
+        return decode(result.value)

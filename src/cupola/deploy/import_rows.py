@@ -1,0 +1,156 @@
+"""Rows of files that are imported: CSV, JSON lines, a JSON array, and the ZIP of an export.
+
+In all but tables of an export that say so, every number is a float64 and nothing is decoded: an
+object with a `$` in a field's name is an error of its row (spec: deploy API, section 14).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from cupola.errors import CupolaError, DeveloperError
+from cupola.values import decode_export
+
+Row = dict[str, Any]
+
+_TABLE = re.compile(r"(?:^|/)([A-Za-z][A-Za-z0-9_]*)/documents\.jsonl$")
+_NUMBERS = re.compile(r"(?:^|/)_tables/documents\.jsonl$")
+_COMPONENT = re.compile(r"(?:^|/)_components/")
+_STORED_FILE = re.compile(r"(?:^|/)_storage/(?!documents\.jsonl$)[^/]+$")
+_ARRAY_BYTES_MAX = 16 * 2**20
+
+
+class ImportRefused(DeveloperError):
+    """The file cannot be imported; nothing was changed."""
+
+    code = "ImportRefused"
+
+
+class Source:
+    """A file's tables: their rows, and the numbers that their ids carry, where it says so."""
+
+    def __init__(self, path: Path, form: str, table: str | None) -> None:
+        """`table`: of the forms that have one.
+
+        Raises:
+            ImportRefused: It is none, or has what does not exist here.
+        """
+        self.numbers: dict[str, int] = {}
+        self.tables: list[str] = [] if table is None else [table]
+        self._path = path
+        self._form = form
+        self._entries: dict[str, str] = {}
+        self._uniform: set[str] = set()
+        if form == "zip":
+            self._look_into()
+
+    def rows(self, table: str) -> Iterator[Row]:
+        """The rows of a table. Raises: ImportRefused, with the line."""
+        if self._form == "zip":
+            with zipfile.ZipFile(self._path) as archive, archive.open(self._entries[table]) as file:
+                yield from _json_lines(file, uniform=table in self._uniform)
+            return
+        with self._path.open("rb") as file:
+            if self._form == "csv":
+                yield from _csv_rows(file)
+            elif self._form == "jsonArray":
+                yield from _array_rows(file)
+            else:
+                yield from _json_lines(file, uniform=False)
+
+    def _look_into(self) -> None:
+        try:
+            archive = zipfile.ZipFile(self._path)
+        except zipfile.BadZipFile as error:
+            raise ImportRefused(f"The file is no ZIP: {error}", code="InvalidZip") from None
+        with archive:
+            names = archive.namelist()
+            for name in names:
+                if _COMPONENT.search(name):
+                    raise ImportRefused("Components cannot be imported yet.", code="InvalidZip")
+                if _STORED_FILE.search(name):
+                    raise ImportRefused("Stored files cannot be imported yet.", code="InvalidZip")
+                if found := _TABLE.search(name):
+                    self.tables.append(found[1])
+                    self._entries[found[1]] = name
+                    schema = name.removesuffix("documents.jsonl") + "generated_schema.jsonl"
+                    if schema in names and archive.read(schema).strip() == b'"uniform"':
+                        self._uniform.add(found[1])
+                elif _NUMBERS.search(name):
+                    for line in archive.read(name).splitlines():
+                        row = orjson.loads(line)
+                        self.numbers[str(row["name"])] = int(row["id"])
+        self.numbers = {name: n for name, n in self.numbers.items() if name in self._entries}
+
+
+def _json_lines(file: IO[bytes], *, uniform: bool) -> Iterator[Row]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = decode_export(line.strip()) if uniform else _plain(line)
+        except (CupolaError, ValueError, RecursionError) as error:
+            raise ImportRefused(f"Line {number}: {error}", code="JsonInvalidRow") from None
+        yield _object(row, f"Line {number}")
+
+
+def _array_rows(file: IO[bytes]) -> Iterator[Row]:
+    text = file.read(_ARRAY_BYTES_MAX + 1)
+    if len(text) > _ARRAY_BYTES_MAX:
+        raise ImportRefused(
+            f"A JSON array has at most {_ARRAY_BYTES_MAX:,} bytes; write one object per line "
+            "instead, and import it as jsonLines.",
+            code="JsonArrayTooLarge",
+        )
+    try:
+        rows = _plain(text)
+    except (ValueError, RecursionError) as error:
+        raise ImportRefused(f"The file is no JSON: {error}", code="NotJson") from None
+    if not isinstance(rows, list):
+        raise ImportRefused("The file is no JSON array.", code="NotJsonArray")
+    for number, row in enumerate(rows, 1):
+        yield _object(row, f"Element {number}")
+
+
+def _csv_rows(file: IO[bytes]) -> Iterator[Row]:
+    reader = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        if not names:
+            raise ImportRefused("The file has no line with names.", code="CsvMissingHeaders")
+        for cells in reader:
+            if len(cells) != len(names):
+                raise ImportRefused(
+                    f"Line {reader.line_num} has {len(cells)} cells, not {len(names)}.",
+                    code="CsvRowMissingFields",
+                )
+            yield {name: _cell(cell) for name, cell in zip(names, cells, strict=True)}
+    except (csv.Error, UnicodeDecodeError) as error:
+        text = f"Line {reader.line_num}: {error}"
+        raise ImportRefused(text, code="CsvInvalidRow") from None
+
+
+def _cell(text: str) -> float | str:
+    try:
+        return float(text) if re.fullmatch(r"[\s+-]*[\d.][\d.eE+-]*\s*", text) else text
+    except ValueError:
+        return text
+
+
+def _plain(text: bytes) -> Any:
+    return json.loads(text, parse_int=float)
+
+
+def _object(row: Any, where: str) -> Row:
+    if not isinstance(row, dict):
+        raise ImportRefused(f"{where} is no object.", code="NotAnObject")
+    return row

@@ -1,0 +1,166 @@
+"""Reads a file that is to be imported, in a process of its own, and says what that would do.
+
+    python -m cupola.deploy.import_worker DATABASE FILE FORM MODE FOLDER [TABLE]
+
+Every row is checked here, against values, limits and the schema in force, and written to FOLDER as
+it will be stored: one file per table. So the import itself meets no bad row. It prints a `Plan`, or
+`{"error": ...}`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cupola.database.catalog import FIRST_USER_TABLE, Catalog
+from cupola.database.load import load_catalog
+from cupola.deploy.import_plans import Plan, TablePlan
+from cupola.deploy.import_rows import ImportRefused, Row, Source
+from cupola.errors import CupolaError
+from cupola.limits import DEFAULT_LIMITS
+from cupola.persistence import Reader
+from cupola.persistence.sqlite.reader import SqliteSnapshots
+from cupola.values import check_document, check_identifier, encode, table_number_of
+
+_COUNT_MAX = 1 << 40
+
+
+def main() -> None:
+    data_path, file, form, mode, folder, *table = sys.argv[1:]
+    snapshots = SqliteSnapshots(data_path)
+    snapshot = snapshots.open()
+    try:
+        source = Source(Path(file), form, table[0] if table else None)
+        answer: Any = plan(snapshot, source, mode, Path(folder))
+    except CupolaError as error:
+        answer = {"error": error.message}
+    finally:
+        snapshot.close()
+        snapshots.close()
+    sys.stdout.write(msgspec.json.encode(answer).decode())
+
+
+def plan(reader: Reader, source: Source, mode: str, folder: Path) -> Plan:
+    """Read and check everything.
+
+    Raises:
+        CupolaError: Something in the file cannot be stored, or `mode` does not allow it.
+    """
+    catalog = load_catalog(reader)
+    sizes = {
+        name: reader.count(table.primary.number, b"", None, limit=_COUNT_MAX)
+        for name, table in catalog.by_name.items()
+        if table.number >= FIRST_USER_TABLE
+    }
+    replaces = mode in ("replace", "replaceAll")
+    tables = []
+    wanted: dict[str, int] = {}
+    numbers = {**catalog.numbers, **source.numbers}
+    for name in source.tables:
+        _check_table(name, mode, sizes.get(name, 0))
+        rows = _Rows(catalog, name, numbers, folder / f"{name}.rows")
+        rows.write(source)
+        number = source.numbers.get(name, rows.number)
+        if rows.number is not None:
+            wanted[name] = rows.number
+            if number != rows.number:
+                raise ImportRefused(f"Ids in `{name}` are of another table.", code="InvalidId")
+        delete = sizes.get(name, 0) if replaces else 0
+        tables.append(TablePlan(name, rows.number, delete, rows.count, rows.path.name))
+    if mode == "replaceAll":
+        others = sizes.keys() - set(source.tables)
+        tables += [TablePlan(name, None, sizes[name], 0, None) for name in sorted(others)]
+    emptied = {t.name for t in tables if t.delete == sizes.get(t.name, 0)}
+    return Plan(tables, _renumbered(catalog, wanted, emptied, sizes))
+
+
+def _check_table(name: str, mode: str, size: int) -> None:
+    check_identifier(name, "table")
+    if mode == "requireEmpty" and size:
+        raise ImportRefused(
+            f"Table `{name}` has {size} documents already. Import with --append or --replace.",
+            code="TableExists",
+        )
+
+
+class _Rows:
+    """The rows of one table, checked and written down."""
+
+    def __init__(self, catalog: Catalog, table: str, numbers: dict[str, int], path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.number: int | None = None
+        """What the ids carry, if any row has one."""
+        self._table = table
+        schema = catalog.schema
+        definition = schema.tables.get(table) if schema is not None and schema.validate else None
+        self._check = definition.document_checker(numbers) if definition is not None else None
+
+    def write(self, source: Source) -> None:
+        with self.path.open("wb") as file:
+            for row in source.rows(self._table):
+                self.count += 1
+                try:
+                    file.write(self._encoded(row) + b"\n")
+                except CupolaError as error:
+                    text = f"Row {self.count} of `{self._table}`: {error.message}"
+                    raise ImportRefused(text, code="InvalidConvexValue") from None
+
+    def _encoded(self, row: Row) -> bytes:
+        document_id = row.get("_id")
+        if document_id is not None:
+            number = table_number_of(str(document_id))
+            if self.number not in (None, number):
+                raise ImportRefused(
+                    "Its id is of another table than those before.", code="InvalidId"
+                )
+            self.number = number
+        if "_creationTime" in row and not isinstance(row["_creationTime"], float):
+            raise ImportRefused("Its `_creationTime` is no number.", code="InvalidConvexValue")
+        body = encode(row)
+        check_document(row, DEFAULT_LIMITS)
+        if self._check is not None:
+            self._check(row)
+        return body
+
+
+def _renumbered(
+    catalog: Catalog, wanted: dict[str, int], emptied: set[str], sizes: dict[str, int]
+) -> dict[str, int]:
+    """Numbers that tables must get, so that imported ids keep meaning what they did.
+
+    Raises:
+        ImportRefused: A table with documents is in the way.
+    """
+    changes = {
+        name: number
+        for name, number in wanted.items()
+        if catalog.numbers.get(name) not in (None, number)
+    }
+    for name in changes:
+        if name not in emptied:
+            raise ImportRefused(
+                f"Documents of `{name}` carry another table's number than those that are there; "
+                "import with --replace.",
+                code="InvalidId",
+            )
+    free = max([*catalog.by_number, *wanted.values(), FIRST_USER_TABLE - 1]) + 1
+    for name, number in wanted.items():
+        owner = catalog.by_number.get(number)
+        if owner is None or owner.name == name or owner.name in changes:
+            continue
+        if owner.number < FIRST_USER_TABLE or (sizes[owner.name] and owner.name not in emptied):
+            raise ImportRefused(
+                f"Documents of `{name}` carry the number of `{owner.name}`, which is not empty.",
+                code="InvalidId",
+            )
+        changes[owner.name] = free
+        free += 1
+    return changes
+
+
+if __name__ == "__main__":
+    main()

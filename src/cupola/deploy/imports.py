@@ -1,0 +1,340 @@
+"""Imports: a file is uploaded in parts, checked by a process of its own, confirmed, and stored.
+
+Rows come in over many small transactions, between which others go on: an import is not one
+transaction, and whoever looks sees it grow. Every row was checked before the first is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from cupola.auth import Identity
+from cupola.backend import Backend, CallRequest
+from cupola.database.catalog import IMPORTS, Document
+from cupola.database.load import load_documents
+from cupola.database.system_commits import Work
+from cupola.database.transaction import EVERYTHING, Transaction
+from cupola.deploy.import_plans import Plan, TablePlan
+from cupola.errors import BadRequestError
+from cupola.system.deployment import PUT_IMPORT
+from cupola.values import Int64, decode, decode_canonical, encode
+
+_UPLOADS_MAX: Final = 8
+_PARTS_MAX: Final = 9999
+_BATCH_ROWS: Final = 100
+_BATCH_BYTES: Final = 1 << 20
+_SYSTEM: Final = Identity("admin")
+_FORMS: Final = {"csv": "csv", "jsonLines": "jsonl", "jsonArray": "json_array", "zip": "zip"}
+_MODES: Final = ("requireEmpty", "append", "replace", "replaceAll")
+
+
+class ImportSettings(msgspec.Struct, frozen=True, rename="camel"):
+    mode: str
+    format: str
+    table_name: str | None = None
+    component_path: str | None = None
+
+
+class FinishUpload(msgspec.Struct, frozen=True, rename="camel"):
+    """The `import` of the body, and the tokens of its parts, in order."""
+
+    upload_token: str
+    part_tokens: list[str]
+    settings: ImportSettings = msgspec.field(name="import")
+
+
+class ImportId(msgspec.Struct, frozen=True, rename="camel"):
+    import_id: str
+
+
+class Imports:
+    """Those of one deployment. Belongs to the thread of its backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._uploads: dict[str, Path] = {}
+        self._plans: dict[str, tuple[Plan, Path]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ---------------------------------------------------------------- uploading
+
+    def start_upload(self) -> str:
+        """A token for parts. Too many unfinished uploads push the oldest out."""
+        if self._backend.data_path is None:
+            raise BadRequestError(
+                "This deployment keeps its data in memory; import into a data file.",
+                code="ImportNotAvailable",
+            )
+        while len(self._uploads) >= _UPLOADS_MAX:
+            oldest = next(iter(self._uploads))
+            shutil.rmtree(self._uploads.pop(oldest), ignore_errors=True)
+        token = self._backend.clock.random_bytes(16).hex()
+        folder = Path(self._backend.data_path).parent / "imports" / token
+        folder.mkdir(parents=True, mode=0o700)
+        self._uploads[token] = folder
+        return token
+
+    def part(self, token: str, number: str, body: bytes) -> str:
+        """Keep a part; its token. Raises: BadRequestError: No such upload, or no such number."""
+        folder = self._uploads.get(token)
+        if folder is None or not number.isdigit() or not 1 <= int(number) <= _PARTS_MAX:
+            raise BadRequestError("There is no such upload (any more).", code="UploadNotFound")
+        name = f"{int(number):04}.part"
+        (folder / name).write_bytes(body)
+        return name
+
+    async def finish_upload(self, body: FinishUpload) -> str:
+        """Begin to check what was uploaded. Returns the id of the import, which a live query tells
+        about.
+
+        Raises:
+            BadRequestError: The settings make no sense, or a part is missing.
+        """
+        settings = body.settings
+        _check_settings(settings)
+        folder = self._uploads.pop(body.upload_token, None)
+        parts = [folder / name for name in body.part_tokens] if folder is not None else []
+        if folder is None or any(p.parent != folder or not p.exists() for p in parts):
+            raise BadRequestError("There is no such upload (any more).", code="UploadNotFound")
+        form = _FORMS[settings.format]
+        fields: Document = {
+            "state": {"state": "uploaded"},
+            "format": (
+                {"format": form}
+                if settings.table_name is None
+                else {"format": form, "table": settings.table_name}
+            ),
+            "mode": settings.mode[:1].upper() + settings.mode[1:],
+            "component_path": settings.component_path or None,
+            "member_id": None,
+            "checkpoints": None,
+            "requestor": {"type": "snapshotImport"},
+        }
+        import_id = str(await self._put(None, fields))
+        self._start(self._check(import_id, fields, settings, folder, parts))
+        return import_id
+
+    # ---------------------------------------------------------------- checking and storing
+
+    async def _check(
+        self,
+        import_id: str,
+        fields: Document,
+        settings: ImportSettings,
+        folder: Path,
+        parts: list[Path],
+    ) -> None:
+        file = folder / "whole"
+        with file.open("wb") as whole:
+            for part in parts:
+                with part.open("rb") as piece:
+                    shutil.copyfileobj(piece, whole)
+                part.unlink()
+                await asyncio.sleep(0)
+        answer = await self._plan(settings, file, folder)
+        if isinstance(answer, str):
+            shutil.rmtree(folder, ignore_errors=True)
+            state: Document = {"state": "failed", "error_message": answer}
+        else:
+            self._plans[import_id] = (answer, folder)
+            state = {
+                "state": "waiting_for_confirmation",
+                "message_to_confirm": _summary(answer),
+                "require_manual_confirmation": any(table.delete for table in answer.tables),
+            }
+        await self._put(import_id, {**fields, "state": state})
+
+    async def _plan(self, settings: ImportSettings, file: Path, folder: Path) -> Plan | str:
+        """What the import would do; or why it cannot be."""
+        table = [settings.table_name] if settings.table_name is not None else []
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "cupola.deploy.import_worker",
+            str(self._backend.data_path),
+            str(file),
+            settings.format,
+            settings.mode,
+            str(folder),
+            *table,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            printed, _ = await process.communicate()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise
+        try:
+            return msgspec.json.decode(printed, type=Plan)
+        except msgspec.MsgspecError:
+            found = msgspec.json.decode(printed) if printed.startswith(b"{") else {}
+            return str(found.get("error", "The file could not be read; see the server's log."))
+
+    async def perform(self, import_id: str) -> None:
+        """Store what was confirmed, in the background.
+
+        Raises:
+            BadRequestError: It does not wait for that.
+        """
+        document = load_documents(self._backend.node.persistence.reader, IMPORTS).get(import_id)
+        planned = self._plans.pop(import_id, None)
+        if document is None or planned is None:
+            raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
+        fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+        state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
+        await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
+        self._start(self._store(import_id, fields, *planned))
+
+    async def cancel(self, import_id: str) -> None:
+        """Forget an import that was not confirmed. Raises: as `perform`."""
+        document = load_documents(self._backend.node.persistence.reader, IMPORTS).get(import_id)
+        planned = self._plans.pop(import_id, None)
+        if document is None or planned is None:
+            raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
+        shutil.rmtree(planned[1], ignore_errors=True)
+        fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+        state: Document = {"state": "failed", "error_message": "Canceled."}
+        await self._put(import_id, {**fields, "state": state})
+
+    async def _store(self, import_id: str, fields: Document, plan: Plan, folder: Path) -> None:
+        backend = self._backend
+        ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        works = _works(plan, folder)
+        backend.commit_in_slices("_system:import", works, ended.set_result)
+        error = await ended
+        shutil.rmtree(folder, ignore_errors=True)
+        if error is not None:
+            state: Document = {"state": "failed", "error_message": str(error)}
+        else:
+            rows = sum(table.creates for table in plan.tables)
+            now = Int64(backend.clock.now_ns())
+            state = {"state": "completed", "timestamp": now, "num_rows_written": Int64(rows)}
+        await self._put(import_id, {**fields, "state": state})
+
+    # ---------------------------------------------------------------- inside
+
+    async def close(self) -> None:
+        """End what is under way; what is stored so far stays."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for folder in [*self._uploads.values(), *(folder for _, folder in self._plans.values())]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _put(self, import_id: str | None, fields: Document) -> Any:
+        args = encode({"id": import_id, "fields": fields})
+        request = CallRequest("mutation", PUT_IMPORT, args, _SYSTEM, visibility="any")
+        result = await self._backend.call(request)
+        if result.value is None:
+            raise result.error or BadRequestError(result.error_message or "")
+        return decode(result.value)
+
+
+def _check_settings(settings: ImportSettings) -> None:
+    if settings.component_path:
+        raise BadRequestError("Components are not supported yet.", code="ComponentsNotSupported")
+    if settings.format not in _FORMS or settings.mode not in _MODES:
+        raise BadRequestError("There is no such format or mode.", code="BadJsonBody")
+    if (settings.format == "zip") is not (settings.table_name is None):
+        raise BadRequestError(
+            "A ZIP names its tables itself; all other formats need a table.", code="InvalidName"
+        )
+
+
+def _summary(plan: Plan) -> str:
+    lines = ["Import change summary:", "table | create | delete", "----- | ------ | ------"]
+    lines += [f"{table.name} | {table.creates} | {table.delete} documents" for table in plan.tables]
+    return "\n".join([*lines, "Once the import has started, it will run in the background."])
+
+
+# --------------------------------------------------------------------------------- the transactions
+
+
+def _works(plan: Plan, folder: Path) -> Iterator[Work]:
+    """Delete what goes, renumber, store what comes."""
+    for table in plan.tables:
+        if table.delete:
+            yield from _deletions(table.name)
+    if plan.renumber:
+        yield lambda transaction: transaction.renumber(plan.renumber)
+    for table in plan.tables:
+        if table.number is not None:
+            yield _table(table.name, table.number)
+        if table.file is not None:
+            yield from _insertions(table, folder)
+
+
+def _table(name: str, number: int) -> Work:
+    def work(transaction: Transaction) -> None:
+        if transaction.table(name) is None:
+            transaction.create_table(name, number)
+
+    return work
+
+
+def _deletions(name: str) -> Iterator[Work]:
+    left = True
+
+    def work(transaction: Transaction) -> None:
+        nonlocal left
+        table = transaction.table(name)
+        found: list[str] = []
+        if table is not None:
+            for _, document in transaction.scan(table.primary, EVERYTHING):
+                found.append(str(document.value["_id"]))
+                if len(found) == _BATCH_ROWS:
+                    break
+        for document_id in found:
+            transaction.delete(document_id)
+        left = len(found) == _BATCH_ROWS
+
+    while left:
+        yield work
+
+
+def _insertions(table: TablePlan, folder: Path) -> Iterator[Work]:
+    assert table.file is not None
+    with (folder / table.file).open("rb") as file:
+        while rows := list(_batch(file)):
+            yield _insertion(table.name, rows)
+
+
+def _batch(file: Any) -> Iterator[bytes]:
+    size = 0
+    for _ in range(_BATCH_ROWS):
+        line = file.readline()
+        if not line:
+            return
+        yield line
+        size += len(line)
+        if size >= _BATCH_BYTES:
+            return
+
+
+def _insertion(name: str, rows: list[bytes]) -> Work:
+    def work(transaction: Transaction) -> None:
+        for row in rows:
+            document = decode_canonical(row)
+            assert isinstance(document, dict)
+            if "_id" not in document:
+                document.pop("_creationTime", None)
+                transaction.insert(name, document)
+                continue
+            document.setdefault("_creationTime", transaction.creation_time)
+            transaction.restore(name, document)
+
+    return work

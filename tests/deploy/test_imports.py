@@ -1,0 +1,284 @@
+"""Files become documents: each format's values, ids that stay, and bad rows that change nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cupola.deploy.imports import FinishUpload, ImportSettings
+from cupola.errors import BadRequestError
+from cupola.functions.app import App
+from cupola.functions.definitions import Function, Kind, Visibility
+from cupola.schema import SchemaDefinition
+
+from .conftest import Pushing, notes
+
+Tell = Callable[..., None]
+Story = Callable[[Pushing], Awaitable[None]]
+
+
+def documents_of(ctx: Any, table: str) -> Any:
+    return ctx.db.query(table).collect()
+
+
+def add(ctx: Any, table: str, document: dict[str, Any]) -> Any:
+    return ctx.db.insert(table, document)
+
+
+def app(*tables: Any) -> App:
+    functions = {
+        "data:all": Function(documents_of, Kind.QUERY, Visibility.PUBLIC),
+        "data:add": Function(add, Kind.MUTATION, Visibility.PUBLIC),
+    }
+    schema = SchemaDefinition.from_json({"tables": list(tables), "schemaValidation": True})
+    return App(functions, {}, schema=schema)
+
+
+async def all_of(at: Pushing, table: str) -> Any:
+    return await at.value("data:all", json.dumps({"table": table}).encode())
+
+
+async def insert(at: Pushing, table: str, **document: Any) -> str:
+    args = {"table": table, "document": document}
+    return str(await at.value("data:add", json.dumps(args).encode()))
+
+
+async def ended(at: Pushing) -> None:
+    while at.deployer.imports._tasks:
+        for task in list(at.deployer.imports._tasks):
+            await task
+
+
+async def state_of(at: Pushing, import_id: str) -> dict[str, Any]:
+    args = json.dumps({"importId": import_id}).encode()
+    return dict((await at.value("_system/cli/queryImport:default", args))["state"])
+
+
+async def load(
+    at: Pushing, data: bytes, form: str, table: str | None = None, mode: str = "requireEmpty"
+) -> dict[str, Any]:
+    """Upload in parts of ten bytes, confirm, and wait: the import's last state."""
+    imports = at.deployer.imports
+    token = imports.start_upload()
+    pieces = [data[i : i + 10] for i in range(0, len(data), 10)] if len(data) < 200 else [data]
+    parts = [imports.part(token, str(n), piece) for n, piece in enumerate(pieces, 1)]
+    settings = ImportSettings(mode, form, table)
+    import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+    await ended(at)
+    state = await state_of(at, import_id)
+    if state["state"] == "waiting_for_confirmation":
+        await imports.perform(import_id)
+        await ended(at)
+        state = await state_of(at, import_id)
+    assert list((Path(str(at.backend.data_path)).parent / "imports").iterdir()) == []
+    return state
+
+
+def plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if not k.startswith("_")} for row in rows]
+
+
+FORMATS: dict[str, tuple[bytes, list[dict[str, Any]]]] = {
+    "csv": (
+        b'name, age\nada,36\n"bob, the second",\n',
+        [{"name": "ada", "age": 36.0}, {"name": "bob, the second", "age": ""}],
+    ),
+    "jsonLines": (
+        b'{"a": 1}\n\n{"a": [1, "x"], "b": null}\n',
+        [{"a": 1.0}, {"a": [1.0, "x"], "b": None}],
+    ),
+    "jsonArray": (b'[{"a": 1.5}, {"a": {"b": true}}]', [{"a": 1.5}, {"a": {"b": True}}]),
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_rows_become_documents(tell: Tell, form: str) -> None:
+    data, expected = FORMATS[form]
+
+    async def story(at: Pushing) -> None:
+        state = await load(at, data, form, "things")
+        assert state["state"] == "completed"
+        assert plain(await all_of(at, "things")) == expected
+
+    tell(story, app())
+
+
+BAD: dict[str, tuple[str, bytes, str]] = {
+    "csv cells": ("csv", b"a,b\n1\n", "Line 2 has 1 cells"),
+    "csv empty": ("csv", b"", "no line with names"),
+    "csv text": ("csv", b"a\n\xff\n", "codec"),
+    "json line": ("jsonLines", b'{"a": 1}\n{"a": }\n', "Line 2"),
+    "no object": ("jsonLines", b"[1]\n", "Line 1 is no object"),
+    "dollar": ("jsonLines", b'{"a": {"$integer": "AA=="}}\n', "Row 1 of `things`"),
+    "nested": ("jsonLines", b'{"a":' + b"[" * 200 + b"]" * 200 + b"}\n", "Row 1 of `things`"),
+    "no array": ("jsonArray", b'{"a": 1}', "no JSON array"),
+    "no json": ("jsonArray", b"[", "no JSON"),
+    "id": ("jsonLines", b'{"_id": "nonsense"}\n', "Row 1 of `things`"),
+    "time": ("jsonLines", b'{"_creationTime": "now"}\n', "_creationTime"),
+    "schema": ("jsonLines", b'{"body": "fine"}\n{"body": 7}\n', "Row 2 of `notes`"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_row_changes_nothing(tell: Tell, case: str) -> None:
+    form, data, words = BAD[case]
+    table = "notes" if case == "schema" else "things"
+
+    async def story(at: Pushing) -> None:
+        state = await load(at, data, form, table)
+        assert state["state"] == "failed" and words in state["error_message"]
+        assert await all_of(at, table) == []
+
+    tell(story, app(notes()))
+
+
+def test_a_table_that_has_documents_is_appended_to_or_replaced(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        for number in range(250):
+            await insert(at, "things", old=number)
+        row = b'{"new": 1}\n'
+        refused = await load(at, row, "jsonLines", "things")
+        assert "has 250 documents already" in refused["error_message"]
+        assert (await load(at, row, "jsonLines", "things", "append"))["state"] == "completed"
+        assert len(await all_of(at, "things")) == 251
+        assert (await load(at, row * 230, "jsonLines", "things", "replace"))["state"] == "completed"
+        assert plain(await all_of(at, "things")) == [{"new": 1.0}] * 230
+
+    tell(story, app())
+
+
+def test_an_id_that_is_taken_cannot_come_twice(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        taken = await insert(at, "things", a=1)
+        row = json.dumps({"_id": taken, "a": 2}).encode()
+        state = await load(at, row, "jsonLines", "things", "append")
+        assert state["state"] == "failed" and taken in state["error_message"]
+        assert plain(await all_of(at, "things")) == [{"a": 1.0}]
+
+    tell(story, app())
+
+
+def export(**tables: tuple[int, list[str]]) -> bytes:
+    """A ZIP as exports write it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        lines = [json.dumps({"name": name, "id": n}) for name, (n, _) in tables.items()]
+        archive.writestr("_tables/documents.jsonl", "\n".join(lines))
+        for name, (_, rows) in tables.items():
+            archive.writestr(f"{name}/documents.jsonl", "\n".join(rows))
+            archive.writestr(f"{name}/generated_schema.jsonl", '"uniform"\n')
+    return file.getvalue()
+
+
+async def exported(at: Pushing) -> bytes:
+    await at.deployer.exports.request(include_storage=False)
+    assert at.deployer.exports._task is not None
+    await at.deployer.exports._task
+    latest = await at.value("_system/cli/exports:getLatest")
+    return at.deployer.exports.find(latest["_id"])[0].read_bytes()
+
+
+def test_an_export_comes_back_with_ids_values_and_references(tell: Tell, tmp_path: Path) -> None:
+    """Also where tables have each other's numbers, and one that is empty has one that is needed."""
+    kept: dict[str, Any] = {}
+
+    async def source(at: Pushing) -> None:
+        first = await insert(at, "first", n=1)
+        await insert(at, "second", points_to=first, float={"$float": "AAAAAAAA8H8="})
+        await insert(at, "second", whole={"$integer": "AQAAAAAAAAA="}, data={"$bytes": "AP8="})
+        kept["zip"] = await exported(at)
+        kept["rows"] = [await all_of(at, "first"), await all_of(at, "second")]
+
+    async def target(at: Pushing) -> None:
+        for table in ("second", "first"):
+            await insert(at, table, old=True)
+        state = await load(at, kept["zip"], "zip", None, "replaceAll")
+        assert state["state"] == "completed", state
+        assert [await all_of(at, "first"), await all_of(at, "second")] == kept["rows"]
+        await insert(at, "first", n=2)
+        assert len(await all_of(at, "first")) == 2
+
+    tell(source, app())
+    (tmp_path / "data.sqlite3").unlink()
+    for file in tmp_path.glob("data.sqlite3-*"):
+        file.unlink()
+    tell(target, app(*({**notes(), "tableName": n, "documentType": {"type": "any"}} for n in "xy")))
+
+
+def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        mine = await insert(at, "mine", a=1)
+        row = json.dumps({"_id": mine[:-1] + mine[-1], "_creationTime": 1.5})
+        data = export(other=(10_001, [row]))
+        state = await load(at, data, "zip", None, "replace")
+        assert state["state"] == "failed" and "`mine`, which is not empty" in state["error_message"]
+        assert plain(await all_of(at, "mine")) == [{"a": 1.0}]
+
+    tell(story, app())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("_components/a/t/documents.jsonl", "Components"),
+        ("_storage/kg2abc.png", "Stored files"),
+    ],
+)
+def test_what_does_not_exist_here_is_not_dropped_in_silence(
+    tell: Tell, name: str, words: str
+) -> None:
+    async def story(at: Pushing) -> None:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(name, "{}")
+        state = await load(at, file.getvalue(), "zip")
+        assert state["state"] == "failed" and words in state["error_message"]
+        assert (await load(at, b"no zip", "zip"))["state"] == "failed"
+
+    tell(story, app())
+
+
+def test_uploads_are_bounded_and_checked(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        imports = at.deployer.imports
+        tokens = [imports.start_upload() for _ in range(9)]
+        with pytest.raises(BadRequestError):
+            imports.part(tokens[0], "1", b"")
+        for number in ("0", "10000", "x", "../1"):
+            with pytest.raises(BadRequestError):
+                imports.part(tokens[-1], number, b"")
+        for settings, parts in (
+            (ImportSettings("append", "csv"), []),
+            (ImportSettings("append", "zip", "t"), []),
+            (ImportSettings("magic", "csv", "t"), []),
+            (ImportSettings("append", "csv", "t"), ["../../data.sqlite3"]),
+        ):
+            with pytest.raises(BadRequestError):
+                await imports.finish_upload(FinishUpload(tokens[-1], parts, settings))
+        with pytest.raises(BadRequestError):
+            await imports.perform("nothing")
+
+    tell(story, app())
+
+
+def test_a_cancelled_import_stores_nothing(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        imports = at.deployer.imports
+        token = imports.start_upload()
+        parts = [imports.part(token, "1", b'{"a": 1}')]
+        settings = ImportSettings("append", "jsonLines", "things")
+        import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+        await ended(at)
+        await imports.cancel(import_id)
+        assert (await state_of(at, import_id))["state"] == "failed"
+        with pytest.raises(BadRequestError):
+            await imports.perform(import_id)
+        assert await all_of(at, "things") == []
+
+    tell(story, app())

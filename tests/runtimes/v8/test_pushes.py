@@ -1,0 +1,85 @@
+"""What a push means for the workers: other code, and no wait for it."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from cupola.functions.javascript import PushedCode
+
+from .conftest import Server
+
+pytestmark = pytest.mark.node
+
+
+@pytest.fixture
+def own(code, tmp_path):
+    server = Server(code, tmp_path / "data.sqlite3")
+    yield server
+    server.close()
+
+
+def with_greeting(code: PushedCode, greeting: str) -> PushedCode:
+    bundle = msgspec.structs.replace(code.bundle, environment={"GREETING": greeting})
+    return PushedCode(bundle, code.analysis)
+
+
+def test_the_next_call_runs_the_new_code(own, code):
+    assert own.query("messages:environment")[0] == "hello"
+    own.backend.use(own.backend.app.with_javascript(with_greeting(code, "bye")))
+    assert own.query("messages:environment")[0] == "bye"
+    assert own.action("outside:environment")[0] == "bye"
+
+
+def test_code_that_was_announced_finds_its_worker_ready(own, code):
+    own.query("messages:environment")
+    app = own.backend.app.with_javascript(with_greeting(code, "bye"))
+    pool = own.backend.mutations.offload._pool
+
+    async def announced():
+        own.backend.prepare(app)
+        _, worker = pool._prepared
+        while not worker.process.is_ready:
+            await asyncio.sleep(0.001)
+        own.backend.use(app)
+        return worker
+
+    worker = own.run(announced())
+
+    assert worker in pool._workers
+    assert worker.is_idle
+    assert own.query("messages:environment")[0] == "bye"
+
+
+def test_a_worker_for_code_that_never_comes_ends(own, code):
+    async def withdrawn():
+        own.backend.prepare(own.backend.app.with_javascript(with_greeting(code, "one")))
+        pool = own.backend.mutations.offload._pool
+        _, worker = pool._prepared
+        own.backend.use(own.backend.app.with_javascript(with_greeting(code, "two")))
+        return worker
+
+    worker = own.run(withdrawn())
+
+    assert not worker.process.is_open
+    assert own.query("messages:environment")[0] == "two"
+
+
+def test_no_call_is_lost_while_the_code_changes(own, code):
+    async def story():
+        calls = []
+        for number in range(6):
+            calls += [
+                asyncio.create_task(
+                    own.ask("mutation", "messages:send", {"channel": "a", "body": str(number)})
+                )
+                for _ in range(3)
+            ]
+            await asyncio.sleep(0)
+            own.backend.use(own.backend.app.with_javascript(with_greeting(code, str(number))))
+        return await asyncio.gather(*calls)
+
+    results = own.run(story())
+
+    assert all(result.ok for result in results), [r.error_message for r in results]
+    assert own.query("messages:count") == 18
