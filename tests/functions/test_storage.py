@@ -11,6 +11,7 @@ import pytest
 
 from cupola.errors import ApplicationError, CupolaError
 from cupola.testing import Deployment
+from cupola.values import encode
 
 APP = """
 from collections.abc import Sequence
@@ -239,3 +240,35 @@ def test_nothing_is_swept_if_the_database_knows_no_file_at_all(app: Deployment) 
     app.backend.files._arriving.clear()
     assert sweep(app) == 0
     assert stored_names(app) == {lost}
+
+
+def test_whoever_ends_before_the_document_commits_does_not_take_its_bytes(app: Deployment) -> None:
+    """A worker may die between asking for the commit and hearing of it."""
+    files = app.backend.files
+    name = files.begin()
+    put(app, name)
+    fields = {"storageId": name, "sha256": bytes(32), "size": 4, "contentType": None}
+    files.submit("add", encode(fields), lambda result: None)
+    files.end(name)
+    app.settle()
+    assert stored_names(app) == {name}
+    assert app.query("files:sizes") == [4]
+
+
+def test_a_document_that_does_not_commit_leaves_no_bytes(app: Deployment) -> None:
+    files = app.backend.files
+    name = files.begin()
+    put(app, name)
+    fields = {"storageId": name, "sha256": "no digest", "size": 4, "contentType": None}
+    results: list[object] = []
+    files.submit("add", encode(fields), results.append)
+    files.end(name)
+    app.settle()
+    assert len(results) == 1
+    assert stored_names(app) == set()
+
+
+def test_nothing_becomes_a_file_that_nobody_stored(app: Deployment) -> None:
+    fields = {"storageId": "x", "sha256": bytes(32), "size": 4, "contentType": None}
+    with pytest.raises(CupolaError, match="Nothing was stored"):
+        app.backend.files.submit("add", encode(fields), lambda result: None)

@@ -247,7 +247,11 @@ class _ActionWorker:
             self._send(NestedResult(message.call, message.nested, result.value, failure))
 
         if message.kind == "storage":
-            self._backend.submit(self._backend.files.request(message.path, message.args), done)
+            try:
+                self._backend.files.submit(message.path, message.args, done)
+            except CupolaError as error:
+                failure = messages.Failure(error.message, error.code, None)
+                self._send(NestedResult(message.call, message.nested, None, failure))
             return
         kind: Any = message.kind
         request = CallRequest(kind, message.path, message.args, running.identity, visibility="any")

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cupola.auth import Identity
 from cupola.backend.actions import error_of
-from cupola.backend.calls import CallRequest
+from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.database.catalog import STORAGE, primary_index_id
 from cupola.database.committer import Published
-from cupola.errors import CupolaError, FileStoreError, OverloadedError
+from cupola.errors import BadRequestError, CupolaError, FileStoreError, OverloadedError
 from cupola.files import FileStore, receive
 from cupola.functions.execution import encode_arguments
 from cupola.system.registry import PREFIX
@@ -57,6 +57,7 @@ class Files:
         self._backend = backend
         self.store = store
         self._arriving: set[str] = set()
+        self._adding: set[str] = set()  # their documents are about to commit, or to fail
         self._tasks: set[asyncio.Task[Any]] = set()
         self._removed: list[str] = []
         backend.node.followers.append(self._published)
@@ -111,10 +112,12 @@ class Files:
         return name
 
     def end(self, name: str) -> None:
-        """Nothing more arrives under this id. If it became no file, what is there goes."""
+        """Nothing more arrives under this id. If it became no file, what is there goes: at once, or
+        when it is known what became of its document.
+        """
         self._arriving.discard(name)
-        if not self._is_known(name):
-            self._remove(name)
+        if name not in self._adding:
+            self.drop(name)
 
     # ---------------------------------------------------------------- out
 
@@ -133,16 +136,46 @@ class Files:
 
     async def ask(self, operation: str, args: dict[str, Any]) -> Any:
         """Run one of the OPERATIONS as a transaction. Raises: what it failed with."""
-        result = await self._backend.call(self.request(operation, encode_arguments(args)))
+        future: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
+
+        def done(result: CallResult) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        self.submit(operation, encode_arguments(args), done)
+        result = await future
         if result.value is None:
             raise error_of(result)
         return decode(result.value)
 
-    def request(self, operation: str, args: bytes) -> CallRequest:
-        """The call behind an operation, with the engine's own rights."""
-        kind: Any = OPERATIONS[operation]
+    def submit(self, operation: str, args: bytes, done: Done) -> None:
+        """The same by callback, with the engine's own rights.
+
+        Raises:
+            BadRequestError: There is no such operation, or no such bytes to make a file of.
+        """
+        kind: Any = OPERATIONS.get(operation)
+        if kind is None:
+            raise BadRequestError(f"Files have no operation {operation!r}.", code="BadArguments")
+        if operation == "add":
+            done = self._adding_done(args, done)
         path = f"{PREFIX}storage:{operation}"
-        return CallRequest(kind, path, args, _ENGINE, visibility="any")
+        self._backend.submit(CallRequest(kind, path, args, _ENGINE, visibility="any"), done)
+
+    def _adding_done(self, args: bytes, done: Done) -> Done:
+        """Whoever adds a file may end before its document has committed, or has not."""
+        given: Any = decode(args)
+        name = str(given["storageId"])
+        if name not in self._arriving:
+            raise BadRequestError(f"Nothing was stored as {name}.", code="BadArguments")
+        self._adding.add(name)
+
+        def finished(result: CallResult) -> None:
+            self._adding.discard(name)
+            self.drop(name)
+            done(result)
+
+        return finished
 
     # ---------------------------------------------------------------- what goes
 
@@ -156,9 +189,12 @@ class Files:
                         self._backend.node.outbox.put(commit.ts, partial(self.drop, name))
 
     def drop(self, name: str) -> None:
-        """Remove the bytes of a deleted file, unless it came back meanwhile."""
-        if name not in self._arriving and not self._is_known(name):
+        """Remove bytes that nobody needs: no document names them, and nobody is storing them."""
+        if not self._is_needed(name):
             self._remove(name)
+
+    def _is_needed(self, name: str) -> bool:
+        return name in self._arriving or name in self._adding or self._is_known(name)
 
     def _is_known(self, name: str) -> bool:
         reader = self._backend.node.persistence.reader
@@ -219,13 +255,11 @@ class Files:
         return removed
 
     def _is_lost(self, name: str) -> bool:
-        if name in self._arriving:
-            return False
         try:
             is_ours = decode_id(name)[0] == STORAGE
         except CupolaError:
             return False  # nothing of ours: whoever put it there may know why
-        return is_ours and not self._is_known(name)
+        return is_ours and not self._is_needed(name)
 
     def _has_files(self) -> bool:
         reader = self._backend.node.persistence.reader
