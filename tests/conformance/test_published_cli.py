@@ -410,6 +410,39 @@ def test_a_failing_push_leaves_the_old_code_serving(project: Project) -> None:
     assert project.list("general") == ["two", "one"]
 
 
+def test_the_command_line_says_what_is_missing(project: Project) -> None:
+    """It knows these errors, and says which variable to set; what does not exist says so itself."""
+    push = ("deploy", "--yes", "--typecheck", "disable")
+    config = project.folder / "convex/auth.config.ts"
+    config.write_text(
+        "export default { providers: ["
+        '{ domain: process.env.AUTH_DOMAIN, applicationID: "convex" }] };\n'
+    )
+    said = project.convex(*push, fails=True)
+    assert "Environment variable AUTH_DOMAIN is used in auth config" in said
+    project.convex("env", "set", "AUTH_DOMAIN", "https://issuer.example")
+    project.convex(*push)
+    said = project.convex("env", "remove", "AUTH_DOMAIN", fails=True)
+    assert "AUTH_DOMAIN" in said
+
+    definition = project.folder / "convex/convex.config.ts"
+    definition.write_text(
+        'import { defineApp } from "convex/server";\nimport { v } from "convex/values";\n'
+        "export default defineApp({ env: { NEEDED: v.string() } });\n"
+    )
+    assert "NEEDED <value>" in project.convex(*push, fails=True)
+    project.convex("env", "set", "NEEDED", "1")
+    project.convex(*push)
+
+    (project.folder / "convex/crons.ts").write_text(
+        'import { cronJobs } from "convex/server";\nimport { api } from "./_generated/api";\n'
+        "const crons = cronJobs();\n"
+        'crons.interval("tidy", { hours: 1 }, api.messages.list, { channel: "a" });\n'
+        "export default crons;\n"
+    )
+    assert "cron jobs are not supported" in project.convex(*push, fails=True)
+
+
 def test_pushed_code_survives_a_crash(project: Project) -> None:
     """It is kept with the data: killed and started again, the server has both."""
     project.convex("deploy", "--yes")

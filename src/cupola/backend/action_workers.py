@@ -133,6 +133,7 @@ class _ActionWorker:
             files=backend.files.store.address,
         )
         module = MODULE if code is None else JAVASCRIPT_MODULE
+        self._is_slow_to_start = code is not None  # once needed, it stays
         self.process = WorkerProcess(module, setup, loop, self._received, self._ended)
         self._timer = loop.call_later(_PROBE_S, self._look)
         self._started = self._idle_since = loop.time()
@@ -294,7 +295,8 @@ class _ActionWorker:
             self._fail(blocked)
             self.process.kill()
             return
-        if not self._running and self._loop.time() - self._idle_since > _IDLE_S:
+        is_idle = not self._running and self._loop.time() - self._idle_since > _IDLE_S
+        if is_idle and not self._is_slow_to_start:
             self.process.kill()
             return
         if self.process.is_ready:

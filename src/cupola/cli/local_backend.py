@@ -9,6 +9,7 @@ are taken and have no effect: nothing is ever reported.
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from cupola.cli import _make_deterministic
@@ -68,8 +69,8 @@ def _keygen_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _guarded(work: object) -> int:
-    assert callable(work)
+def _guarded(work: Callable[[], None]) -> int:
+    """The exit code of `work`, whose errors are told on one line."""
     try:
         work()
     except CupolaError as error:

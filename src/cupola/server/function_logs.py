@@ -41,11 +41,13 @@ class FunctionLogs:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._entries: collections.deque[tuple[float, Entry]] = collections.deque()
+        # By cursor. They become entries only when somebody reads them.
+        self._kept: collections.deque[tuple[float, float, ExecutionLog]] = collections.deque()
         self._lines = 0
         self._news = asyncio.Event()
         self._cursor = 0.0
         self._is_watching = False
+        self._readers = 0
 
     def watch(self) -> None:
         """Keep what happens from now on. Costs a little per call, so nobody does it unasked."""
@@ -63,19 +65,28 @@ class FunctionLogs:
         while not (found := self._behind(cursor)) and cursor > 0 and loop.time() < deadline:
             if self._backend.state == "draining":
                 break
-            try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._news.wait()
-            except TimeoutError:
-                continue
+            await self._wait_news()
         newest = found[-1][0] if found else cursor or self._now_ms()
-        entries = [entry if structured else _with_texts(entry) for _, entry in found]
+        entries = [_entry(log, now_ms) for _, now_ms, log in found]
+        if not structured:
+            entries = [_with_texts(entry) for entry in entries]
         return {"entries": entries, "newCursor": newest}
 
-    def _behind(self, cursor: float) -> list[tuple[float, Entry]]:
+    async def _wait_news(self) -> None:
+        """Until something happens, or for half a second."""
+        self._readers += 1
+        try:
+            async with asyncio.timeout(_LOOK_EVERY_S):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._readers -= 1
+
+    def _behind(self, cursor: float) -> list[tuple[float, float, ExecutionLog]]:
         if cursor >= self._cursor:
             return []
-        return [kept for kept in self._entries if kept[0] > cursor]
+        return [kept for kept in self._kept if kept[0] > cursor]
 
     def _now_ms(self) -> float:
         return max(self._backend.clock.now_ns() / 1e6, self._cursor)
@@ -85,13 +96,14 @@ class FunctionLogs:
             return
         now_ms = self._backend.clock.now_ns() / 1e6
         self._cursor = max(now_ms, self._cursor + _CURSOR_STEP_MS)
-        self._entries.append((self._cursor, _entry(log, now_ms)))
+        self._kept.append((self._cursor, now_ms, log))
         self._lines += len(log.log_lines)
-        while len(self._entries) > _KEPT_MAX or self._lines > _KEPT_LINES_MAX:
-            _, dropped = self._entries.popleft()
-            self._lines -= len(dropped["logLines"])
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        while len(self._kept) > _KEPT_MAX or self._lines > _KEPT_LINES_MAX:
+            _, _, dropped = self._kept.popleft()
+            self._lines -= len(dropped.log_lines)
+        if self._readers:
+            news, self._news = self._news, asyncio.Event()
+            news.set()
 
 
 def _entry(log: ExecutionLog, now_ms: float) -> Entry:

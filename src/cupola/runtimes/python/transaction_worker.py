@@ -71,7 +71,7 @@ class TransactionWorker:
                 if isinstance(message, Setup):
                     self._send(self._set_up(message))
                 elif isinstance(message, RunCall):
-                    self._send(self._run(message))
+                    self._run(message)
                     self._after_call()
 
     def _send(self, message: Message) -> None:
@@ -100,12 +100,12 @@ class TransactionWorker:
     def _after_call(self) -> None:
         """Something to do while nobody waits."""
 
-    def _run(self, run: RunCall) -> CallDone:
+    def _run(self, run: RunCall) -> None:
         snapshot = self._snapshots.open()
         try:
-            return self._run_at(run, snapshot)
+            self._send(self._run_at(run, snapshot))
         finally:
-            snapshot.close()
+            snapshot.close()  # while the engine is at work with the result already
 
     def _run_at(self, run: RunCall, reader: Reader) -> CallDone:
         ts = reader.newest_ts()

@@ -36,7 +36,12 @@ class Plan:
     constraints: dict[str, Any]
     descending: bool
     operators: tuple[Expression | int, ...]
-    text: str
+    tree: Any
+
+    @property
+    def text(self) -> str:
+        """What tells this query from others."""
+        return json.dumps(self.tree, sort_keys=True)
 
     def place(self, call: Call) -> tuple[Index, KeyRange] | None:
         """Where to read; None while the table does not exist."""
@@ -79,7 +84,7 @@ def plan_of(tree: Any) -> Plan:
         constraints,
         order == "desc",
         tuple(_operator(each) for each in operators),
-        json.dumps(tree, sort_keys=True),
+        tree,
     )
 
 
