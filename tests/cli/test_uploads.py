@@ -134,6 +134,20 @@ def test_files_live_in_an_object_store_if_it_is_said(
     assert on_disk(files_app) == set()
 
 
+def test_behind_a_proxy_urls_are_those_of_the_world(
+    files_app: Path, start: Callable[..., Server]
+) -> None:
+    """By an option as by a variable, for this process and for action workers."""
+    server = start("serve", CUPOLA_CLOUD_URL="https://api.example.com/")
+    url = call(server, "mutation", "files:upload_url")
+    assert url.startswith("https://api.example.com/api/storage/upload?token=")
+    path = url.removeprefix("https://api.example.com")
+    answer = httpx.post(f"{server.url}{path}", content=b"x", timeout=WITHIN_S)
+    (file,) = call(server, "query", "files:all")
+    assert file["_id"] == answer.json()["storageId"]
+    assert file["url"].startswith("https://api.example.com/api/storage/")
+
+
 def test_a_worker_that_dies_while_storing_leaves_no_file(
     files_app: Path, start: Callable[..., Server]
 ) -> None:

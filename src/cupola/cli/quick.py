@@ -20,6 +20,8 @@ TEXTS = (
     "instance-name",
     "instance-secret",
     "files",
+    "cloud-url",
+    "site-url",
     "log-format",
 )
 FLAGS = ("log-functions",)
@@ -60,6 +62,8 @@ def read(
             instance_secret=values["instance-secret"],
             limits=limits,
             files=values["files"],
+            cloud_url=values["cloud-url"],
+            site_url=values["site-url"],
         ),
         "json" if log_format == "json" else "text",
         "log-functions" in values,

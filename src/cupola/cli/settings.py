@@ -63,6 +63,8 @@ def settings_of(
     instance_secret: str | None,
     limits: Iterable[str],
     files: str | None = None,
+    cloud_url: str | None = None,
+    site_url: str | None = None,
 ) -> Settings:
     """Settings from what the command line says; None and empty mean that it says nothing.
 
@@ -79,6 +81,8 @@ def settings_of(
         instance_secret=instance_secret or None,
         limits=limits_from(limits),
         files=files or None,
+        cloud_url=(cloud_url or "").rstrip("/") or None,
+        site_url=(site_url or "").rstrip("/") or None,
     )
 
 
