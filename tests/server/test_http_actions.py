@@ -139,6 +139,10 @@ async def who(ctx: HttpCtx, request: Request) -> Response:
 async def webhook(ctx: HttpCtx, request: Request) -> Response:
     return Response(request.headers["Authorization"])
 
+@http_action("POST", "/later")
+async def later(ctx: HttpCtx, request: Request) -> Response:
+    return Response(await ctx.scheduler.run_after(0, "notes:add", text=await request.text()))
+
 @http_action("OPTIONS", "/echo")
 async def preflight(ctx: HttpCtx, request: Request) -> Response:
     return Response(status=204, headers={"Access-Control-Allow-Origin": "https://a.example"})
@@ -158,6 +162,10 @@ def add(ctx: MutationCtx, text: str) -> None:
 @query
 def all(ctx: QueryCtx) -> Sequence[str]:
     return [note["text"] for note in ctx.db.query("notes").collect()]
+
+@mutation
+def sign_in(ctx: MutationCtx, name: str) -> str:
+    return ctx.auth.issue_token(name)
 """
 
 
@@ -390,6 +398,19 @@ def test_an_admin_may_act_as_a_user(site: Site) -> None:
     identity = base64.b64encode(json.dumps({"issuer": "i", "subject": "ada"}).encode()).decode()
     answer = site.http.get("/who", headers={"Authorization": f"Convex {key}:{identity}"})
     assert answer.json() == "ada"
+
+
+def test_a_token_that_the_app_issued_says_who_calls(site: Site) -> None:
+    call = {"path": "notes:sign_in", "args": {"name": "ada"}}
+    token = site.api.post("/api/mutation", json=call).json()["value"]
+    answer = site.http.get("/who", headers={"Authorization": f"Bearer {token}"})
+    assert answer.json() == "ada"
+
+
+def test_an_http_action_schedules_functions(site: Site) -> None:
+    """So that a webhook is answered at once, and its work is done after."""
+    assert site.http.post("/later", content="from a webhook").status_code == 200
+    eventually(lambda: site.notes() == ["from a webhook"])
 
 
 # ---------------------------------------------------------------------------------- clients that go
