@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         query,
     )
     from cupola.functions.expressions import field
+    from cupola.functions.http import HttpCtx, Request, Response, http_action
     from cupola.functions.pages import Page, PaginationOptions
+    from cupola.functions.storage import FileMetadata, StorageId, StoredFile
     from cupola.schema import Aggregate, Id, Table, Unique
     from cupola.values import UNSET, Int64, UnsetType
 
@@ -44,7 +46,9 @@ _PLACES = {
         "query",
     ),
     "cupola.functions.expressions": ("field",),
+    "cupola.functions.http": ("HttpCtx", "Request", "Response", "http_action"),
     "cupola.functions.pages": ("Page", "PaginationOptions"),
+    "cupola.functions.storage": ("FileMetadata", "StorageId", "StoredFile"),
     "cupola.schema": ("Aggregate", "Id", "Table", "Unique"),
     "cupola.values": ("UNSET", "Int64", "UnsetType"),
 }
@@ -58,6 +62,8 @@ __all__ = [
     "Backend",
     "Crons",
     "CupolaError",
+    "FileMetadata",
+    "HttpCtx",
     "Id",
     "Int64",
     "MutationCtx",
@@ -65,12 +71,17 @@ __all__ = [
     "PaginationOptions",
     "QueryCtx",
     "Range",
+    "Request",
+    "Response",
+    "StorageId",
+    "StoredFile",
     "Table",
     "Unique",
     "UnsetType",
     "__version__",
     "action",
     "field",
+    "http_action",
     "internal_action",
     "internal_mutation",
     "internal_query",

@@ -13,11 +13,11 @@
     │   ├── LimitError            a documented bound of functions, documents or transactions
     │   └── DeterminismError      something a query or mutation may not do
     ├── ClientError               the peer: bad request, bad credentials, broken protocol
-    │   ├── BadRequestError, UnauthenticatedError, ForbiddenError
+    │   ├── BadRequestError, UnauthenticatedError, ForbiddenError, FileTooLargeError
     │   └── ProtocolError         a broken sync conversation
     ├── ConflictError             nobody: the runner retries
     └── OperatorError             the operator: no disk, no database, a bound reached
-        ├── PersistenceError, OverloadedError
+        ├── PersistenceError, FileStoreError, OverloadedError
         └── OutOfRetentionError
 
 Anything else that escapes is a bug of ours: it is logged with its traceback and shown to clients
@@ -207,6 +207,11 @@ class ForbiddenError(ClientError):
     http_status = 403
 
 
+class FileTooLargeError(ClientError):
+    code = "FileTooLarge"
+    http_status = 413
+
+
 class ProtocolError(ClientError):
     """A broken sync conversation: the server answers FatalError and closes."""
 
@@ -237,6 +242,12 @@ class PersistenceError(OperatorError):
     """The log could not be read or written. Nothing was acknowledged that is not durable."""
 
     code = "PersistenceError"
+
+
+class FileStoreError(OperatorError):
+    """The place of stored files is full, cannot be reached, or has lost one."""
+
+    code = "FileStoreError"
 
 
 class OverloadedError(OperatorError):

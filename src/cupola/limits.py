@@ -65,6 +65,13 @@ class Limits:
     cron_jobs_max: int = 1000
     cron_runs_kept_max: int = 20
 
+    # Files and HTTP actions
+    file_size_bytes_max: int = 5120 * MiB
+    concurrent_uploads_max: int = 256
+    upload_stall_s: float = 60.0
+    upload_url_age_s: float = 3600.0
+    http_action_body_bytes_max: int = 20 * MiB
+
     # The turn of the loop
     group_time_s: float = 0.005
     group_calls_max: int = 256

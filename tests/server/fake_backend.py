@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -99,6 +100,7 @@ class FakeBackend:
         self.held: list[Callable[[], None]] = []
         self.ticks = 0
         self.is_closed = False
+        self.http_actions = SimpleNamespace(has_routes=False)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.request_turn = loop.call_soon

@@ -140,7 +140,7 @@ GOLDEN = [
     # what there is not
     ("tooling", "GET", "/api/streaming_import/get_schema", {}, b"", 400, "UnsupportedEndpoint"),
     ("push", "POST", "/api/deploy2/start_push", {}, b"{}", 403, "BadDeployKey"),
-    ("storage", "POST", "/api/storage/upload?token=t", {}, b"data", 400, "UnsupportedEndpoint"),
+    ("storage", "POST", "/api/storage/upload", {}, b"data", 400, "BadQueryArgs"),
     ("sync without upgrade", "GET", "/api/1.48.0/sync", {}, b"", 400, "UnsupportedEndpoint"),
     ("no page", "GET", "/nothing", {}, b"", 404, "NotFound"),
     ("no such method", "DELETE", "/api/query", {}, b"", 405, "MethodNotAllowed"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,17 +11,20 @@ import msgspec
 from cupola.auth import Identity
 from cupola.backend.actions import ActionDone, error_of, nested_request
 from cupola.backend.answers import failed
-from cupola.backend.calls import CallRequest, CallResult, HttpRequest
+from cupola.backend.calls import CallRequest, CallResult
 from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError
+from cupola.functions.http import AnyHttpAction
 from cupola.runtimes.python import messages
 from cupola.runtimes.python.messages import Alive, NestedCall, NestedResult, Probe, Ready, Setup
 from cupola.runtimes.python.worker_process import WorkerProcess
+from cupola.values import decode, encode
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
+    from cupola.backend.http_actions import Exchange
 
 MODULE = "cupola.runtimes.python.action_worker"
 JAVASCRIPT_MODULE = "cupola.runtimes.v8.action_worker"
@@ -37,7 +39,7 @@ class _Running:
     path: str
     identity: Identity
     done: ActionDone
-    part: Callable[[messages.HttpPart], None] | None = None
+    exchange: Exchange | None = None
     job: str | None = None
 
 
@@ -64,28 +66,17 @@ class ActionWorkers:
         job: str | None = None,
     ) -> None:
         """Run an action in the current worker, starting it if need be."""
-        worker = self._worker(done)
+        worker = self._current_or_new(done)
         if worker is not None:
             worker.run(_Running(function.path, identity, done, job=job), args, request_id)
 
-    def start_http(
-        self,
-        request: HttpRequest,
-        request_id: str,
-        part: Callable[[messages.HttpPart], None],
-        done: ActionDone,
-    ) -> Callable[[], None]:
-        """Answer an HTTP request with the app's router. Returns what to call if its client leaves
-        before `done`.
-        """
-        worker = self._worker(done)
-        if worker is None:
-            return lambda: None
-        path = f"{request.method} {request.path}"
-        return worker.run_http(_Running(path, request.identity, done, part), request, request_id)
+    def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
+        """The same for an HTTP action."""
+        worker = self._current_or_new(done)
+        if worker is not None:
+            worker.run_http(_Running(action.path, exchange.request.identity, done, exchange))
 
-    def _worker(self, done: ActionDone) -> _ActionWorker | None:
-        """The worker of the running code; None if there can be none, which `done` has heard."""
+    def _current_or_new(self, done: ActionDone) -> _ActionWorker | None:
         app = self._backend.node.app
         worker = self._current
         if worker is None or worker.is_ended or worker.version != app.version:
@@ -121,11 +112,13 @@ class _ActionWorker:
         self._backend = backend
         self._loop = loop
         self._running: dict[int, _Running] = {}
+        self._storing: set[str] = set()
+        self._tables: dict[str, int] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._retired = False
         self._call = 0
         self._probe = 0
         self._answered = 0
-        self._told_tables: Mapping[str, int] = {}
         self.is_ended = False
         node = backend.node
         self.version = node.app.version
@@ -140,6 +133,7 @@ class _ActionWorker:
             limits,
             node.runtime.environment,
             msgspec.msgpack.encode(code) if code is not None else b"",
+            files=backend.files.store.address,
         )
         module = MODULE if code is None else JAVASCRIPT_MODULE
         self._is_slow_to_start = code is not None  # once needed, it stays
@@ -151,40 +145,60 @@ class _ActionWorker:
         self._call += 1
         self._running[self._call] = running
         caller = messages.caller_of(running.identity)
-        self._tell_tables()
-        self.process.send(
+        self._send(
             messages.RunAction(self._call, running.path, args, caller, request_id, running.job)
         )
 
-    def run_http(
-        self, running: _Running, request: HttpRequest, request_id: str
-    ) -> Callable[[], None]:
-        self._call += 1
-        call = self._call
-        self._running[call] = running
-        caller = messages.caller_of(running.identity)
-        self._tell_tables()
-        self.process.send(
+    def run_http(self, running: _Running) -> None:
+        assert running.exchange is not None
+        self._call = number = self._call + 1
+        self._running[number] = running
+        asked = running.exchange.request
+        running.exchange.cancel = lambda: self._send(messages.Cancel(number))
+        self._send(
             messages.RunHttp(
-                call,
-                request.url,
-                request.method,
-                request.headers,
-                request.path,
-                request.body,
-                caller,
-                request.refusal,
-                request_id,
+                number,
+                running.path,
+                asked.method,
+                asked.url,
+                asked.headers,
+                messages.caller_of(asked.identity),
+                asked.identity_problem,
+                asked.request_id,
             )
         )
-        return lambda: self.process.send(messages.HttpGone(call))
 
-    def _tell_tables(self) -> None:
-        """Say which tables there are, if that has changed: before whatever may hold their ids."""
-        numbers = self._backend.node.committer.catalog.numbers
-        if numbers is not self._told_tables:
-            self._told_tables = numbers
-            self.process.send(messages.Tables(dict(numbers)))
+    def _on_http(self, message: messages.FromHttpAction) -> None:
+        running = self._running.get(message.call)
+        if running is None or running.exchange is None:
+            return
+        exchange = running.exchange
+        match message:
+            case messages.BodyWanted():
+                task = self._loop.create_task(self._send_body(message.call, exchange))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case messages.ResponseHead():
+                exchange.offer_head(message.status, message.headers)
+            case messages.ResponsePart():
+                taken = messages.PartTaken(message.call)
+                exchange.offer_part(message.data, lambda: self._send(taken))
+
+    async def _send_body(self, call: int, exchange: Exchange) -> None:
+        try:
+            data = await anext(exchange.request.body, None)
+        except CupolaError as error:
+            self._send(messages.BodyPart(call, b"", False, error.message))
+        else:
+            self._send(messages.BodyPart(call, data or b"", data is not None))
+
+    def _send(self, message: messages.Message) -> None:
+        """Send a message behind the tables it may speak of."""
+        numbers = self._backend.node.committer.catalog.numbers  # another dict when they change
+        if numbers is not self._tables:
+            self._tables = numbers
+            self.process.send(messages.Tables(numbers))
+        self.process.send(message)
 
     def retire(self) -> None:
         """Other code is running now: end when the last action has."""
@@ -200,12 +214,10 @@ class _ActionWorker:
                     self.process.kill()
             case messages.ActionDone():
                 self._finish(message)
-            case messages.HttpPart():
-                running = self._running.get(message.call)
-                if running is not None and running.part is not None:
-                    running.part(message)
             case NestedCall():
                 self._nested(message)
+            case messages.BodyWanted() | messages.ResponseHead() | messages.ResponsePart():
+                self._on_http(message)
             case Alive():
                 self._answered = message.number
 
@@ -227,6 +239,10 @@ class _ActionWorker:
         if running is None:
             return
 
+        if message.kind == "storage" and message.path in ("begin", "end"):
+            self._store(message)
+            return
+
         def done(result: CallResult) -> None:
             failure = None
             if result.value is None:
@@ -234,9 +250,15 @@ class _ActionWorker:
                 data = result.error_data if isinstance(error, ApplicationError) else None
                 text = error.message if isinstance(error, CupolaError) else str(error)
                 failure = messages.Failure(text, str(error.code), data)
-            self._tell_tables()
-            self.process.send(NestedResult(message.call, message.nested, result.value, failure))
+            self._send(NestedResult(message.call, message.nested, result.value, failure))
 
+        if message.kind == "storage":
+            try:
+                self._backend.files.submit(message.path, message.args, done)
+            except CupolaError as error:
+                failure = messages.Failure(error.message, error.code, None)
+                self._send(NestedResult(message.call, message.nested, None, failure))
+            return
         identity, job = running.identity, running.job
         try:
             request = nested_request(message.kind, message.path, message.args, identity, job)
@@ -245,6 +267,27 @@ class _ActionWorker:
             done(failed(self._backend.node, error, request))
             return
         self._backend.submit(request, done)
+
+    def _store(self, message: NestedCall) -> None:
+        """An action begins to store a file, or has stored it, or has failed to."""
+        value, failure = b"null", None
+        try:
+            if message.path == "begin":
+                name = self._backend.files.begin()
+                self._storing.add(name)
+                value = encode(name)
+            else:
+                arguments: Any = decode(message.args)
+                self._stored(str(arguments["storageId"]))
+        except CupolaError as error:
+            failure = messages.Failure(error.message, error.code, None)
+        answer = None if failure is not None else value
+        self.process.send(NestedResult(message.call, message.nested, answer, failure))
+
+    def _stored(self, name: str) -> None:
+        if name in self._storing:
+            self._storing.discard(name)
+            self._backend.files.end(name)
 
     def _look(self) -> None:
         """Every few seconds: is its loop turning, and is it still needed?"""
@@ -280,6 +323,8 @@ class _ActionWorker:
         self.is_ended = True
         self._timer.cancel()
         self._workers.forget(self)
+        for name in list(self._storing):
+            self._stored(name)
         self._fail(
             DeveloperError(
                 "The action's worker process ended unexpectedly; the action may have done part of "

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult
-from cupola.errors import ApplicationError, CupolaError, DeveloperError, FunctionNotFoundError
+from cupola.errors import (
+    ApplicationError,
+    CupolaError,
+    DeveloperError,
+    FunctionNotFoundError,
+    OperatorError,
+)
 from cupola.functions.actions import run_action
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
+from cupola.functions.http import AnyHttpAction, HeaderPairs, HttpAction, Request
+from cupola.functions.http_run import run_http_action
 from cupola.functions.log_lines import LogBuffer
 from cupola.functions.scheduler import OF_ACTIONS
+from cupola.functions.storage import ActionFiles
 from cupola.values import Value, decode
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
+    from cupola.backend.files import Files
+    from cupola.backend.http_actions import Exchange
 
 ActionDone = Callable[[Execution], None]
 
@@ -42,6 +53,10 @@ class ActionRuntime(Protocol):
         """
         ...
 
+    def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
+        """Start an HTTP action; its answer goes to the exchange, its end to `done` as above."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -63,10 +78,38 @@ class InlineActions:
         done: ActionDone,
         job: str | None = None,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._run(function, args, identity, done, job))
+        self._keep(
+            asyncio.get_running_loop().create_task(self._run(function, args, identity, done, job))
+        )
+
+    def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
+        if not isinstance(action, HttpAction):
+            done(Execution(None, no_javascript(action.name), []))
+            return
+        task = asyncio.get_running_loop().create_task(self._run_http(action, exchange, done))
+        exchange.cancel = task.cancel
+        self._keep(task)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _run_http(self, action: HttpAction, exchange: Exchange, done: ActionDone) -> None:
+        asked = exchange.request
+        logs = LogBuffer(self._backend.limits)
+        execution = Execution(b"null", None, logs.lines)  # of one whose client has gone
+        try:
+            execution = await run_http_action(
+                action,
+                Request(asked.method, asked.url, asked.headers, asked.body),
+                _InlineCaller(self._backend, asked.identity),
+                logs,
+                self._backend.limits,
+                _InlineOutlet(exchange),
+                asked.identity_problem,
+            )
+        finally:
+            done(execution)
 
     async def _run(
         self,
@@ -89,11 +132,12 @@ class InlineActions:
 class _InlineCaller:
     """How an action of this process calls functions."""
 
-    def __init__(self, backend: Backend, identity: Identity, job: str | None) -> None:
+    def __init__(self, backend: Backend, identity: Identity, job: str | None = None) -> None:
         self._backend = backend
         self._identity = identity
         self._job = job
         self.identity_attributes: Mapping[str, Value] | None = identity.attributes
+        self.files: ActionFiles = EngineFiles(backend.files)
 
     async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:
         return await self._call(kind.value, path, args)
@@ -121,6 +165,47 @@ def nested_request(
     if path not in OF_ACTIONS:
         raise FunctionNotFoundError(f"Actions cannot run `{path[:200]}`.")
     return CallRequest("mutation", path, args, SYSTEM, visibility="any", job=job)
+
+
+class _InlineOutlet:
+    """Where an HTTP action of this process sends its answer."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def head(self, status: int, headers: HeaderPairs) -> None:
+        self._exchange.offer_head(status, headers)
+
+    async def part(self, data: bytes) -> None:
+        taken = asyncio.Event()
+        self._exchange.offer_part(data, taken.set)
+        await taken.wait()
+
+
+class EngineFiles:
+    """How an action of this process reaches files."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    async def ask(self, operation: str, args: dict[str, Any]) -> Any:
+        return await self._files.ask(operation, args)
+
+    async def store(
+        self, parts: AsyncIterator[bytes], content_type: str | None, sha256: bytes | None
+    ) -> str:
+        return await self._files.upload(parts, content_type, sha256)
+
+    def read(self, storage_id: str, size: int) -> AsyncGenerator[bytes, None]:
+        return self._files.store.read(storage_id, 0, size)
+
+
+def no_javascript(name: str) -> OperatorError:
+    """What a deployment without workers answers for pushed code."""
+    return OperatorError(
+        f"`{name}` is JavaScript, which runs in workers, and this deployment has none.",
+        code="NoJavaScriptRuntime",
+    )
 
 
 def value_or_raise(result: CallResult, function: Function[Any, Any]) -> Any:

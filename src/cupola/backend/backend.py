@@ -38,6 +38,8 @@ from cupola.backend.answers import action_result, deliver, failed
 from cupola.backend.api_keys import exchange_api_key
 from cupola.backend.asked_queries import AskedQueries
 from cupola.backend.calls import CallRequest, CallResult, Channel, Done
+from cupola.backend.files import Files
+from cupola.backend.http_actions import HttpActions
 from cupola.backend.metrics import NodeCollector
 from cupola.backend.mutations import MutationQueue, PendingMutation
 from cupola.backend.node import Node, State
@@ -57,6 +59,7 @@ from cupola.errors import (
     OperatorError,
     OverloadedError,
 )
+from cupola.files import FileStore, MemoryFiles
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
@@ -131,9 +134,11 @@ class Backend:
         instance_name: str = DEFAULT_INSTANCE_NAME,
         instance_secret: bytes | None = None,
         in_process_time_s: float | None = None,
+        files: FileStore | None = None,
     ) -> None:
         """`in_process_time_s`: how long a query or mutation may keep this thread; by default as
         `limits` says. Those of values and names hold for the whole process, the app's import too.
+        `files`: where stored files are kept; by default in memory.
 
         Raises:
             ConfigurationError: A limit that cannot be kept.
@@ -156,6 +161,8 @@ class Backend:
         self._asked = AskedQueries(
             self.node, self._queries, self.mutations, lambda: bool(self._pushes)
         )
+        self.files = Files(self, files or MemoryFiles())
+        self.http_actions = HttpActions(self)
         self.actions: ActionRuntime = InlineActions(self)
         self._scheduled = ScheduledCalls(self)
         self.scheduler = Executor(self._scheduled, limits, self.clock)
@@ -684,6 +691,7 @@ class Backend:
         self._scheduled.close()
         self.passes.abandon()
         await self.actions.close()
+        await self.files.close()
         if self.mutations.offload is not None:
             self.mutations.offload.close()
         self.node.persistence.close()

@@ -46,23 +46,6 @@ class CallResult:
     error: CupolaError | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """A request for the app's own router.
-
-    `path`: what the router looks up, percent-encoded as it came. `refusal`: why its credentials
-    prove nothing; the handler hears of it when it asks who calls. `body` None: it has none.
-    """
-
-    url: str
-    method: str
-    headers: list[tuple[str, str]]
-    path: str
-    body: bytes | None = None
-    identity: Identity = ANONYMOUS
-    refusal: str | None = None
-
-
 Done = Callable[[CallResult], None]
 
 

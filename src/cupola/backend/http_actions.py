@@ -1,107 +1,185 @@
-"""HTTP requests that the app's own router answers: heads and bodies come from an action worker as
-they are made.
+"""HTTP actions in a deployment: which one answers, and how its answer comes back in parts.
+
+An `Exchange` is one request and its answer. The server fills in the request's body as it is asked
+for; the runtime offers the answer: its head, parts one at a time, and how it ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import collections
+import dataclasses
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
 
-from cupola.backend.calls import HttpRequest
-from cupola.backend.node import ExecutionLog
-from cupola.errors import OverloadedError
+import orjson
+
+from cupola.auth import Identity
+from cupola.backend.queries import report
+from cupola.errors import BadRequestError, CupolaError, OperatorError
 from cupola.functions.execution import Execution
-from cupola.functions.failure import Told
-from cupola.runtimes.python.messages import HttpPart
+from cupola.functions.http import JAVASCRIPT_ROUTER, AnyHttpAction, HeaderPairs
+from cupola.values import clean_from_encoded
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
 
+_FIRST_LINE = re.compile(r"(\[Request ID: [^\]]*\] Server Error)\n?")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What the server got. `body` can be read once. `identity_problem`: what its `Authorization`
+    failed to prove, where it failed.
+    """
+
+    method: str
+    url: str
+    path: str
+    headers: HeaderPairs
+    body: AsyncIterator[bytes]
+    identity: Identity
+    identity_problem: str | None
+    request_id: str
+
+
+class Exchange:
+    """One request on its way through an HTTP action. Used on the loop's thread.
+
+    `cancel` is set by the runtime: it ends the action of a client that has gone.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+        self.cancel: Callable[[], object] = lambda: None
+        self._head: asyncio.Future[tuple[int, HeaderPairs]] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._parts: collections.deque[tuple[bytes, Callable[[], None]]] = collections.deque()
+        self._news = asyncio.Event()
+        self._is_ended = False
+        self.is_cancelled = False
+
+    # ---------------------------------------------------------------- the runtime's side
+
+    def offer_head(self, status: int, headers: HeaderPairs) -> None:
+        if not self._head.done():
+            self._head.set_result((status, headers))
+
+    def offer_part(self, data: bytes, taken: Callable[[], None]) -> None:
+        """`taken` is called when the client can take the next."""
+        self._parts.append((data, taken))
+        self._news.set()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Nothing more comes. `error`: instead of a head, if there was none."""
+        self._is_ended = True
+        self._news.set()
+        if not self._head.done():
+            self._head.set_exception(error or OperatorError("The HTTP action said nothing."))
+            self._head.exception()  # whoever waits for it may have gone
+
+    # ---------------------------------------------------------------- the server's side
+
+    async def head(self) -> tuple[int, HeaderPairs]:
+        """Status and headers, once the action has them. Raises: what came instead."""
+        return await asyncio.shield(self._head)
+
+    async def parts(self) -> AsyncGenerator[bytes, None]:
+        """The body. Closing it early ends the action."""
+        try:
+            while True:
+                while self._parts:
+                    data, taken = self._parts.popleft()
+                    yield data
+                    taken()
+                if self._is_ended:
+                    return
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """The client has gone, or needs no more."""
+        if not self._is_ended and not self.is_cancelled:
+            self.is_cancelled = True
+            self.cancel()
+
 
 class HttpFailure(Exception):
-    """The handler failed before it began to answer."""
+    """The action failed before its head: `body` is the answer, with status 500."""
 
-    def __init__(self, told: Told) -> None:
-        super().__init__(told.message)
-        self.told = told
-
-
-def has_router(backend: Backend) -> bool:
-    """Whether the running code answers HTTP requests."""
-    code = backend.app.javascript
-    module = code.analysis.get("http.js") if code is not None else None
-    return module is not None and module.routes is not None
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
 
 
-class HttpExchange:
-    """One request and its answer, on the event loop."""
+class HttpActions:
+    """The HTTP actions of a deployment."""
 
-    def __init__(self, backend: Backend, request: HttpRequest) -> None:
-        """Starts at once.
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def has_routes(self) -> bool:
+        """Whether the running code answers HTTP requests at all."""
+        app = self._backend.app
+        code = app.javascript.analysis.get(JAVASCRIPT_ROUTER) if app.javascript else None
+        return bool(app.routes) or (code is not None and code.routes is not None)
+
+    def find(self, method: str, path: str) -> Any:
+        """What answers this request; None if nothing does."""
+        return self._backend.app.routes.find(method, path)
+
+    def start(self, action: AnyHttpAction, request: HttpRequest) -> Exchange:
+        """Run an action. Its answer comes through the exchange.
 
         Raises:
             OverloadedError: Too many actions are running.
         """
-        from cupola.backend.action_workers import ActionWorkers
-
-        workers = backend.actions
-        if not isinstance(workers, ActionWorkers):
-            raise OverloadedError("HTTP actions need worker processes.", code="NoWorker")
-        self._backend = backend
-        self._request = request
-        self._request_id = backend.node.new_request_id()
-        self._started_ns = backend.node.clock.monotonic_ns()
-        loop = asyncio.get_running_loop()
-        self._head: asyncio.Future[HttpPart] = loop.create_future()
-        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._is_over = False
+        backend, node = self._backend, self._backend.node
+        exchange = Exchange(request)
+        started = node.clock.monotonic_ns()
         backend.begin_action()
-        self._tell_left = workers.start_http(request, self._request_id, self._part, self._done)
 
-    def _part(self, part: HttpPart) -> None:
-        if part.status:
-            if not self._head.done():
-                self._head.set_result(part)
-        else:
-            self._pieces.put_nowait(part.body)
+        def finished(execution: Execution) -> None:
+            backend.end_action()
+            message = None
+            if execution.error is None:
+                exchange.end()
+            else:
+                told = execution.failure(request.request_id, node.app.folder)
+                message = told.message
+                is_ours = isinstance(execution.error, OperatorError | BadRequestError)
+                exchange.end(
+                    execution.error if is_ours else HttpFailure(_failure(message, told.data))
+                )
+            if node.watchers:
+                log = (node, "httpAction", action.name, request.request_id, started, execution)
+                report(*log, message, node.head_ts)
 
-    def _done(self, execution: Execution) -> None:
-        self._is_over = True
-        self._backend.end_action()
-        node = self._backend.node
-        told = None
-        if execution.error is not None:
-            told = execution.failure(self._request_id, node.app.folder)
-        if not self._head.done():
-            told = told or Told("The HTTP action ended without an answer.", None)
-            self._head.set_exception(HttpFailure(told))
-        self._pieces.put_nowait(None)
-        if node.watchers:
-            path = f"{self._request.method} {self._request.path}"
-            seconds = (node.clock.monotonic_ns() - self._started_ns) / 1e9
-            message = told.message if told is not None else None
-            lines = execution.log_lines
-            log = ExecutionLog("httpAction", path, self._request_id, seconds, lines, message)
-            node.report(log, node.persistence.durable_ts)
-
-    async def head(self) -> HttpPart:
-        """Status and headers.
-
-        Raises:
-            HttpFailure: The handler threw before.
-        """
-        return await self._head
-
-    async def body(self) -> AsyncIterator[bytes]:
-        """The body's pieces as they come."""
-        while (piece := await self._pieces.get()) is not None:
-            yield piece
-
-    def leave(self) -> None:
-        """The client has gone, or nobody reads any further."""
-        if not self._is_over:
-            self._tell_left()
+        try:
+            backend.actions.start_http(action, exchange, finished)
+        except BaseException:
+            backend.end_action()
+            raise
+        return exchange
 
 
-__all__ = ["HttpExchange", "HttpFailure", "has_router"]
+def _failure(message: str, data: bytes | None) -> bytes:
+    """The body of a failed action (the HTTP API, section 6)."""
+    match = _FIRST_LINE.match(message)
+    first, rest = (match[1], message[match.end() :]) if match else (message, "")
+    what, _, frames = rest.partition("\n")
+    body: dict[str, Any] = {"code": f"{first}: {what.removeprefix('Uncaught ')}", "trace": frames}
+    if data is not None:
+        body["data"] = orjson.Fragment(clean_from_encoded(data))
+    return orjson.dumps(body)
+
+
+def error_in(exchange: Exchange, error: CupolaError) -> None:
+    """The request itself cannot be read: answer that, if nothing was answered, and end."""
+    exchange.abandon()
+    exchange.end(error)

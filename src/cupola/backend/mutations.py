@@ -258,6 +258,7 @@ class _Group:
             session_tokens=node.session_tokens,
             job=mutation.job,
             completes_job=mutation.completes_job,
+            links=node.links,
         )
         execution = run_as_job(call, lambda: node.runtime.run(call, function, mutation.args))
         return transaction, execution

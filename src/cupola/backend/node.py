@@ -12,6 +12,7 @@ from typing import Literal
 from cupola.auth import Identity, SessionTokens
 from cupola.backend.outbox import Outbox
 from cupola.clock import Clock
+from cupola.database.catalog import STORAGE
 from cupola.database.committer import Committer, Published
 from cupola.database.cursors import CursorSealer
 from cupola.errors import (
@@ -20,6 +21,7 @@ from cupola.errors import (
     FunctionNotFoundError,
     InvalidValueError,
 )
+from cupola.files import FileLinks
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.limits import Limits
@@ -65,6 +67,7 @@ class Node:
         self.limits = limits
         self.sealer = CursorSealer(secret)
         self.session_tokens = SessionTokens(secret)
+        self.links = FileLinks(secret, STORAGE)
         self.runtime = runtime
         self.cache = QueryCache(limits.query_cache_bytes_max)
         self.outbox = Outbox(persistence.durable_ts)

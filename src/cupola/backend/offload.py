@@ -110,6 +110,7 @@ class Offload:
             limit_fields(self._node.limits),
             self._node.runtime.environment,
             msgspec.msgpack.encode(app.javascript) if app.javascript is not None else b"",
+            self._node.links.origin,
         )
 
     def prepare(self, app: App) -> None:

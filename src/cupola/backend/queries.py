@@ -179,6 +179,7 @@ class QueryRunner:
             request_id=request_id,
             limits=node.limits,
             sealer=node.sealer,
+            links=node.links,
             journal=key.journal,
         )
         return node.runtime.run(call, function, key.args)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from cupola.auth import load_or_create_credentials
 from cupola.backend import Backend
-from cupola.cli.settings import Settings
+from cupola.cli.settings import FILES_FOLDER, Settings
 from cupola.deploy import Deployer
 from cupola.errors import ConfigurationError, PersistenceError
+from cupola.files.opening import open_store
 from cupola.functions.app import PACKAGE, App, load_app
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.server.serve import ServerOptions
@@ -44,6 +45,7 @@ def open_backend(settings: Settings) -> Backend:
         limits=settings.limits,
         instance_name=credentials.instance_name,
         instance_secret=credentials.instance_secret,
+        files=open_store(settings.files or (settings.data / FILES_FOLDER).as_uri()),
     )
     backend.use_workers(os.fspath(file))
     return backend

@@ -65,6 +65,30 @@ InstanceSecret = Annotated[
         help="64 hexadecimal digits.  [default: as stored, else made]",
     ),
 ]
+FilesAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CUPOLA_FILES",
+        metavar="ADDRESS",
+        help="Where stored files are, such as s3://bucket/folder.  [default: in the data folder]",
+    ),
+]
+CloudUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CUPOLA_CLOUD_URL",
+        metavar="URL",
+        help="Where the world finds the port, behind a proxy.  [default: at this host]",
+    ),
+]
+SiteUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CUPOLA_SITE_URL",
+        metavar="URL",
+        help="Where the world finds HTTP actions.  [default: at this host]",
+    ),
+]
 LimitOptions = Annotated[
     list[str] | None,
     typer.Option("--limit", metavar="NAME=VALUE", help="Set a limit; may be repeated."),
@@ -91,6 +115,9 @@ def dev(
     data: Data = None,
     instance_name: InstanceName = None,
     instance_secret: InstanceSecret = None,
+    files: FilesAddress = None,
+    cloud_url: CloudUrl = None,
+    site_url: SiteUrl = None,
     limit: LimitOptions = None,
     open_page: Annotated[
         bool, typer.Option("--open", envvar="CUPOLA_OPEN", help="Open a browser, if there is one.")
@@ -108,6 +135,9 @@ def dev(
         instance_name=instance_name,
         instance_secret=instance_secret,
         limits=limit or [],
+        files=files,
+        cloud_url=cloud_url,
+        site_url=site_url,
     )
     work.dev(settings, open_page=open_page)
 
@@ -121,6 +151,9 @@ def serve(
     data: Data = None,
     instance_name: InstanceName = None,
     instance_secret: InstanceSecret = None,
+    files: FilesAddress = None,
+    cloud_url: CloudUrl = None,
+    site_url: SiteUrl = None,
     limit: LimitOptions = None,
     log_format: Annotated[
         LogFormats, typer.Option(envvar="CUPOLA_LOG_FORMAT", help="How log lines look.")
@@ -142,6 +175,9 @@ def serve(
         instance_name=instance_name,
         instance_secret=instance_secret,
         limits=limit or [],
+        files=files,
+        cloud_url=cloud_url,
+        site_url=site_url,
     )
     work.serve(settings, log_format=log_format.value, log_functions=log_functions)
 

@@ -53,7 +53,7 @@ def server_parser() -> argparse.ArgumentParser:
     add("--interface", default="127.0.0.1", help="the address to listen on")
     add("--instance-name", default=None, help="the deployment's name")
     add("--instance-secret", default=None, metavar="HEX", help="64 hexadecimal digits")
-    add("--local-storage", default=None, metavar="FOLDER", help="without effect yet")
+    add("--local-storage", default=None, metavar="FOLDER", help="for stored files")
     add("--convex-origin", default=None, metavar="URL", help="where the world finds the API")
     add("--convex-site", default=None, metavar="URL", help="where it finds HTTP actions")
     add("--disable-beacon", action="store_true", help="without effect: nothing is reported")
@@ -108,8 +108,13 @@ def _serve(arguments: argparse.Namespace) -> None:
         has_python=False,
         cloud_url=arguments.convex_origin,
         site_url=arguments.convex_site,
+        files=_folder(arguments.local_storage),
     )
     serve(settings, log_functions=False)
+
+
+def _folder(name: str | None) -> str | None:
+    return None if name is None else Path(name).resolve().as_uri()
 
 
 if __name__ == "__main__":

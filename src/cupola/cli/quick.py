@@ -12,7 +12,18 @@ from pathlib import Path
 from cupola.cli import settings
 from cupola.cli.settings import Settings
 
-TEXTS = ("port", "site-port", "host", "data", "instance-name", "instance-secret", "log-format")
+TEXTS = (
+    "port",
+    "site-port",
+    "host",
+    "data",
+    "instance-name",
+    "instance-secret",
+    "files",
+    "cloud-url",
+    "site-url",
+    "log-format",
+)
 FLAGS = ("log-functions",)
 
 
@@ -50,6 +61,9 @@ def read(
             instance_name=values["instance-name"],
             instance_secret=values["instance-secret"],
             limits=limits,
+            files=values["files"],
+            cloud_url=values["cloud-url"],
+            site_url=values["site-url"],
         ),
         "json" if log_format == "json" else "text",
         "log-functions" in values,

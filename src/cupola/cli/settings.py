@@ -18,6 +18,7 @@ VARIABLE = "CUPOLA_"
 LIMIT_VARIABLE = "CUPOLA_LIMIT_"
 DATA_FOLDER = ".cupola"
 DATA_FILE = "data.sqlite3"
+FILES_FOLDER = "files"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 3210
 PORT_MAX = 65535
@@ -32,7 +33,8 @@ class Settings:
 
     `instance_name` and `instance_secret` (hexadecimal) are None where the data folder decides.
     `has_python` False: all code is pushed, and `app` is no app's folder. `cloud_url` and
-    `site_url`: where the world finds the two ports, if not at this host.
+    `site_url`: where the world finds the two ports, if not at this host. `files`: the address of
+    the file store, if not the folder `files` beside the data.
     """
 
     app: Path
@@ -47,6 +49,7 @@ class Settings:
     has_python: bool = True
     cloud_url: str | None = None
     site_url: str | None = None
+    files: str | None = None
 
 
 def settings_of(
@@ -59,6 +62,9 @@ def settings_of(
     instance_name: str | None,
     instance_secret: str | None,
     limits: Iterable[str],
+    files: str | None = None,
+    cloud_url: str | None = None,
+    site_url: str | None = None,
 ) -> Settings:
     """Settings from what the command line says; None and empty mean that it says nothing.
 
@@ -74,6 +80,9 @@ def settings_of(
         instance_name=instance_name or None,
         instance_secret=instance_secret or None,
         limits=limits_from(limits),
+        files=files or None,
+        cloud_url=(cloud_url or "").rstrip("/") or None,
+        site_url=(site_url or "").rstrip("/") or None,
     )
 
 

@@ -17,6 +17,9 @@ deleted. Every table has two indexes without a document: `by_id` and `by_creatio
 key is the indexed fields in order, then `_creationTime` (user indexes), then the id (spec: values,
 section 5.1).
 
+Documents of `_storage` say what is known of a stored file: `{sha256, size, contentType?}`, the
+digest in base64. Functions read them like others; `ctx.storage` writes them.
+
 More system tables are *private*: what a deployment keeps for itself. Only the system's own
 functions read them, and a catalog says nothing of what they hold.
 
@@ -55,6 +58,7 @@ ENVIRONMENT: Final = 517
 DEPLOYMENT: Final = 518
 EXPORTS: Final = 519
 IMPORTS: Final = 520
+STORAGE: Final = 530
 SCHEDULED_FUNCTIONS: Final = 540
 CRON_JOBS: Final = 541
 CRON_RUNS: Final = 542
@@ -71,9 +75,10 @@ PRIVATE_TABLES: Final = {
 SYSTEM_TABLES: Final = {
     **CATALOG_TABLES,
     **PRIVATE_TABLES,
+    "_storage": STORAGE,
     "_scheduled_functions": SCHEDULED_FUNCTIONS,
 }
-READABLE_TABLES: Final = frozenset({SCHEDULED_FUNCTIONS})
+READABLE_TABLES: Final = frozenset({STORAGE, SCHEDULED_FUNCTIONS})
 """System tables that functions of both languages read."""
 FIRST_USER_TABLE: Final = 10_001
 FIRST_SYSTEM_INDEX: Final = 1 << 31  # those that only some system tables have

@@ -474,6 +474,15 @@ class Transaction:
         self._put(Write(info, document_id, old, new))
         return document_id
 
+    def add_system(self, table: int, document_id: str, fields: Document) -> None:
+        """Insert into a system table under an id that was made before."""
+        self._require_writable()
+        info = self.catalog.by_number[table]
+        assert self._get_in(info, document_id) is None, document_id
+        document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
+        self.creation_time = math.nextafter(self.creation_time, math.inf)
+        self._put(Write(info, document_id, None, StoredDocument(None, encode(document), document)))
+
     def restore(self, table_name: str, document: Document) -> None:
         """Insert a document that brings its own `_id` and `_creationTime`, from an export.
 

@@ -188,6 +188,7 @@ class Deployer:
         if (system.cloud_url, system.site_url) == (cloud_url, site_url):
             return
         system.cloud_url, system.site_url = cloud_url, site_url
+        self._backend.node.links.origin = cloud_url
         if self._backend.state == "ready":
             self._use()
 

@@ -13,7 +13,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -32,6 +32,14 @@ from cupola.functions.conversion import value_of
 from cupola.functions.crons import CronJob, Crons, joined_crons, pushed_crons
 from cupola.functions.database_api import fresh_document, fresh_documents
 from cupola.functions.definitions import Function, FunctionGroup
+from cupola.functions.http import (
+    JAVASCRIPT_ROUTER,
+    AnyHttpAction,
+    HttpAction,
+    JavaScriptRoute,
+    Route,
+    Routes,
+)
 from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
 from cupola.schema import SchemaDefinition, Table, schema_of
 from cupola.values import UNSET, parse_function_path
@@ -61,6 +69,7 @@ class App:
         schema: SchemaDefinition | None = None,
         table_numbers: dict[str, int] | None = None,
         crons: Sequence[CronJob] = (),
+        http_actions: Iterable[HttpAction] = (),
     ) -> None:
         """`functions`: all of them, those of `javascript` included. `schema`: instead of what the
         tables' classes declare.
@@ -79,6 +88,11 @@ class App:
         self.python_crons = tuple(crons)
         pushed = () if javascript is None else pushed_crons(javascript.analysis, functions)
         self.crons = joined_crons(crons, pushed)
+        self.http_actions = {action.path: action for action in http_actions}
+        answering: list[AnyHttpAction] = [*self.http_actions.values(), *_routes_of(javascript)]
+        self.routes: Routes[AnyHttpAction] = Routes(
+            Route(each.method, each.route, each) for each in answering
+        )
         self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
         self.table_numbers = {} if table_numbers is None else table_numbers
@@ -124,6 +138,7 @@ class App:
             schema,
             self.table_numbers,  # the functions of Python are shared with this app
             self.python_crons,
+            self.http_actions.values(),
         )
 
     def find(self, path: str) -> Function[Any, Any]:
@@ -214,6 +229,12 @@ class App:
         return constraint if constraint is UNSET else value_of(constraint)
 
 
+def _routes_of(code: PushedCode | None) -> list[JavaScriptRoute]:
+    analyzed = code.analysis.get(JAVASCRIPT_ROUTER) if code is not None else None
+    routes = analyzed.routes if analyzed is not None else None
+    return [JavaScriptRoute(each.method, each.path) for each in routes or ()]
+
+
 def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> App:
     """Import an app's functions. `sources`: as in `App.sources`; by default those on disk.
 
@@ -237,8 +258,9 @@ def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> 
     finder = _Finder(root, sources)
     sys.meta_path.insert(0, finder)
     try:
-        functions, tables = _import_all(folder, root, sources)
-        app = App(functions, tables, folder=folder, version=_digest(sources), sources=sources)
+        functions, tables, http = _import_all(folder, root, sources)
+        version = _digest(sources)
+        app = App(functions, tables, folder, version, sources, http_actions=http)
         app.auth_providers = _auth_providers()
         app.crons = app.python_crons = _crons(functions)  # functions know their paths now
         return app
@@ -296,12 +318,13 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 def _import_all(
     folder: Path, root: Path, sources: Mapping[str, bytes]
-) -> tuple[dict[str, Function[Any, Any]], dict[str, type[Table]]]:
+) -> tuple[dict[str, Function[Any, Any]], dict[str, type[Table]], list[HttpAction]]:
     if sys.path[:1] != [str(folder)]:
         sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     functions: dict[str, Function[Any, Any]] = {}
     tables: dict[str, type[Table]] = {}
+    http: list[HttpAction] = []
     for name_below in sorted(sources):
         file = root / name_below
         parts = file.relative_to(root).with_suffix("").parts
@@ -316,9 +339,12 @@ def _import_all(
                     functions[_path("/".join(parts), own_name, file)] = function
                 for table in value.tables:
                     _add_table(tables, table)
+            elif isinstance(value, HttpAction) and value.handler.__module__ == module.__name__:
+                value.path = _path("/".join(parts), name, file)
+                http.append(value)
             elif isinstance(value, type) and issubclass(value, Table) and value is not Table:
                 _add_table(tables, value)
-    return functions, tables
+    return functions, tables, http
 
 
 def _crons(functions: Mapping[str, Function[Any, Any]]) -> tuple[CronJob, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cupola.auth import Identity, SessionTokens
 from cupola.database.cursors import CursorSealer
 from cupola.database.transaction import Transaction
+from cupola.files import FileLinks
 from cupola.functions.log_lines import LogBuffer
 from cupola.limits import Limits
 
@@ -92,6 +93,7 @@ class Call:
     job: str | None = None
     """The scheduled job that this call is part of."""
     completes_job: bool = False
+    links: FileLinks | None = None
 
     def __post_init__(self) -> None:
         if self.logs is _NO_LOGS:

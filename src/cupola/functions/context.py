@@ -12,6 +12,7 @@ from cupola.functions.database_api import DatabaseReader, DatabaseWriter
 from cupola.functions.definitions import Function, Kind, path_of
 from cupola.functions.execution import run_nested
 from cupola.functions.scheduler import ActionScheduler, Scheduler
+from cupola.functions.storage import ActionFiles, ActionStorage, StorageReader, StorageWriter
 from cupola.values import Value
 
 
@@ -58,6 +59,7 @@ class QueryCtx:
         self._call = call
         self.db: DatabaseReader = DatabaseReader(call)
         self.auth: Auth = Auth(call)
+        self.storage: StorageReader = StorageReader(call)
 
     def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a query, by reference or path (`"messages:list"`), in this snapshot."""
@@ -69,12 +71,14 @@ class MutationCtx(QueryCtx):
 
     db: DatabaseWriter
     auth: MutationAuth
+    storage: StorageWriter
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)
         self.db = DatabaseWriter(call)
         self.auth = MutationAuth(call)
         self.scheduler = Scheduler(call)
+        self.storage = StorageWriter(call)
 
     def run_mutation(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a mutation as a sub-transaction: if it raises and you catch that, only its writes
@@ -87,6 +91,7 @@ class ActionCaller(Protocol):
     """How an action reaches the engine: in the same process or over a socket."""
 
     identity_attributes: Mapping[str, Value] | None
+    files: ActionFiles
 
     def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Awaitable[Any]:
         """Run a function in a transaction of its own; the result decoded, errors raised."""
@@ -115,6 +120,7 @@ class ActionCtx:
         self._caller = caller
         self.auth = ActionAuth(caller)
         self.scheduler = ActionScheduler(caller)
+        self.storage = ActionStorage(caller.files)
 
     async def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Run a query at the newest snapshot."""

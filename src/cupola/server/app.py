@@ -24,7 +24,7 @@ from cupola.errors import (
     OverloadedError,
     UnauthenticatedError,
 )
-from cupola.server import http_actions
+from cupola.files.links import FILES_PATH, UPLOAD_PATH
 from cupola.server.clients import Client, parse_client
 from cupola.server.cors import cors_headers, preflight_headers
 from cupola.server.deploy_routes import EXPORT_FILES, DeployRoutes
@@ -37,6 +37,8 @@ from cupola.server.errors import (
     error_body,
     internal_error,
 )
+from cupola.server.file_routes import FileRoutes
+from cupola.server.http_actions import PREFIX, HttpActionRoutes
 from cupola.server.http_calls import (
     CallBody,
     Format,
@@ -133,6 +135,10 @@ class App:
         }
         pushes = DeployRoutes(backend, deployer, lambda request: admin_of(self._who(request)))
         self._routes.update(pushes.routes)
+        self.http_actions = HttpActionRoutes(backend, self._identity)
+        files = FileRoutes(backend)
+        self._routes[UPLOAD_PATH] = {"POST": files.upload}
+        self._stored_files: Methods = {"GET": files.serve}
         self._export_methods = pushes.export_files
         self._run_methods: Methods = {"POST": self._run}
         self._file_methods: Methods = {"GET": self._public_file}
@@ -143,14 +149,29 @@ class App:
         request = Request(scope, receive)
         origin = request.headers.get(b"origin")
         extra: Sequence[tuple[bytes, bytes]] = () if origin is None else cors_headers(origin)
+        if request.path == "/http" or request.path.startswith("/http/"):
+            answer = self.http_actions.answer(request, PREFIX)
+            await self.respond_to(request, send, answer, ())
+            return
+        if request.method == "OPTIONS":
+            extra = preflight_headers(request.headers)[1:]
+        await self.respond_to(request, send, self._answer(request), extra)
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(200, b"", TEXT)
+        return await self._handler(request)(request)
+
+    async def respond_to(
+        self,
+        request: Request,
+        send: Send,
+        answer: Awaitable[Response],
+        extra: Sequence[tuple[bytes, bytes]],
+    ) -> None:
+        """Send an answer with `extra` headers, or the error that comes instead of it."""
         try:
-            if request.path == "/http" or request.path.startswith("/http/"):
-                extra = ()
-                response = await http_actions.answer(self._backend, request, "/http")
-            elif request.method == "OPTIONS":
-                response, extra = Response(200, b"", TEXT), preflight_headers(request.headers)[1:]
-            else:
-                response = await self._handler(request)(request)
+            response = await answer
         except Disconnected:
             return
         except CupolaError as error:
@@ -177,6 +198,8 @@ class App:
         if methods is None:
             if request.path.startswith("/api/run/"):
                 methods = self._run_methods
+            elif request.path.startswith(FILES_PATH):
+                methods = self._stored_files
             elif request.path.startswith(EXPORT_FILES):
                 methods = self._export_methods
             elif request.path == "/api" or request.path.startswith("/api/"):
@@ -304,6 +327,9 @@ class App:
         if isinstance(who, UserToken):
             return await self._backend.users.identify(who.text), client
         return who, client
+
+    async def _identity(self, request: Request) -> Identity:
+        return (await self._caller(request))[0]
 
     def _who(self, request: Request) -> Identity | UserToken:
         authorization = request.headers.get(b"authorization")
@@ -443,23 +469,15 @@ class _Answer(Generic[Result]):
 
 
 class Site:
-    """Answers the site port: nothing but HTTP actions."""
+    """The site port: nothing but HTTP actions."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, app: App) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", scope["type"]
         request = Request(scope, receive)
-        try:
-            response = await http_actions.answer(self._backend, request)
-        except Disconnected:
-            return
-        except CupolaError as error:
-            response = _error_response(error)
-        except Exception as error:  # as in `App`
-            response = _error_response(internal_error(error))
-        await respond(send, response, head_only=request.method == "HEAD")
+        await self._app.respond_to(request, send, self._app.http_actions.answer(request), ())
 
 
 def _require_admin(identity: Identity) -> None:

@@ -1,6 +1,6 @@
 """The paths of the published command line: pushes, environment variables, log streams."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +265,7 @@ class DeployRoutes:
         self._logs.watch()  # whoever works on the deployment may want to see what happened
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
+async def _pieces(path: Path) -> AsyncGenerator[bytes, None]:
     with path.open("rb") as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece

@@ -110,7 +110,7 @@ def _entry(log: ExecutionLog, now_ms: float) -> Entry:
     """One execution as tools read it. Times of lines are in ms, of executions in s."""
     return {
         "kind": "Completion",
-        "udfType": log.kind.capitalize(),
+        "udfType": log.kind[:1].upper() + log.kind[1:],
         "componentPath": None,
         "identifier": log.path.removesuffix(":default"),
         "logLines": [_line(line, now_ms) for line in log.log_lines],

@@ -1,152 +1,201 @@
-"""HTTP actions: requests that the app's own router answers (spec: HTTP API, section 6).
-
-They come on the site port, at the root, and on the main port below `/http`. No CORS headers are
-added: apps do that themselves.
+"""HTTP actions over HTTP: at the root of the site port, and below `/http` of the API's port (the
+HTTP API, section 6). No CORS headers are added: that is the app's business.
 """
 
-from __future__ import annotations
-
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
-import orjson
-
-from cupola.auth import ANONYMOUS, Identity, UserToken, parse_authorization
+from cupola.auth import ANONYMOUS, Identity
 from cupola.backend import Backend
-from cupola.backend.calls import HttpRequest
-from cupola.backend.http_actions import HttpExchange, HttpFailure, has_router
-from cupola.errors import CupolaError
-from cupola.functions.failure import Told
-from cupola.runtimes.python.messages import HttpPart
-from cupola.server.errors import MethodNotAllowedError
+from cupola.backend.http_actions import Exchange, HttpFailure, HttpRequest, error_in
+from cupola.errors import BadRequestError, CupolaError
+from cupola.functions.http import METHODS
+from cupola.server.errors import BodyTooLargeError, MethodNotAllowedError
+from cupola.server.http_calls import request_id
 from cupola.server.messages import JSON, TEXT, Disconnected, Request, Response
 
-_BODY_BYTES_MAX = 20 * 2**20
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
-_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
-_DISABLED = b"This Convex deployment does not have HTTP actions enabled."
-_OURS = frozenset({b"transfer-encoding", b"connection"})  # of the connection, not the answer
+PREFIX = "/http"
+_NO_HTTP_ACTIONS = b"This Convex deployment does not have HTTP actions enabled."
+_NO_ROUTE = b"No matching routes found"
+_BODYLESS = ("GET", "HEAD", "OPTIONS")
+_CLOSE = (b"connection", b"close")
+_SCHEMES = (b"http", b"https")
+
+Identify = Callable[[Request], Awaitable[Identity]]
+"""Who calls. Raises CupolaError where the credentials prove nothing, or nobody can tell."""
 
 
-async def answer(backend: Backend, request: Request, prefix: str = "") -> Response:
-    """The answer of the app's router. `prefix` is no part of what it sees.
+class HttpActionRoutes:
+    """Answers requests by HTTP actions of the app."""
 
-    Raises:
-        MethodNotAllowedError, BodyTooLargeError, OverloadedError, Disconnected
-    """
-    if not has_router(backend):
-        return Response(404, _DISABLED, TEXT)
-    if request.method not in _METHODS:
-        raise MethodNotAllowedError(f"HTTP actions do not answer {request.method}.")
-    body = None
-    if request.method not in _WITHOUT_BODY:
-        body = await request.body(_BODY_BYTES_MAX)
-    identity, refusal = await _identity(backend, request)
-    path = _path(request, prefix)
-    exchange = HttpExchange(
-        backend,
-        HttpRequest(
-            _url(request, path),
-            request.method,
-            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in _pairs(request)],
-            path,
-            body,
-            identity,
-            refusal,
-        ),
-    )
-    watching = asyncio.create_task(_leave_with_client(request, exchange))
-    try:
-        head = await exchange.head()
-    except HttpFailure as failure:
-        watching.cancel()
-        return Response(500, _failure(failure.told), JSON)
-    except BaseException:
-        watching.cancel()
-        exchange.leave()
-        raise
-    return _response(head, _body(exchange, watching))
+    def __init__(self, backend: Backend, identify: Identify) -> None:
+        self._backend = backend
+        self._identify = identify
+
+    async def answer(self, request: Request, prefix: str = "") -> Response:
+        """`prefix`: what to take from the start of the path.
+
+        Raises:
+            CupolaError: The request cannot be served.
+            Disconnected: The client has gone.
+        """
+        actions = self._backend.http_actions
+        if not actions.has_routes:
+            return Response(404, _NO_HTTP_ACTIONS, TEXT)
+        if request.method not in (*METHODS, "HEAD"):
+            raise MethodNotAllowedError(f"HTTP actions answer {', '.join(METHODS)}.")
+        path = _raw_path(request)[len(prefix) :] or "/"
+        action = actions.find(request.method, path)
+        if action is None:
+            return Response(404, _NO_ROUTE, TEXT)
+        size_bytes_max = self._backend.limits.http_action_body_bytes_max
+        declared = request.headers.get(b"content-length")
+        if declared is not None and int(declared) > size_bytes_max:
+            raise _too_large(size_bytes_max)
+        body = _Body(request, size_bytes_max)
+        exchange = actions.start(action, await self._request(request, path, body))
+        body.exchange = exchange
+        watcher = asyncio.get_running_loop().create_task(body.watch())
+        try:
+            status, headers = await exchange.head()
+        except HttpFailure as failure:
+            watcher.cancel()
+            is_unread = _has_body(request) and not request.body_ended
+            return Response(500, failure.body, JSON, headers=[_CLOSE] if is_unread else [])
+        except asyncio.CancelledError:
+            watcher.cancel()
+            exchange.abandon()
+            raise
+        except CupolaError:
+            watcher.cancel()
+            raise
+        return await self._streamed(request, exchange, watcher, status, headers)
+
+    async def _streamed(
+        self,
+        request: Request,
+        exchange: Exchange,
+        watcher: asyncio.Task[None],
+        status: int,
+        headers: list[tuple[str, str]],
+    ) -> Response:
+        pairs = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers if n not in _OURS]
+        text = next((v for n, v in headers if n == "content-length"), "")
+        length = int(text) if text.isascii() and text.isdigit() else None
+        stream = _body_of(exchange, watcher, length)
+        if request.method == "HEAD" or status in _WITHOUT_BODY:
+            async for _ in stream:
+                pass  # the action runs to its end, though nobody sees its body
+            if status in _WITHOUT_BODY:
+                return Response(status, b"", b"", pairs)
+        return Response(status, b"", b"", pairs, stream=stream, length=length)
+
+    async def _request(self, request: Request, path: str, body: "_Body") -> HttpRequest:
+        identity, problem = ANONYMOUS, None
+        try:
+            identity = await self._identify(request)
+        except CupolaError as error:
+            problem = error.message
+        headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.scope["headers"]]
+        query = request.query_string.decode("latin-1")
+        host = request.headers.get(b"host", b"localhost").decode("latin-1")
+        url = f"{_scheme(request)}://{host}{path}{'?' if query else ''}{query}"
+        number = request_id(request.headers.get(b"convex-request-id"))
+        return HttpRequest(
+            method="GET" if request.method == "HEAD" else request.method,
+            url=url,
+            path=path,
+            headers=headers,
+            body=body.parts(),
+            identity=identity,
+            identity_problem=problem,
+            request_id=number or self._backend.node.new_request_id(),
+        )
 
 
-async def _leave_with_client(request: Request, exchange: HttpExchange) -> None:
-    """Tell the handler when its client closes the connection."""
-    with contextlib.suppress(Disconnected):
-        while (await request.receive())["type"] != "http.disconnect":
+_WITHOUT_BODY = (204, 304)
+_OURS = ("content-length", "transfer-encoding", "connection")
+
+
+class _Body:
+    """A request's body as the action asks for it; then, the client's going away."""
+
+    exchange: Exchange
+
+    def __init__(self, request: Request, size_bytes_max: int) -> None:
+        self._request = request
+        self._size_bytes_max = size_bytes_max
+        self._ended = asyncio.Event()
+
+    async def parts(self) -> AsyncGenerator[bytes, None]:
+        """Raises BadRequestError: It cannot be read; the client has its answer already."""
+        size = 0
+        try:
+            if self._request.method not in _BODYLESS and not self._request.body_ended:
+                async for part in self._request.parts():
+                    size += len(part)
+                    if size > self._size_bytes_max:
+                        raise _too_large(self._size_bytes_max)
+                    if part:
+                        yield part
+            self._ended.set()
+        except Disconnected:
+            self.exchange.abandon()
+            raise BadRequestError("The client went away.", code="Disconnected") from None
+        except CupolaError as error:
+            error_in(self.exchange, error)
+            raise
+
+    async def watch(self) -> None:
+        """Once the body has ended, wait until the client goes away, and end the action then."""
+        if self._request.method in _BODYLESS or not _has_body(self._request):
+            await self._request.receive()  # an empty body
+        else:
+            await self._ended.wait()
+        while (await self._request.receive())["type"] != "http.disconnect":
             pass
-    exchange.leave()
+        self.exchange.abandon()
 
 
-async def _body(exchange: HttpExchange, watching: asyncio.Task[None]) -> AsyncIterator[bytes]:
+async def _body_of(
+    exchange: Exchange, watcher: asyncio.Task[None], length: int | None
+) -> AsyncGenerator[bytes, None]:
+    """The answer's body, and never more of it than was announced."""
+    left = length
     try:
-        async for piece in exchange.body():
-            yield piece
+        async for part in exchange.parts():
+            if left is not None:
+                part = part[:left]
+                left -= len(part)
+            if part:
+                yield part
     finally:
-        watching.cancel()
-        exchange.leave()
+        watcher.cancel()
+        exchange.abandon()
 
 
-def _response(head: HttpPart, body: AsyncIterator[bytes]) -> Response:
-    content_type = b""
-    length = None
-    headers: list[tuple[bytes, bytes]] = []
-    for name, value in head.headers:
-        key, text = name.lower().encode("latin-1"), value.encode("latin-1", "replace")
-        if key == b"content-type":
-            content_type = text
-        elif key == b"content-length" and text.isdigit():
-            length = int(text)
-        elif key not in _OURS:
-            headers.append((key, text))
-    return Response(head.status, b"", content_type, headers, stream=body, length=length)
+def _has_body(request: Request) -> bool:
+    return b"content-length" in request.headers or b"transfer-encoding" in request.headers
 
 
-async def _identity(backend: Backend, request: Request) -> tuple[Identity, str | None]:
-    """Who calls, or why that is not known: webhooks have schemes of their own."""
-    authorization = request.headers.get(b"authorization")
-    if authorization is None:
-        return ANONYMOUS, None
-    try:
-        credential = authorization.decode("utf-8", "replace")
-        who = parse_authorization(credential, backend.admin_keys)
-        if isinstance(who, UserToken):
-            who = await backend.users.identify(who.text)
-        return who, None
-    except CupolaError as error:
-        return ANONYMOUS, error.message
-
-
-def _pairs(request: Request) -> list[tuple[bytes, bytes]]:
-    return list(request.scope["headers"])
-
-
-def _path(request: Request, prefix: str) -> str:
-    raw: bytes = request.scope.get("raw_path") or request.path.encode()
-    path = raw.partition(b"?")[0].decode("latin-1").removeprefix(prefix)
-    return path if path.startswith("/") else f"/{path}"
-
-
-def _url(request: Request, path: str) -> str:
-    scheme = _scheme(request)
-    host = request.headers.get(b"host", b"localhost").decode("latin-1")
-    query = request.query_string.decode("latin-1")
-    return f"{scheme}://{host}{path}{'?' + query if query else ''}"
+def _raw_path(request: Request) -> str:
+    """The path as it came, percent-encoded."""
+    raw: bytes | None = request.scope.get("raw_path")
+    return (raw or request.path.encode()).decode("latin-1").partition("?")[0]
 
 
 def _scheme(request: Request) -> str:
-    """As proxies say it, by `X-Forwarded-Proto` or `Forwarded`."""
-    forwarded = request.headers.get(b"x-forwarded-proto", b"").decode("latin-1").strip().lower()
-    for part in request.headers.get(b"forwarded", b"").decode("latin-1").split(";"):
-        name, _, value = part.strip().partition("=")
-        if name.lower() == "proto":
-            forwarded = value.strip('"').lower()
-    return forwarded if forwarded in ("http", "https") else "http"
+    """What the client used, as a proxy in between says."""
+    forwarded = request.headers.get(b"x-forwarded-proto", b"").split(b",")[0].strip().lower()
+    for pair in request.headers.get(b"forwarded", b"").split(b",")[0].split(b";"):
+        name, _, value = pair.strip().partition(b"=")
+        if not forwarded and name.lower() == b"proto":
+            forwarded = value.strip(b'"').lower()
+    return forwarded.decode() if forwarded in _SCHEMES else "http"
 
 
-def _failure(told: Told) -> bytes:
-    first, _, trace = told.message.partition("\n")
-    reason = trace.partition("\n")[0].removeprefix("Uncaught ")
-    shown: dict[str, object] = {"code": f"{first}: {reason}", "trace": trace}
-    if told.data is not None:
-        shown["data"] = orjson.Fragment(told.data)
-    return orjson.dumps(shown)
+def _too_large(size_bytes_max: int) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"The body is larger than {size_bytes_max:,} bytes (http_action_body_bytes_max).",
+        unread=True,
+    )

@@ -11,6 +11,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from cupola.server.messages import Disconnected
+
 HEAD_BYTES_MAX = 64 * 2**10
 HEAD_TIME_S = 30.0
 
@@ -95,7 +97,7 @@ class _Cycle(RequestResponseCycle):
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
-            return
+            raise Disconnected  # so that a long answer ends too
         if not self.response_started:
             self._start(message)
         elif not self.response_complete:

@@ -1,8 +1,9 @@
 """One HTTP request and one HTTP answer, as handlers see them: the thinnest layer over ASGI."""
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,13 +24,13 @@ _SURELY_SMALL_DIGITS = 6
 
 
 class Disconnected(Exception):
-    """The client went away before its request was whole: nobody is left to answer."""
+    """The client went away before its request or the answer was whole: nobody is left."""
 
 
 class Request:
     """What handlers ask of a request. Header names are lower-case; the last of equals counts."""
 
-    __slots__ = ("headers", "method", "path", "query_string", "receive", "scope")
+    __slots__ = ("body_ended", "headers", "method", "path", "query_string", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -38,6 +39,7 @@ class Request:
         self.path: str = scope["path"]
         self.query_string: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.body_ended = False
 
     def query(self) -> dict[str, str]:
         """The URL's query; the last of equal names counts."""
@@ -89,30 +91,37 @@ class Request:
             raise _too_large(size_bytes_max)
         return b"".join(pieces)
 
-    async def parts(self, first: dict[str, Any] | None = None) -> AsyncIterator[bytes]:
-        """The body as it arrives, from `first` on if that was received already.
+    async def parts(
+        self, first: dict[str, Any] | None = None, *, stall_s: float | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives, from `first` on if that was received already. `stall_s`: how long
+        each part may take, instead of a time for all.
 
         Raises: RequestTimeoutError and Disconnected, as `body`.
         """
-        deadline = asyncio.get_running_loop().time() + BODY_TIME_S
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (stall_s or BODY_TIME_S)
         message = first
         while True:
             if message is None:
-                message = await self._receive_by(deadline)
+                message = await self._receive_by(deadline, stall_s or BODY_TIME_S)
+                if stall_s is not None:
+                    deadline = loop.time() + stall_s
             if message["type"] == "http.disconnect":
                 raise Disconnected
+            self.body_ended = not message["more_body"]
             yield message["body"]
-            if not message["more_body"]:
+            if self.body_ended:
                 return
             message = None
 
-    async def _receive_by(self, deadline: float) -> dict[str, Any]:
+    async def _receive_by(self, deadline: float, time_s: float) -> dict[str, Any]:
         try:
             async with asyncio.timeout_at(deadline):
                 return await self.receive()
         except TimeoutError:
             raise RequestTimeoutError(
-                f"The request body did not arrive within {BODY_TIME_S:.0f} s."
+                f"No more of the request body arrived within {time_s:.0f} s."
             ) from None
 
 
@@ -125,13 +134,15 @@ def _too_large(size_bytes_max: int, *, unread: bool = False) -> BodyTooLargeErro
 
 @dataclasses.dataclass(slots=True)
 class Response:
-    """`stream` replaces `body` where that would be too much to hold; `length` is its size."""
+    """`stream` replaces `body` where that would be too much to hold; `length` is its size. An empty
+    `content_type` says nothing about the type.
+    """
 
     status: int
     body: bytes
     content_type: bytes = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes, None] | None = None
     length: int | None = None
 
 
@@ -153,6 +164,7 @@ async def respond(
     if response.stream is None or head_only:
         await send({"type": "http.response.body", "body": response.body})
         return
-    async for part in response.stream:
-        await send({"type": "http.response.body", "body": part, "more_body": True})
+    async with contextlib.aclosing(response.stream) as stream:  # what it holds open ends with us
+        async for part in stream:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

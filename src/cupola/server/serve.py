@@ -113,7 +113,7 @@ class Server:
             except ConfigurationError:
                 api.close()
                 raise
-            listeners.append(_Listener(Site(self._backend), None, sock, connections_max))
+            listeners.append(_Listener(Site(self._app), None, sock, connections_max))
             self.site_port = sock.getsockname()[1]
         if self._deployer is not None:
             cloud_url = options.cloud_url or self.url
@@ -121,6 +121,8 @@ class Server:
         loop = asyncio.get_running_loop()
         if self._backend.request_turn is None:
             self._backend.attach(loop)
+        if isinstance(self._backend, Backend):
+            await self._backend.files.start()
         self._ticker = loop.call_later(_TICK_S, self._tick)
         self._backend.collectors.append(self.metrics)
         for listener in listeners:

@@ -1,7 +1,7 @@
 """Files of a folder over HTTP: our browser client, and the pages in an app's `public/`."""
 
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from stat import S_ISREG
 from urllib.parse import quote
@@ -78,7 +78,7 @@ class StaticFiles:
         return resolved if resolved.is_relative_to(self._root.resolve()) else None
 
 
-async def _parts(file: Path) -> AsyncIterator[bytes]:
+async def _parts(file: Path) -> AsyncGenerator[bytes, None]:
     with file.open("rb") as opened:
         while part := opened.read(_PART_BYTES):
             yield part

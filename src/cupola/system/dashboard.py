@@ -1,7 +1,8 @@
 """What dashboards ask for: `_system/frontend/…` (spec: deploy API, section 19).
 
 `componentId` is taken everywhere, and only the app itself answers: there are no components yet. For
-the same reason lists of files are empty.
+the same reason names of components are empty. Files are in `storage.py`, schedules and cron jobs in
+`schedules.py`.
 """
 
 from __future__ import annotations
@@ -296,16 +297,6 @@ def environment_variables(ctx: QueryCtx) -> Any:
     from cupola.system.command_line import environment_variables as listed
 
     return listed(ctx)
-
-
-@system_query("frontend/fileStorageV2:numFiles")
-def number_of_files(ctx: QueryCtx, componentId: str | None = None) -> Any:
-    return 0
-
-
-@system_query("frontend/fileStorageV2:fileMetadata")
-def files(ctx: QueryCtx, **args: Any) -> Any:
-    return _empty_page()
 
 
 @system_query("frontend/paginatedDeploymentEvents:default")

@@ -9,8 +9,6 @@ from cupola.functions.definitions import Function
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.schema import ANY, Validator
 
-_ROUTER = "http.js"
-
 
 def function_specs(app: App) -> list[dict[str, Any]]:
     """All functions of both languages by path, then the HTTP routes: `function-spec`."""
@@ -22,9 +20,8 @@ def function_specs(app: App) -> list[dict[str, Any]]:
 
 
 def http_routes(app: App) -> list[tuple[str, str]]:
-    """(method, path) of the routes of `http.js`; prefixes end with `*`."""
-    analyzed = app.javascript.analysis.get(_ROUTER) if app.javascript is not None else None
-    return [(route.method, route.path) for route in (analyzed.routes or ())] if analyzed else []
+    """(method, path) of the HTTP actions of both languages; prefixes end with `*`."""
+    return [(route.method, route.path) for route in app.routes.all]
 
 
 def _spec(path: str, function: Function[Any, Any]) -> dict[str, Any]:

@@ -100,11 +100,18 @@ def filtered_page(
     return _page(ctx, name, wanted, options, plan)
 
 
+def page_where(ctx: QueryCtx, name: str, wanted: Filter, options: dict[str, Any]) -> dict[str, Any]:
+    """A page of what a filter leaves of a table."""
+    plan = fingerprint("_system", name, msgspec.json.encode(wanted))
+    return _page(ctx, name, wanted, options, plan)
+
+
 def _page(
     ctx: QueryCtx, name: str, wanted: Filter, options: dict[str, Any], plan: bytes
 ) -> dict[str, Any]:
-    table = table_named(ctx, name)
-    if table is None:
+    with engine(ctx) as transaction:
+        table = transaction.table(name)
+    if table is None or not table.is_readable:
         return {"page": [], "isDone": True, "continueCursor": ""}
     request = PageRequest(
         items=max(1, min(int(options.get("numItems", 1)), _PAGE_ROWS_MAX)),

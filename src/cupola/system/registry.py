@@ -48,6 +48,7 @@ class System:
             deployment,
             schedules,
             scheduling,
+            storage,
         )
 
         self.cloud_url = ""

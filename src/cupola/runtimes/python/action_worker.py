@@ -16,23 +16,30 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from cupola.errors import ApplicationError, CupolaError
+from cupola.errors import ApplicationError, CupolaError, FunctionNotFoundError
 from cupola.functions.actions import run_action
 from cupola.functions.app import App, load_app
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
 from cupola.functions.failure import RemoteError
+from cupola.functions.http import Request
+from cupola.functions.http_run import Outlet, run_http_action
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.storage import ActionFiles
 from cupola.limits import Limits
+from cupola.runtimes.python.http_runs import HttpRuns
 from cupola.runtimes.python.lifeline import die_with_parent
 from cupola.runtimes.python.log_capture import level_of_stream, logged, printed
 from cupola.runtimes.python.messages import (
     ActionDone,
     Alive,
+    BodyPart,
+    Cancel,
     FrameBuffer,
     Message,
     NestedCall,
     NestedResult,
+    PartTaken,
     Probe,
     Ready,
     RunAction,
@@ -45,7 +52,10 @@ from cupola.runtimes.python.messages import (
     to_worker_decoder,
 )
 from cupola.runtimes.python.transaction_worker import failure_of, sendable
+from cupola.runtimes.python.worker_files import WorkerFiles
 from cupola.values import Value, decode, use_limits
+
+Run = RunAction | RunHttp
 
 _current: contextvars.ContextVar[LogBuffer | None] = contextvars.ContextVar("log", default=None)
 
@@ -62,6 +72,8 @@ class ActionWorker:
         self._unsent = bytearray()
         self._app: App
         self._limits: Limits
+        self._files: str
+        self._http = HttpRuns(self)
 
     async def serve(self) -> None:
         """Until the engine goes away."""
@@ -74,11 +86,13 @@ class ActionWorker:
     def _receive(self, message: Any) -> None:
         match message:
             case Setup():
-                self._send(self._set_up(message))
+                self.send(self._set_up(message))
             case RunAction():
-                task = asyncio.get_running_loop().create_task(self._run(message))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self.keep(asyncio.get_running_loop().create_task(self._run(message)))
+            case RunHttp():
+                self._http.start(message)
+            case BodyPart() | PartTaken() | Cancel():
+                self._http.receive(message)
             case Tables():
                 self._app.table_numbers.update(message.numbers)
             case NestedResult():
@@ -86,9 +100,13 @@ class ActionWorker:
                 if future is not None and not future.done():
                     future.set_result(message)
             case Probe():
-                self._send(Alive(message.number))
+                self.send(Alive(message.number))
 
-    def _send(self, message: Message) -> None:
+    def keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def send(self, message: Message) -> None:
         was_empty = not self._unsent
         self._unsent += frame(message)
         if was_empty:
@@ -109,6 +127,7 @@ class ActionWorker:
 
     def _set_up(self, setup: Setup) -> Ready:
         self._limits = limits_of(setup.limits)
+        self._files = setup.files
         use_limits(self._limits)
         try:
             self._app = self._load(setup)
@@ -136,39 +155,73 @@ class ActionWorker:
             execution = await self._execute(function, run, logs)
         failure = failure_of(execution, run.request_id, self._app)
         lines = [sendable(line) for line in logs.lines]
-        self._send(ActionDone(run.call, execution.value, failure, lines))
+        self.send(ActionDone(run.call, execution.value, failure, lines))
 
-    async def ask(
-        self, run: RunAction | RunHttp, kind: str, path: str, args: bytes
-    ) -> NestedResult:
+    async def run_http(self, run: RunHttp, request: Request, outlet: Outlet) -> None:
+        """Run an HTTP action to its end, and tell how it ended."""
+        logs = LogBuffer(self._limits)
+        _current.set(logs)
+        try:
+            execution = await self._execute_http(run, request, logs, outlet)
+        except asyncio.CancelledError:
+            execution = Execution(b"null", None, logs.lines)  # nobody is left who asks
+        failure = failure_of(execution, run.request_id, self._app)
+        lines = [sendable(line) for line in logs.lines]
+        self.send(ActionDone(run.call, execution.value, failure, lines))
+
+    async def _execute_http(
+        self, run: RunHttp, request: Request, logs: LogBuffer, outlet: Outlet
+    ) -> Execution:
+        action = self._app.http_actions.get(run.path)
+        if action is None:  # it was sent before the code changed
+            return Execution(None, FunctionNotFoundError(f"There is no `{run.path}`."), [])
+        caller, problem = _Caller(self, run), run.identity_problem
+        return await run_http_action(action, request, caller, logs, self._limits, outlet, problem)
+
+    async def ask(self, run: Run, kind: str, path: str, args: bytes) -> NestedResult:
         """A call of a function by an action: the engine runs it. `kind`: as in `NestedCall`."""
         self._nested_count += 1
         number = self._nested_count
         future: asyncio.Future[NestedResult] = asyncio.get_running_loop().create_future()
         self._nested[number] = future
-        self._send(NestedCall(run.call, number, kind, path, args))
+        self.send(NestedCall(run.call, number, kind, path, args))
         return await future
 
-    async def call(self, run: RunAction, kind: str, path: str, args: bytes) -> Any:
+    async def call(self, run: Run, kind: str, path: str, args: bytes) -> Any:
         """`ask` for Python: the result decoded, errors raised."""
-        result = await self.ask(run, kind, path, args)
-        if result.value is not None:
-            function = self._app.functions.get(path)
-            return decode_result(function, result.value) if function else decode(result.value)
-        failure = result.failure
-        assert failure is not None
-        if failure.data is not None:
-            raise ApplicationError(decode(failure.data))
-        raise RemoteError(failure.message, failure.code, None)
+        value = value_or_raise(await self.ask(run, kind, path, args))
+        function = self._app.functions.get(path)
+        return decode_result(function, value) if function else decode(value)
+
+    def files_of(self, run: Run) -> WorkerFiles:
+        """Files, for one action."""
+
+        async def ask(operation: str, args: dict[str, Any]) -> Any:
+            result = await self.ask(run, "storage", operation, encode_arguments(args))
+            return decode(value_or_raise(result))
+
+        return WorkerFiles(ask, self._files, self._limits)
+
+
+def value_or_raise(result: NestedResult) -> bytes:
+    """The result of a nested call as encoded JSON. Raises: what it failed with."""
+    if result.value is not None:
+        return result.value
+    failure = result.failure
+    assert failure is not None
+    if failure.data is not None:
+        raise ApplicationError(decode(failure.data))
+    raise RemoteError(failure.message, failure.code, None)
 
 
 class _Caller:
     """How one action reaches the engine."""
 
-    def __init__(self, worker: ActionWorker, run: RunAction) -> None:
+    def __init__(self, worker: ActionWorker, run: Run) -> None:
         self._worker = worker
         self._run = run
         self.identity_attributes: Mapping[str, Value] | None = identity_of(run.caller).attributes
+        self.files: ActionFiles = worker.files_of(run)
 
     async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:
         return await self._worker.call(self._run, kind.value, path, encode_arguments(args))

@@ -29,7 +29,8 @@ class Message(msgspec.Struct, tag=True, frozen=True, array_like=True):
 
 class Setup(Message, frozen=True):
     """What to serve. `data_path`: the database, empty for action workers. `sources`: see `App`.
-    `javascript`: pushed code (`PushedCode`) as MessagePack, empty if there is none.
+    `javascript`: pushed code (`PushedCode`) as MessagePack, empty if there is none. `files`: the
+    address of the file store, for action workers.
     """
 
     app_folder: str
@@ -39,6 +40,8 @@ class Setup(Message, frozen=True):
     limits: dict[str, Any]
     environment: dict[str, str]
     javascript: bytes = b""
+    cloud_url: str = ""
+    files: str = ""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -85,25 +88,37 @@ class RunAction(Message, frozen=True):
 
 
 class RunHttp(Message, frozen=True):
-    """Answer an HTTP request with the app's router. `headers` in the order they came.
-
-    `path`: what the router looks up, percent-encoded as it came. `refusal`: why the caller's
-    credentials prove nothing, told to a handler that asks who calls.
+    """Run an HTTP action. Its answer is a ResponseHead, ResponseParts and ActionDone, or ActionDone
+    alone. `identity_problem`: see `HttpCtx`.
     """
 
     call: int
-    url: str
-    method: str
-    headers: list[tuple[str, str]]
     path: str
-    body: bytes | None
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
     caller: Caller
-    refusal: str | None
+    identity_problem: str | None
     request_id: str
 
 
-class HttpGone(Message, frozen=True):
-    """The client of an HTTP request has left; its handler may go on."""
+class BodyPart(Message, frozen=True):
+    """The next part of a request's body. `problem`: there is none, since it cannot be read."""
+
+    call: int
+    data: bytes
+    more: bool
+    problem: str | None = None
+
+
+class PartTaken(Message, frozen=True):
+    """The client can take another ResponsePart."""
+
+    call: int
+
+
+class Cancel(Message, frozen=True):
+    """The client has gone: end the HTTP action."""
 
     call: int
 
@@ -169,18 +184,26 @@ class ActionDone(Message, frozen=True):
     log_lines: list[str]
 
 
-class HttpPart(Message, frozen=True):
-    """The head of an HTTP answer (`status` and `headers`), or a piece of its body."""
+class BodyWanted(Message, frozen=True):
+    """An HTTP action reads its request's body."""
 
+    call: int
+
+
+class ResponseHead(Message, frozen=True):
     call: int
     status: int
     headers: list[tuple[str, str]]
-    body: bytes
+
+
+class ResponsePart(Message, frozen=True):
+    call: int
+    data: bytes
 
 
 class NestedCall(Message, frozen=True):
-    """An action calls a function. `kind`: "query", "mutation", "action", or "system" for one of
-    the system's mutations.
+    """An action calls a function. `kind`: "query", "mutation" or "action"; "system" for one of
+    the system's mutations, "storage" for an operation on files.
     """
 
     call: int
@@ -194,8 +217,10 @@ class Alive(Message, frozen=True):
     number: int
 
 
-ToWorker = Setup | RunCall | Tables | RunAction | RunHttp | HttpGone | NestedResult | Probe
-FromWorker = Ready | CallDone | ActionDone | HttpPart | NestedCall | Alive
+ToHttpAction = RunHttp | BodyPart | PartTaken | Cancel
+FromHttpAction = BodyWanted | ResponseHead | ResponsePart
+ToWorker = Setup | RunCall | RunAction | ToHttpAction | Tables | NestedResult | Probe
+FromWorker = Ready | CallDone | ActionDone | FromHttpAction | NestedCall | Alive
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)

@@ -16,10 +16,12 @@ import sys
 from typing import Any
 
 from cupola.auth import SessionTokens
+from cupola.database.catalog import STORAGE
 from cupola.database.cursors import CursorSealer
 from cupola.database.load import CatalogLoader
 from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import CupolaError
+from cupola.files import FileLinks
 from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
@@ -59,6 +61,7 @@ class TransactionWorker:
         self._limits: Limits
         self._sealer: CursorSealer
         self._session_tokens: SessionTokens
+        self._links: FileLinks
         self._snapshots: SqliteSnapshots
         self._catalogs = CatalogLoader()
 
@@ -82,6 +85,7 @@ class TransactionWorker:
         use_limits(self._limits)
         self._sealer = CursorSealer(setup.secret)
         self._session_tokens = SessionTokens(setup.secret)
+        self._links = FileLinks(setup.secret, STORAGE, setup.cloud_url)
         self._runtime.environment = setup.environment
         self._snapshots = SqliteSnapshots(setup.data_path)
         try:
@@ -137,6 +141,7 @@ class TransactionWorker:
             limits=self._limits,
             sealer=self._sealer,
             session_tokens=self._session_tokens,
+            links=self._links,
             journal=run.journal,
             job=run.job,
             completes_job=run.completes_job,

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import struct
-from binascii import a2b_base64
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -38,21 +37,6 @@ class _Message(msgspec.Struct):
     level: str = ""
     text: str = ""
     value: str | None = None
-    status: int = 0
-    headerPairs: list[tuple[str, str]] = []
-    data: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class HttpHead:
-    """How the answer to an HTTP request begins."""
-
-    status: int
-    headers: list[tuple[str, str]]
-
-
-Part = Callable[[HttpHead | bytes], None]
-"""Takes the head of an HTTP answer, then pieces of its body."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,7 +44,6 @@ class _Running:
     operate: Operate
     log: Log
     result: asyncio.Future[bytes]
-    part: Part | None
     operations: set[asyncio.Task[None]]
 
 
@@ -111,10 +94,9 @@ class ActionHost:
         request: dict[str, Any],
         operate: Operate,
         log: Log,
-        part: Part | None = None,
         gone: asyncio.Event | None = None,
     ) -> bytes:
-        """Run an action, or with `part` an HTTP action. Returns the JSON text of its result.
+        """Run an action or HTTP action. Returns the JSON text of its result.
 
         `gone`: set when the client of an HTTP action has left.
 
@@ -127,7 +109,7 @@ class ActionHost:
         self._count += 1
         number = self._count
         result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        running = self._running[number] = _Running(operate, log, result, part, set())
+        running = self._running[number] = _Running(operate, log, result, set())
         self._send(b"R", msgspec.json.encode({**request, "call": number}))
         if gone is not None:
             watching = asyncio.create_task(self._tell_gone(number, gone))
@@ -175,10 +157,6 @@ class ActionHost:
                 task = asyncio.create_task(self._operate(message, running))
                 running.operations.add(task)
                 task.add_done_callback(running.operations.discard)
-            case b"O" if running.part is not None:
-                running.part(HttpHead(message.status, message.headerPairs))
-            case b"C" if running.part is not None:
-                running.part(a2b_base64(message.data))
             case b"L":
                 running.log(message.level, message.text)
             case b"V":

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from binascii import b2a_base64
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,23 +19,16 @@ from cupola.functions.app import App, load_app
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, check_arguments
 from cupola.functions.failure import RemoteError, tell
+from cupola.functions.http import JAVASCRIPT_ROUTER, Request
+from cupola.functions.http_run import Outlet
 from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.functions.log_lines import LogBuffer
 from cupola.functions.scheduler import CANCEL, SCHEDULE
-from cupola.runtimes.python.action_worker import ActionWorker, main
-from cupola.runtimes.python.messages import (
-    ActionDone,
-    Failure,
-    HttpGone,
-    HttpPart,
-    NestedResult,
-    RunAction,
-    RunHttp,
-    Setup,
-    identity_of,
-)
-from cupola.runtimes.python.transaction_worker import sendable
-from cupola.runtimes.v8.action_host import ActionHost, HttpHead
+from cupola.runtimes.python.action_worker import ActionWorker, Run, main
+from cupola.runtimes.python.http_runs import HttpRun
+from cupola.runtimes.python.messages import NestedResult, RunAction, RunHttp, Setup, identity_of
+from cupola.runtimes.v8.action_host import ActionHost
+from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
 from cupola.runtimes.v8.syscalls import encoded_arguments, not_yet, path_of, time_ms_of
@@ -48,10 +41,6 @@ _CALLS = {
 }
 _NOT_YET = {
     "1.0/actions/vectorSearch": "`ctx.vectorSearch`",
-    "1.0/storageGetUrl": "`ctx.storage`",
-    "1.0/storageGetMetadata": "`ctx.storage`",
-    "1.0/storageGenerateUploadUrl": "`ctx.storage`",
-    "1.0/storageDelete": "`ctx.storage`",
     "1.0/createServiceToken": "A service token",
 }
 
@@ -66,7 +55,6 @@ class JavaScriptActionWorker(ActionWorker):
     def _load(self, setup: Setup) -> App:
         self._code = msgspec.msgpack.decode(setup.javascript, type=PushedCode)
         self._starting = asyncio.Lock()
-        self._gone: dict[int, asyncio.Event] = {}
         app = load_app(setup.app_folder, setup.sources) if setup.sources else App({}, {})
         return app.with_javascript(self._code)
 
@@ -83,9 +71,13 @@ class JavaScriptActionWorker(ActionWorker):
     ) -> Execution:
         if not isinstance(function, JavaScriptFunction):
             return await super()._execute(function, run, logs)
+        return await self._outcome(self._run_javascript(function, run, logs), run, logs)
+
+    async def _outcome(self, work: Awaitable[bytes], run: Run, logs: LogBuffer) -> Execution:
+        """What the work of an action comes to, in its time."""
         try:
             async with asyncio.timeout(self._limits.action_time_s) as deadline:
-                value = await self._run_javascript(function, run, logs)
+                value = await work
             return Execution(value, None, logs.lines)
         except CupolaError as error:
             told = (
@@ -115,74 +107,59 @@ class JavaScriptActionWorker(ActionWorker):
             "args": f"[{run.args.decode()}]",
         }
 
-        async def operate(op: str, text: bytes) -> bytes:
-            return await self._operate(function.path, run, op, text)
+        blobs = ActionBlobs(self.files_of(run))
 
-        result = await host.run(request, operate, logs.add)
+        async def operate(op: str, text: bytes) -> bytes:
+            return await self._operate(function.path, run, op, text, blobs)
+
+        try:
+            result = await host.run(request, operate, logs.add)
+        finally:
+            blobs.close()
         return checked_result(function, result, self._limits)
 
-    # ---------------------------------------------------------------- HTTP actions
+    async def _execute_http(
+        self, run: RunHttp, request: Request, logs: LogBuffer, outlet: Outlet
+    ) -> Execution:
+        if not run.path.startswith(JAVASCRIPT_ROUTER):
+            return await super()._execute_http(run, request, logs, outlet)
+        http = HttpOperations(request, outlet, logs, self._limits)
+        if isinstance(outlet, HttpRun):
+            outlet.on_leave = http.gone.set
+        execution = await self._outcome(self._serve_javascript(run, logs, http), run, logs)
+        if execution.error is not None and http.has_begun:
+            logs.add("ERROR", f"The response was cut off: {execution.error}")
+        return execution
 
-    def _receive(self, message: Any) -> None:
-        if isinstance(message, RunHttp):
-            gone = self._gone[message.call] = asyncio.Event()
-            task = asyncio.get_running_loop().create_task(self._answer_http(message, gone))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif isinstance(message, HttpGone):
-            if (left := self._gone.get(message.call)) is not None:
-                left.set()
-        else:
-            super()._receive(message)
-
-    async def _answer_http(self, run: RunHttp, gone: asyncio.Event) -> None:
-        logs = LogBuffer(self._limits)
-        failure: Failure | None = None
-        try:
-            async with asyncio.timeout(self._limits.action_time_s):
-                await self._run_http(run, logs, gone)
-        except (CupolaError, TimeoutError) as error:
-            if isinstance(error, JavaScriptError):
-                told = error.told(run.request_id)
-            else:
-                told = tell(error, run.request_id, None)
-            failure = Failure(told.message, getattr(error, "code", "FunctionTimeout"), told.data)
-        finally:
-            del self._gone[run.call]
-        lines = [sendable(line) for line in logs.lines]
-        self._send(ActionDone(run.call, None if failure else b"null", failure, lines))
-
-    async def _run_http(self, run: RunHttp, logs: LogBuffer, gone: asyncio.Event) -> None:
+    async def _serve_javascript(self, run: RunHttp, logs: LogBuffer, http: HttpOperations) -> bytes:
         host = await self._ready_host()
-        body = None if run.body is None else b2a_base64(run.body, newline=False).decode()
-        http = {
+        has_body = run.method not in ("GET", "HEAD", "OPTIONS")
+        asked = {
             "url": run.url,
             "method": run.method,
             "headerPairs": run.headers,
-            "body": body,
-            "routedPath": run.path,
+            "streamId": "request" if has_body else None,
         }
+        routed = {"request": asked, "routedPath": urlsplit(run.url).path or "/"}
+        request = {"path": JAVASCRIPT_ROUTER, "isNode": False, "http": routed}
+        blobs = ActionBlobs(self.files_of(run))
 
         async def operate(op: str, text: bytes) -> bytes:
-            if op == "1.0/getUserIdentity" and run.refusal is not None:
-                raise UnauthenticatedError(run.refusal)
-            return await self._operate(f"{run.method} {run.path}", run, op, text)
+            if op.startswith("http/"):
+                answer = await http.answer(op, msgspec.json.decode(text))
+                if answer is not None:
+                    return answer
+            return await self._operate(run.path, run, op, text, blobs)
 
-        def part(part: HttpHead | bytes) -> None:
-            if isinstance(part, HttpHead):
-                self._send(HttpPart(run.call, part.status, part.headers, b""))
-            else:
-                self._send(HttpPart(run.call, 0, [], part))
-
-        request = {"path": "http.js", "name": "", "isNode": False, "args": "", "http": http}
-        await host.run(request, operate, logs.add, part, gone)
-
-    # ---------------------------------------------------------------- operations
+        try:
+            return await host.run(request, operate, logs.add, http.gone)
+        finally:
+            blobs.close()
 
     async def _operate(
-        self, function_path: str, run: RunAction | RunHttp, op: str, text: bytes
+        self, path: str, run: Run, op: str, text: bytes, blobs: ActionBlobs
     ) -> bytes:
-        """One asynchronous syscall (spec: function runtime, section 6.3) of a function.
+        """One asynchronous syscall (spec: function runtime, section 6.3).
 
         Raises:
             CupolaError: What it failed with; the action may catch it.
@@ -196,6 +173,8 @@ class JavaScriptActionWorker(ActionWorker):
             return await self._call(run, kind, arguments)
         if (what := _NOT_YET.get(op)) is not None:
             raise not_yet(what)
+        if (stored := await blobs.answer(op, arguments)) is not None:
+            return stored
         match op:
             case "1.0/actions/schedule":
                 return await self._schedule(run, arguments)
@@ -203,10 +182,12 @@ class JavaScriptActionWorker(ActionWorker):
                 job = {"id": arguments.get("id")}
                 return _value_of(await self.ask(run, "system", CANCEL, encode(job)))
             case "1.0/getUserIdentity":
+                if isinstance(run, RunHttp) and run.identity_problem is not None:
+                    raise UnauthenticatedError(run.identity_problem)
                 identity: Mapping[str, Value] | None = identity_of(run.caller).attributes
                 return b"null" if identity is None else encode(dict(identity))
             case "1.0/getFunctionMetadata":
-                name = function_path.removesuffix(":default")
+                name = path.removesuffix(":default")
                 return msgspec.json.encode({"name": name, "componentPath": ""})
             case "1.0/getDeploymentMetadata":
                 return b'{"name":"cupola","region":null,"class":"s256"}'
@@ -225,7 +206,7 @@ class JavaScriptActionWorker(ActionWorker):
                 return msgspec.json.encode(f"function://;{path}")
         raise DeveloperError(f"Unknown async operation {op[:100]}", code="UnknownOperation")
 
-    async def _schedule(self, run: RunAction | RunHttp, arguments: dict[str, Any]) -> bytes:
+    async def _schedule(self, run: Run, arguments: dict[str, Any]) -> bytes:
         request = {
             "function": path_of(arguments, "schedule"),
             "args": decode(encoded_arguments(arguments)),
@@ -233,7 +214,7 @@ class JavaScriptActionWorker(ActionWorker):
         }
         return _value_of(await self.ask(run, "system", SCHEDULE, encode(request)))
 
-    async def _call(self, run: RunAction | RunHttp, kind: Kind, arguments: dict[str, Any]) -> bytes:
+    async def _call(self, run: Run, kind: Kind, arguments: dict[str, Any]) -> bytes:
         path = path_of(arguments, f"run{kind.value.capitalize()}")
         result = await self.ask(run, kind.value, path, encoded_arguments(arguments))
         return _value_of(result)

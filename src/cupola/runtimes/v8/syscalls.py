@@ -27,6 +27,7 @@ from cupola.errors import (
 from cupola.functions import jobs
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
+from cupola.functions.storage import delete_file, file_metadata, file_url, upload_url
 from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
 from cupola.runtimes.v8.queries import Stream, page_of, plan_of
@@ -369,6 +370,31 @@ class Syscalls:
             }
         )
 
+    # ---------------------------------------------------------------- files
+
+    def _storage_get_url(self, arguments: dict[str, Any]) -> bytes:
+        return msgspec.json.encode(file_url(self._call, arguments.get("storageId")))
+
+    def _storage_get_metadata(self, arguments: dict[str, Any]) -> bytes:
+        return metadata_json(file_metadata(self._call, arguments.get("storageId")))
+
+    def _storage_generate_upload_url(self, arguments: dict[str, Any]) -> bytes:
+        self._require_mutation("storage.generateUploadUrl()")
+        return msgspec.json.encode(upload_url(self._call))
+
+    def _storage_delete(self, arguments: dict[str, Any]) -> bytes:
+        self._require_mutation("storage.delete()")
+        delete_file(self._call, arguments.get("storageId"))
+        return b"null"
+
+    def _require_mutation(self, what: str) -> None:
+        if self._call.kind is Kind.QUERY:
+            raise DatabaseUseError(
+                f"A query cannot write: use {what} in a mutation.", code="WriteInQuery"
+            )
+
+    # ---------------------------------------------------------------- the rest
+
     def _audit_log(self, arguments: dict[str, Any]) -> bytes:
         return b"null"  # accepted; nobody keeps an audit log yet
 
@@ -402,27 +428,20 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/getDeploymentMetadata": Syscalls._get_deployment_metadata,
     "1.0/getRequestMetadata": Syscalls._get_request_metadata,
     "1.0/auditLog": Syscalls._audit_log,
+    "1.0/storageGetUrl": Syscalls._storage_get_url,
+    "1.0/storageGetMetadata": Syscalls._storage_get_metadata,
+    "1.0/storageGenerateUploadUrl": Syscalls._storage_generate_upload_url,
+    "1.0/storageDelete": Syscalls._storage_delete,
     "1.0/componentArgument": Syscalls._component_argument,
 }
 _SYNCHRONOUS = frozenset(
     {"1.0/queryStream", "1.0/queryCleanup", "1.0/db/normalizeId", "1.0/componentArgument"}
 )
-_NOT_YET = {
-    "1.0/storageGetUrl": "`ctx.storage`",
-    "1.0/storageGetMetadata": "`ctx.storage`",
-    "1.0/storageGenerateUploadUrl": "`ctx.storage`",
-    "1.0/storageDelete": "`ctx.storage`",
-}
 
 
-def _refusal(what: str) -> Callable[[Syscalls, dict[str, Any]], bytes]:
-    def refuse(self: Syscalls, arguments: dict[str, Any]) -> bytes:
-        raise not_yet(what)
-
-    return refuse
-
-
-_HANDLERS.update({op: _refusal(what) for op, what in _NOT_YET.items()})
+def metadata_json(found: Any) -> bytes:
+    """A file's metadata as the package expects it: `contentType` is null where there is none."""
+    return b"null" if found is None else msgspec.json.encode({"contentType": None, **found})
 
 
 def not_yet(what: str) -> DeveloperError:

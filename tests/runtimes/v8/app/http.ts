@@ -86,4 +86,46 @@ http.route({
   handler: httpAction(async () => new Response(null, { status: 204 })),
 });
 
+http.route({
+  path: "/count",
+  method: "POST",
+  handler: httpAction(async (_, request) => {
+    let size = 0;
+    for await (const chunk of request.body!) size += chunk.length;
+    return new Response(String(size));
+  }),
+});
+
+http.route({
+  pathPrefix: "/files/",
+  method: "GET",
+  handler: httpAction(async (_, request) => new Response("below " + new URL(request.url).pathname)),
+});
+
+http.route({
+  path: "/upload",
+  method: "POST",
+  handler: httpAction(async (ctx, request) => {
+    const id = await ctx.storage.store(await request.blob());
+    return Response.json({ id, url: await ctx.storage.getUrl(id) });
+  }),
+});
+
+http.route({
+  path: "/large",
+  method: "GET",
+  handler: httpAction(async () => {
+    let left = 30;
+    return new Response(new ReadableStream({
+      pull: (controller) => left-- > 0 ? controller.enqueue(new Uint8Array(1 << 20)) : controller.close(),
+    }));
+  }),
+});
+
+http.route({
+  path: "/nothing",
+  method: "GET",
+  handler: httpAction(async () => 7 as any),
+});
+
 export default http;

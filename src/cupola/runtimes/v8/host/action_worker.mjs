@@ -113,7 +113,6 @@ function answered({ id, ok, text }) {
 }
 
 function installAbi() {
-  const notYet = (what) => new Error(`${what} is not available yet in this version.`);
   globalThis.Convex = {
     syscall(op) {
       throw new Error(`Unknown operation ${op}`);
@@ -125,12 +124,90 @@ function installAbi() {
       return await operate(op, args);
     },
     jsSyscall(op, args) {
-      if (op.startsWith("storage/")) throw notYet("`ctx.storage`");
-      if (op === "requestFromConvexJson") return requestOf(args.convexJson);
-      if (op === "convexJsonFromResponse") return described(args.response);
+      switch (op) {
+        case "storage/storeBlob":
+          return storeBlob(args);
+        case "storage/getBlob":
+          return getBlob(args);
+        case "requestFromConvexJson":
+          return requestOf(args.convexJson);
+        case "convexJsonFromResponse":
+          return describeResponse(args.response);
+      }
       throw new Error(`Unknown JS syscall: ${op}`);
     },
   };
+}
+
+// ----------------------------------------------------------------------------------------- files
+
+const PIECE_BYTES = 1 << 18;
+const toBase64 = (bytes) =>
+  NodeBuffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+const fromBase64 = (text) => new Uint8Array(NodeBuffer.from(text, "base64"));
+const ask = async (op, args) => JSON.parse(await operate(op, JSON.stringify(args)));
+
+async function storeBlob({ blob, options }) {
+  if (!(blob instanceof Blob)) throw new Error("store() expects a Blob.");
+  const sha256 = options?.sha256 ?? null;
+  const upload = await ask("storage/begin", { contentType: blob.type || null, sha256 });
+  for (let at = 0; at < blob.size; at += PIECE_BYTES) {
+    const piece = new Uint8Array(await blob.slice(at, at + PIECE_BYTES).arrayBuffer());
+    await ask("storage/write", { upload, data: toBase64(piece) });
+  }
+  return await ask("storage/finish", { upload });
+}
+
+async function getBlob({ storageId }) {
+  const found = await ask("1.0/storageGetMetadata", { storageId });
+  if (found === null) return null;
+  const pieces = [];
+  for (let start = 0; start < found.size; start += PIECE_BYTES) {
+    const end = Math.min(start + PIECE_BYTES, found.size);
+    pieces.push(fromBase64(await ask("storage/read", { storageId, start, end })));
+  }
+  return new Blob(pieces, { type: found.contentType ?? "" });
+}
+
+// ---------------------------------------------------------------------------------- HTTP actions
+
+const gone = new AbortController(); // the client has closed the connection
+let answerBody = null; // of the one response that this realm makes
+
+function requestOf({ url, method, headerPairs, streamId }) {
+  const body = streamId === null ? null : new ReadableStream({
+    async pull(controller) {
+      const part = await ask("http/body", {});
+      if (part === null) controller.close();
+      else controller.enqueue(fromBase64(part));
+    },
+  }, { highWaterMark: 0 });
+  const { signal } = gone;
+  return new Request(url, { method, headers: headerPairs, body, signal, duplex: "half" });
+}
+
+function describeResponse(response) {
+  if (!(response instanceof Response)) {
+    throw new Error("An HTTP action must return a Response.");
+  }
+  answerBody = response.body;
+  const streamId = answerBody === null ? null : "answer";
+  return { status: response.status, headerPairs: [...response.headers], streamId };
+}
+
+async function serve(namespace, request, routedPath) {
+  const router = namespace.default;
+  if (router?.isRouter !== true) throw new Error("The default export of `http.js` is no router.");
+  const text = await router.runRequest(JSON.stringify(request), routedPath);
+  const { status, headerPairs } = JSON.parse(text);
+  await ask("http/head", { status, headers: headerPairs });
+  if (answerBody === null) return;
+  for await (const chunk of answerBody) {
+    const bytes = typeof chunk === "string" ? NodeBuffer.from(chunk) : chunk;
+    for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) {
+      await ask("http/part", { data: toBase64(bytes.subarray(at, at + PIECE_BYTES)) });
+    }
+  }
 }
 
 // --------------------------------------------------------------------------------------- modules
@@ -212,59 +289,6 @@ async function evaluated(specifier, referrer, isNode) {
   return module;
 }
 
-// ----------------------------------------------------------------------------------- HTTP actions
-
-const RESPONSE_BYTES_MAX = 20 * 2 ** 20;
-const gone = new AbortController(); // the client has closed the connection
-let requestBody = null;
-let response = null;
-
-function requestOf({ url, method, headerPairs, streamId }) {
-  const body = streamId === null ? null : requestBody;
-  return new Request(url, { method, headers: headerPairs, body, signal: gone.signal });
-}
-
-function described(answer) {
-  if (!(answer instanceof Response)) {
-    throw new Error("HTTP actions must return a Response; this one returned something else.");
-  }
-  response = answer;
-  const streamId = answer.body === null ? null : "response";
-  return { headerPairs: [...answer.headers], status: answer.status, streamId };
-}
-
-/** Answer a request through the app's router: its head first, then its body as it comes. */
-async function answer(namespace, { url, method, headerPairs, body, routedPath }) {
-  const router = namespace.default;
-  if (router === undefined || router.isRouter !== true) {
-    throw new Error("The default export of `http.js` is not a router, made by httpRouter().");
-  }
-  if (router.lookup(routedPath, method) === null) {
-    send(["O", { status: 404, headerPairs: [["content-type", "text/plain; charset=utf-8"]] }]);
-    send(["C", { data: new TextEncoder().encode("No matching routes found").toBase64() }]);
-    return;
-  }
-  requestBody = body === null ? null : Uint8Array.fromBase64(body);
-  const streamId = requestBody === null ? null : "request";
-  const request = { headerPairs, url, method, streamId, signal: "gone" };
-  const head = JSON.parse(await router.runRequest(JSON.stringify(request), routedPath));
-  send(["O", { status: head.status, headerPairs: head.headerPairs }]);
-  if (head.streamId !== null) await sendBody(response.body);
-}
-
-async function sendBody(body) {
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.byteLength;
-    if (size > RESPONSE_BYTES_MAX) {
-      const text = `HTTP actions support responses up to 20 MiB; this one was cut.`;
-      send(["L", { level: "ERROR", text }]);
-      return;
-    }
-    send(["C", { data: chunk.toBase64() }]);
-  }
-}
-
 // ------------------------------------------------------------------------------------------ calls
 
 /** All that can be done before anybody calls. */
@@ -305,9 +329,9 @@ async function run({ path, name, args, isNode, look, http }) {
       end("V", { value: lookAt(look, namespace, path) });
       return;
     }
-    let value = "";
-    if (http !== undefined) await answer(namespace, http);
-    else value = await invoke(namespace, path, name, args);
+    const value = http === undefined
+      ? await invoke(namespace, path, name, args)
+      : await serve(namespace, http.request, http.routedPath) ?? "null";
     // Rejections of promises that nobody holds are reported in a turn of their own.
     await new Promise((resolve) => schedule(resolve));
     warnOfUnawaited();
