@@ -147,9 +147,9 @@ def test_mutations_take_effect_exactly_once_though_the_server_is_killed(
     driver.go_on()
 
     facts = driver.facts()
-    assert facts["results"] == list(range(1, 311))
-    assert facts["final"] == 310
+    assert facts["results"] == list(range(1, 811))
+    assert facts["final"] == 810
     assert facts["neverBackwards"]
     assert facts["pageLivesOn"] == ["after"]
     assert facts["connections"] >= 2
-    assert 100 <= facts["acknowledgedBeforeKill"] < 300
+    assert 100 <= facts["acknowledgedBeforeKill"] < 800

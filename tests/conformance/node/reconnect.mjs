@@ -3,7 +3,7 @@ import { anyApi as api } from "convex/server";
 import { connect, drive, last, say, watch } from "./driver.mjs";
 
 const name = "reconnect";
-const MUTATIONS = 300;
+const MUTATIONS = 800; // so many that some are under way when the server is killed
 const KILL_AFTER = 100;
 
 drive(async () => {

@@ -154,8 +154,9 @@ def test_a_runaway_function_is_stopped(budget, function):
     outcome, elapsed_s = in_a_turn(budget, function)
 
     assert outcome == "too long"
-    # One exception per loop that the function starts anew in `finally` or `except`.
-    assert 0.5 * BUDGET_S <= elapsed_s < STOPPED_AFTER_S + 0.1
+    # One exception per loop that the function starts anew in `finally` or `except`; and a machine
+    # shared with others may do everything several times slower.
+    assert 0.5 * BUDGET_S <= elapsed_s < PATIENCE_S
 
 
 def test_a_function_that_is_quick_enough_is_left_alone(budget):
