@@ -440,7 +440,7 @@ def test_the_command_line_says_what_is_missing(project: Project) -> None:
         'crons.interval("tidy", { hours: 1 }, api.messages.list, { channel: "a" });\n'
         "export default crons;\n"
     )
-    assert "cron jobs are not supported" in project.convex(*push, fails=True)
+    assert "a cron job runs a mutation or an action" in project.convex(*push, fails=True)
 
 
 def test_pushed_code_survives_a_crash(project: Project) -> None:
