@@ -55,11 +55,18 @@ class MutationAuth(Auth):
 class QueryCtx:
     """What a query may do: read the database, and call other queries in the same snapshot."""
 
+    db: DatabaseReader
+    auth: Auth
+    storage: StorageReader
+
     def __init__(self, call: Call) -> None:
         self._call = call
-        self.db: DatabaseReader = DatabaseReader(call)
-        self.auth: Auth = Auth(call)
-        self.storage: StorageReader = StorageReader(call)
+        self._provide(call)
+
+    def _provide(self, call: Call) -> None:
+        self.db = DatabaseReader(call)
+        self.auth = Auth(call)
+        self.storage = StorageReader(call)
 
     def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a query, by reference or path (`"messages:list"`), in this snapshot."""
@@ -73,8 +80,7 @@ class MutationCtx(QueryCtx):
     auth: MutationAuth
     storage: StorageWriter
 
-    def __init__(self, call: Call) -> None:
-        super().__init__(call)
+    def _provide(self, call: Call) -> None:
         self.db = DatabaseWriter(call)
         self.auth = MutationAuth(call)
         self.scheduler = Scheduler(call)

@@ -74,7 +74,10 @@ http.route({
   method: "GET",
   handler: httpAction(async (ctx, request) => {
     await ctx.runMutation(anyApi.messages.send, { channel: "wait", body: "waiting" });
-    await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+    // The client may have left before the mutation was answered: then the event is over.
+    if (!request.signal.aborted) {
+      await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+    }
     await ctx.runMutation(anyApi.messages.send, { channel: "wait", body: "gone" });
     return new Response(null);
   }),
