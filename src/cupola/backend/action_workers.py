@@ -261,7 +261,9 @@ class _ActionWorker:
             return
         identity, job = running.identity, running.job
         try:
-            request = nested_request(message.kind, message.path, message.args, identity, job)
+            request = nested_request(
+                message.kind, message.path, message.args, identity, job, running.path
+            )
         except CupolaError as error:
             request = CallRequest("mutation", message.path, message.args, identity)
             done(failed(self._backend.node, error, request))

@@ -6,6 +6,9 @@ what they say at one timestamp:
 immutable, shared by all transactions of that moment, replaced as a whole when one of the documents
 changes.
 
+A component's tables stand beside the app's under qualified names (`limiter//buckets`, see
+`values.paths`); all numbers are the deployment's, so an id tells its table, and the component.
+
 | table      | document                                                                     |
 |------------|------------------------------------------------------------------------------|
 | `_tables`  | `{name, number}`                                                             |
@@ -33,6 +36,9 @@ functions read them, and a catalog says nothing of what they hold.
 | `_cron_jobs`             | a cron job and when it is due; see `functions.crons`          |
 | `_cron_runs`             | one run of a cron job, in the form of a scheduled function    |
 
+Components have private tables in common that stand for two of those above, with a `component` in
+each document: `_component_storage` and `_component_scheduled_functions`.
+
 Functions read one system table through `ctx.db.system`: `_scheduled_functions`, see
 `functions.jobs`. Like the cron jobs' it has indexes of its own, for whoever looks for what is due.
 """
@@ -48,7 +54,7 @@ from cupola.database.rules import Reference, TableRules, references_of, rules_of
 from cupola.errors import DatabaseUseError
 from cupola.persistence import EntryNumbers
 from cupola.schema import IndexDefinition, SchemaDefinition
-from cupola.values import UNSET, Int64, Value, encode_key
+from cupola.values import UNSET, Int64, Value, encode_key, split_qualified
 
 TABLES: Final = 513
 INDEXES: Final = 514
@@ -62,6 +68,8 @@ STORAGE: Final = 530
 SCHEDULED_FUNCTIONS: Final = 540
 CRON_JOBS: Final = 541
 CRON_RUNS: Final = 542
+COMPONENT_STORAGE: Final = 531
+COMPONENT_JOBS: Final = 543
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
     "_modules": MODULES,
@@ -71,6 +79,8 @@ PRIVATE_TABLES: Final = {
     "_snapshot_imports": IMPORTS,
     "_cron_jobs": CRON_JOBS,
     "_cron_runs": CRON_RUNS,
+    "_component_storage": COMPONENT_STORAGE,
+    "_component_scheduled_functions": COMPONENT_JOBS,
 }
 SYSTEM_TABLES: Final = {
     **CATALOG_TABLES,
@@ -78,8 +88,11 @@ SYSTEM_TABLES: Final = {
     "_storage": STORAGE,
     "_scheduled_functions": SCHEDULED_FUNCTIONS,
 }
+OF_COMPONENTS: Final = {"_storage": COMPONENT_STORAGE, "_scheduled_functions": COMPONENT_JOBS}
+"""What stands for a system table inside components, which see only their own documents of it."""
 READABLE_TABLES: Final = frozenset({STORAGE, SCHEDULED_FUNCTIONS})
 """System tables that functions of both languages read."""
+_READ_BY_FUNCTIONS: Final = READABLE_TABLES | set(OF_COMPONENTS.values())
 FIRST_USER_TABLE: Final = 10_001
 FIRST_SYSTEM_INDEX: Final = 1 << 31  # those that only some system tables have
 FIRST_USER_INDEX: Final = 1 << 32
@@ -188,11 +201,15 @@ class TableInfo:
     document_id: str | None = None  # of its `_tables` document; None for system tables
     aggregated: tuple[Index, ...] = ()
     """Those of its indexes whose ranges are summarized."""
+    component: str = ""
+    """Whose it is; "": the app's own, or the system's."""
+    own_name: str = ""
+    """What it is called where it belongs."""
 
     @property
     def is_readable(self) -> bool:
         """Whether functions may read it: the app's own tables, and some of the system."""
-        return self.document_id is not None or self.number in READABLE_TABLES
+        return self.document_id is not None or self.number in _READ_BY_FUNCTIONS
 
     @property
     def primary(self) -> Index:
@@ -239,7 +256,11 @@ def _table(
         building(i.name) if i.state == "backfilling" else i.name: i for i in (*built_in, *more)
     }
     aggregated = tuple(index for index in indexes.values() if index.aggregate is not None)
-    return TableInfo(number, name, indexes, document_id, aggregated)
+    component, own_name = split_qualified(name)
+    for known_as, number_in_components in OF_COMPONENTS.items():
+        if number == number_in_components:
+            own_name = known_as
+    return TableInfo(number, name, indexes, document_id, aggregated, component, own_name)
 
 
 def system_index(table: int, name: str) -> Index:
@@ -261,6 +282,10 @@ _SYSTEM_INDEXES: Final = {
     CRON_RUNS: (
         _system_index(CRON_RUNS, 0, "by_due", "state.kind", "scheduledTime"),
         _system_index(CRON_RUNS, 1, "by_cron", "cron"),
+    ),
+    COMPONENT_JOBS: (
+        _system_index(COMPONENT_JOBS, 0, "by_due", "state.kind", "scheduledTime"),
+        _system_index(COMPONENT_JOBS, 1, "by_completion", "completedTime"),
     ),
 }
 _SYSTEM_TABLES: Final = {

@@ -14,11 +14,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from cupola.database.aggregates import MergedSummaries
 from cupola.database.catalog import (
     INDEXES,
+    OF_COMPONENTS,
     PRIVATE_TABLES,
     SCHEMAS,
     TABLES,
@@ -47,6 +49,8 @@ from cupola.values import (
     encode_id,
     encode_key,
     new_internal_id,
+    qualified,
+    qualified_table,
     table_number_of,
 )
 
@@ -54,6 +58,7 @@ _PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
 _SEEN_MAX = 64
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
 _PRIVATE_NUMBERS = frozenset(PRIVATE_TABLES.values())
+_OF_COMPONENTS = frozenset(OF_COMPONENTS.values())
 
 
 class KeyRange(NamedTuple):
@@ -120,6 +125,8 @@ class Transaction:
         self.read_set = ReadSet()
         self.usage = Usage(limits)
         self.creation_time = creation_time
+        self.component = ""
+        """Whose tables are meant by names and ids now; "": the app's own. See `within`."""
         self._reader = reader
         self._first_catalog = catalog
         self._limits = limits
@@ -137,8 +144,8 @@ class Transaction:
         """The table of this name; None while nothing was ever inserted into it. Either answer is a
         read. Private tables do not exist here; see `system_table`.
         """
-        table = self.catalog.by_name.get(name)
-        if table is None or table.number in _PRIVATE_NUMBERS:
+        table = self.catalog.by_name.get(qualified_table(self.component, name))
+        if table is None or not self._may_see(table):
             self._read_all_of(TABLES)
             return None
         if table.number not in self._tables_used:
@@ -155,14 +162,37 @@ class Transaction:
         """
         number = table_number_of(document_id)
         table = self.catalog.by_number.get(number)
-        if table is None or number in _PRIVATE_NUMBERS:
+        if table is None or not self._may_see(table):
             self._read_all_of(TABLES)
             raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')
         return table
 
+    def _may_see(self, table: TableInfo) -> bool:
+        """Whether the function that runs may: each component sees its own tables only."""
+        if table.number in _PRIVATE_NUMBERS:
+            return bool(self.component) and table.number in _OF_COMPONENTS
+        return table.component == self.component
+
+    @contextmanager
+    def within(self, component: str) -> Iterator[None]:
+        """Let names and ids mean the tables of a component, while its function runs."""
+        outer, self.component = self.component, component
+        try:
+            yield
+        finally:
+            self.component = outer
+
     def get(self, document_id: str) -> StoredDocument | None:
         """The document as this transaction sees it."""
-        return self._get_in(self.table_of(document_id), document_id)
+        table = self.table_of(document_id)
+        found = self._get_in(table, document_id)
+        if self.component and table.document_id is None and found is not None:
+            return found if self.is_own(found) else None
+        return found
+
+    def is_own(self, document: StoredDocument) -> bool:
+        """Whether a document of a system table that all components share is this one's."""
+        return document.value.get("component") == self.component
 
     def system_table(self, number: int) -> TableInfo:
         """A table of the system, private ones included: for the system's own functions."""
@@ -532,6 +562,7 @@ class Transaction:
         if number is None:
             number = self.catalog.next_table_number()
         assert number not in self.catalog.by_number, number
+        name = qualified(self.component, name)
         self.put_system(TABLES, None, {"name": name, "number": float(number)})
         return self.catalog.by_name[name]
 
@@ -603,7 +634,11 @@ class Transaction:
         """The snapshot as it was at the start: without what was written here, which it cannot add
         to, and read without a trace in this read set.
         """
-        return Transaction(self._reader, self._first_catalog, self.snapshot_ts, limits=self._limits)
+        earlier = Transaction(
+            self._reader, self._first_catalog, self.snapshot_ts, limits=self._limits
+        )
+        earlier.component = self.component
+        return earlier
 
     def mark(self) -> int:
         """Where a sub-transaction begins."""

@@ -17,7 +17,16 @@ from cupola.values.ids import decode_id, encode_id, new_internal_id, table_numbe
 from cupola.values.keys import after, decode_key, encode_key, encode_keys
 from cupola.values.model import UNSET, Encoded, EncodedItems, Int64, UnsetType, Value
 from cupola.values.order import compare, values_equal
-from cupola.values.paths import FunctionPath, check_identifier, is_identifier, parse_function_path
+from cupola.values.paths import (
+    FunctionPath,
+    check_identifier,
+    is_component_path,
+    is_identifier,
+    parse_function_path,
+    qualified,
+    qualified_table,
+    split_qualified,
+)
 from cupola.values.size import document_size, size_of
 
 __all__ = [
@@ -48,10 +57,14 @@ __all__ = [
     "encode_key",
     "encode_keys",
     "in_force",
+    "is_component_path",
     "is_identifier",
     "new_internal_id",
     "parse_function_path",
+    "qualified",
+    "qualified_table",
     "size_of",
+    "split_qualified",
     "table_number_of",
     "use_limits",
     "values_equal",

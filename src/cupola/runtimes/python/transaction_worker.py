@@ -129,6 +129,7 @@ class TransactionWorker:
             creation_time=run.creation_time,
             limits=self._limits,
         )
+        transaction.component = function.component
         call = Call(
             app=self._app,
             path=function.path,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cupola.database.catalog import Index, TableInfo, table_to_come
+from cupola.database.catalog import OF_COMPONENTS, Index, TableInfo, table_to_come
 from cupola.database.cursors import END, fingerprint
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, PageResult, read_page
@@ -17,10 +17,12 @@ from cupola.errors import CupolaError, DatabaseUseError, LimitError
 from cupola.functions.call import Call
 from cupola.functions.expressions import Expression
 from cupola.runtimes.v8.filters import bound_of, expression_of
+from cupola.values import encode, split_qualified
 
 _OPERATORS_MAX = 256
 _PAGE_SIZE_MAX = 32_000
 _BUILT_IN = ("by_id", "by_creation_time")
+_OF_COMPONENTS = frozenset(OF_COMPONENTS.values())
 _BOUNDS = {"Gt": "gt", "Gte": "gte", "Lt": "lt", "Lte": "lte"}
 
 
@@ -196,6 +198,8 @@ class Stream:
         rows = self._call.transaction.scan(
             self._index, self._keys, descending=self._plan.descending, expect=expect
         )
+        if self._index.table in _OF_COMPONENTS:
+            rows = _own_rows(self._call, rows)
         if self._reads_ahead:
             return _filtered(rows, [each for each in self._filters if isinstance(each, Expression)])
         return _piped(rows, self._plan.operators)
@@ -253,6 +257,22 @@ def _behind(keys: KeyRange, key: bytes, descending: bool) -> KeyRange:
 
 
 _Rows = Iterator[tuple[bytes, StoredDocument]]
+
+
+def _own_rows(call: Call, rows: _Rows) -> _Rows:
+    """Those of the component that asks, of a system table that all components share."""
+    for key, document in rows:
+        if call.transaction.is_own(document):
+            yield key, shown_in_component(document, call.component)
+
+
+def shown_in_component(document: StoredDocument, component: str) -> StoredDocument:
+    """A document of such a table as the component's functions see it."""
+    shown = {name: value for name, value in document.value.items() if name != "component"}
+    owner, name = split_qualified(str(shown.get("name", "")))
+    if owner == component:
+        shown["name"] = name
+    return StoredDocument(document.version, encode(shown), shown)
 
 
 def _piped(rows: _Rows, operators: tuple[Expression | int, ...]) -> _Rows:
