@@ -19,9 +19,9 @@ from cupola.database.catalog import (
     TableInfo,
     table_to_come,
 )
-from cupola.database.cursors import END, fingerprint
+from cupola.database.cursors import fingerprint
 from cupola.database.documents import StoredDocument
-from cupola.database.pagination import PageRequest, read_page
+from cupola.database.pagination import PageRequest
 from cupola.database.ranges import key_range
 from cupola.database.transaction import EVERYTHING, KeyRange
 from cupola.errors import DatabaseUseError, InvalidIdError
@@ -388,23 +388,13 @@ class Query(Generic[T]):
         try:
             place = self._place()
             _, keys = place or self._range(table_to_come(self._table))
-            plan = self._plan(keys)
-            if place is None:
-                end = call.sealer.seal(END, plan)
-                call.next_journal = end
-                return Page([], True, end)
-            result = read_page(
-                call.transaction,
-                *place,
+            result = call.read_page(
+                place,
                 descending=self._descending,
                 keep=self._keep() if self._filters else None,
                 request=request,
-                journal=call.journal,
-                plan=plan,
-                sealer=call.sealer,
-                limits=call.limits,
+                plan=self._plan(keys),
             )
-            call.next_journal = result.journal
             documents = [call.app.to_python(self._table, d) for d in result.documents]
         finally:
             call.interruption.resume()
