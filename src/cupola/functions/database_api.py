@@ -69,6 +69,13 @@ class DatabaseReader:
         return Query(self._call, _table_name(table))
 
     @property
+    def snapshot_ts(self) -> Int64:
+        """The timestamp of the snapshot that is read, in ns: later commits are not seen here. On
+        the clock of `DatabaseWriter.commit_ts`, not on that of `time.time()`.
+        """
+        return Int64(self._call.transaction.snapshot_ts)
+
+    @property
     def system(self) -> SystemReader:
         """Documents that the system keeps, such as `_scheduled_functions`."""
         return SystemReader(self._call)
@@ -125,6 +132,13 @@ class SystemReader:
 
 class DatabaseWriter(DatabaseReader):
     """Reads and writes of mutations: all of them happen, or none."""
+
+    @property
+    def commit_ts(self) -> Int64:
+        """Becomes the timestamp of this mutation's commit, in ns, wherever it is stored: greater
+        than that of any commit before. Until then it sorts above all Int64 and is no number.
+        """
+        return self._call.transaction.commit_timestamp()
 
     @overload
     def insert(self, table: TableT) -> Id[TableT]: ...
