@@ -12,10 +12,21 @@ from cupola.values.encoding import (
     encode,
     encode_clean,
     encode_export,
+    is_unresolved,
+    resolved,
 )
 from cupola.values.ids import decode_id, encode_id, new_internal_id, table_number_of
 from cupola.values.keys import after, decode_key, encode_key, encode_keys
-from cupola.values.model import UNSET, Encoded, EncodedItems, Int64, UnsetType, Value
+from cupola.values.model import (
+    COMMIT_TIMESTAMP,
+    UNSET,
+    CommitTimestamp,
+    Encoded,
+    EncodedItems,
+    Int64,
+    UnsetType,
+    Value,
+)
 from cupola.values.order import compare, values_equal
 from cupola.values.paths import (
     FunctionPath,
@@ -30,7 +41,9 @@ from cupola.values.paths import (
 from cupola.values.size import document_size, size_of
 
 __all__ = [
+    "COMMIT_TIMESTAMP",
     "UNSET",
+    "CommitTimestamp",
     "Encoded",
     "EncodedItems",
     "FunctionPath",
@@ -59,10 +72,12 @@ __all__ = [
     "in_force",
     "is_component_path",
     "is_identifier",
+    "is_unresolved",
     "new_internal_id",
     "parse_function_path",
     "qualified",
     "qualified_table",
+    "resolved",
     "size_of",
     "split_qualified",
     "table_number_of",
