@@ -137,3 +137,10 @@ class PushedCode:
         if not path:
             return InstalledComponent("", "", self.analysis, self.http_prefix)
         return next(each for each in self.components if each.path == path)
+
+    def extended(self, bundle: Bundle, place: InstalledComponent) -> PushedCode:
+        """The same with another bundle, and another analysis of one component, or of the app."""
+        if not place.path:
+            return dataclasses.replace(self, bundle=bundle, analysis=place.analysis)
+        components = tuple(place if each.path == place.path else each for each in self.components)
+        return dataclasses.replace(self, bundle=bundle, components=components)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cupola.values import qualified_table
+from cupola.values import qualified_table, split_qualified
 
 Json = Any
 
@@ -33,6 +33,32 @@ def schema_in_component(schema: Json, component: str) -> Json:
         return schema
     tables = [_table_in_component(table, component) for table in schema.get("tables", ())]
     return {**schema, "tables": tables}
+
+
+def as_written(tree: Json) -> Json:
+    """A validator's JSON with the tables' names as its component writes them."""
+    match tree:
+        case {"type": "id", "tableName": str(name)}:
+            return {**tree, "tableName": _own_name(name)}
+        case dict():
+            return {key: as_written(value) for key, value in tree.items()}
+        case list():
+            return [as_written(each) for each in tree]
+    return tree
+
+
+def schema_of_component(schema: Json, component: str) -> Json:
+    """Of a schema's JSON, the tables of one component, or of the app itself, as written."""
+    tables = [
+        {**as_written(table), "tableName": split_qualified(table["tableName"])[1]}
+        for table in schema["tables"]
+        if split_qualified(table["tableName"])[0] == component
+    ]
+    return {**schema, "tables": tables}
+
+
+def _own_name(name: str) -> str:
+    return name.removeprefix("_component") if name.startswith("_") else split_qualified(name)[1]
 
 
 def _table_in_component(table: Json, component: str) -> Json:
