@@ -173,17 +173,24 @@ class App:
 
     def _within(self, component: str, function: Function[Any, Any]) -> Function[Any, Any] | None:
         """A function of the system as it looks at a component; None if there is no such one."""
-        code = self.javascript
-        if code is None or all(each.path != component for each in code.components):
+        if not self._has(component):
             return None
         looking = copy.copy(function)
         looking.component, looking.path = component, qualified(component, function.path)
         return looking
 
+    def _has(self, component: str) -> bool:
+        code = self.javascript
+        return code is not None and any(each.path == component for each in code.components)
+
     def _nearest(self, path: str) -> str:
         import difflib
 
-        near = difflib.get_close_matches(path, self.functions, 1)
+        component, _ = split_qualified(path)
+        if component and not self._has(component):
+            return f" This app has no component `{component}`."
+        own = [path for path, each in self.functions.items() if each.component == component]
+        near = difflib.get_close_matches(path, own, 1)
         if near:
             return f" Did you mean '{near[0]}'?"
         return " Did you forget to save or deploy it?"

@@ -20,7 +20,8 @@ export const reverse = mutation({
   handler: async (ctx, { entry }) => {
     const found = await ctx.db.get(entry);
     if (found === null) throw new Error("There is no such entry.");
-    await ctx.db.insert("entries", { ...found, amount: -found.amount, reverses: entry });
+    const { account, amount } = found;
+    await ctx.db.insert("entries", { account, amount: -amount, reverses: entry });
   },
 });
 
