@@ -175,6 +175,29 @@ def test_routes_of_a_component_are_below_its_prefix(
     assert run("money:look", {"table": "entries"})["site"] == f"{site}/savings"
 
 
+def test_files_of_a_component_are_its_own(run: Callable[..., Any]) -> None:
+    told = run("money:receipt", {"text": "paid"})
+    inside = told["inside"]
+    assert inside["again"] == "paid"
+    with urllib.request.urlopen(inside["url"]) as response:
+        assert response.read() == b"paid"
+
+    seen = run("money:receipts", {"id": inside["id"]})
+    assert seen["url"] is None and inside["id"] not in seen["files"]
+    assert seen["inSavings"]["url"] == inside["url"]
+    assert inside["id"] in seen["inSavings"]["files"]
+    assert seen["inSpending"] == {"url": None, "files": []}
+
+    mine = run("money:receipts", {"id": told["mine"]})
+    assert mine["url"] is not None and mine["inSavings"]["url"] is None
+
+    request = urllib.request.Request(inside["uploadUrl"], b"later", {"Content-Type": "text/plain"})
+    with urllib.request.urlopen(request) as response:
+        uploaded = json.load(response)["storageId"]
+    seen = run("money:receipts", {"id": uploaded})
+    assert seen["url"] is None and seen["inSavings"]["url"] is not None
+
+
 def test_the_command_line_looks_into_components(project: Project, run: Callable[..., Any]) -> None:
     run("money:save", {"account": "shown", "amount": 9})
     inside = ("--component", "savings")

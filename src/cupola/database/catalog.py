@@ -36,8 +36,9 @@ functions read them, and a catalog says nothing of what they hold.
 | `_cron_jobs`             | a cron job and when it is due; see `functions.crons`          |
 | `_cron_runs`             | one run of a cron job, in the form of a scheduled function    |
 
-Components have private tables in common that stand for two of those above, with a `component` in
-each document: `_component_storage` and `_component_scheduled_functions`.
+What components store and schedule has a `component` in its document, which functions do not see.
+Their files are in `_storage` too; their jobs are in a table of their own, so that those of the app
+are found without them: `_component_scheduled_functions`.
 
 Functions read one system table through `ctx.db.system`: `_scheduled_functions`, see
 `functions.jobs`. Like the cron jobs' it has indexes of its own, for whoever looks for what is due.
@@ -68,7 +69,6 @@ STORAGE: Final = 530
 SCHEDULED_FUNCTIONS: Final = 540
 CRON_JOBS: Final = 541
 CRON_RUNS: Final = 542
-COMPONENT_STORAGE: Final = 531
 COMPONENT_JOBS: Final = 543
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
@@ -79,7 +79,6 @@ PRIVATE_TABLES: Final = {
     "_snapshot_imports": IMPORTS,
     "_cron_jobs": CRON_JOBS,
     "_cron_runs": CRON_RUNS,
-    "_component_storage": COMPONENT_STORAGE,
     "_component_scheduled_functions": COMPONENT_JOBS,
 }
 SYSTEM_TABLES: Final = {
@@ -88,11 +87,11 @@ SYSTEM_TABLES: Final = {
     "_storage": STORAGE,
     "_scheduled_functions": SCHEDULED_FUNCTIONS,
 }
-OF_COMPONENTS: Final = {"_storage": COMPONENT_STORAGE, "_scheduled_functions": COMPONENT_JOBS}
-"""What stands for a system table inside components, which see only their own documents of it."""
+SHARED_TABLES: Final = frozenset({STORAGE, COMPONENT_JOBS})
+"""System tables with documents of several components, each of which sees its own."""
 READABLE_TABLES: Final = frozenset({STORAGE, SCHEDULED_FUNCTIONS})
 """System tables that functions of both languages read."""
-_READ_BY_FUNCTIONS: Final = READABLE_TABLES | set(OF_COMPONENTS.values())
+_READ_BY_FUNCTIONS: Final = READABLE_TABLES | SHARED_TABLES
 FIRST_USER_TABLE: Final = 10_001
 FIRST_SYSTEM_INDEX: Final = 1 << 31  # those that only some system tables have
 FIRST_USER_INDEX: Final = 1 << 32
@@ -257,9 +256,8 @@ def _table(
     }
     aggregated = tuple(index for index in indexes.values() if index.aggregate is not None)
     component, own_name = split_qualified(name)
-    for known_as, number_in_components in OF_COMPONENTS.items():
-        if number == number_in_components:
-            own_name = known_as
+    if number == COMPONENT_JOBS:
+        own_name = "_scheduled_functions"
     return TableInfo(number, name, indexes, document_id, aggregated, component, own_name)
 
 

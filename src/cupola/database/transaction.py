@@ -20,9 +20,9 @@ from typing import NamedTuple
 from cupola.database.aggregates import MergedSummaries
 from cupola.database.catalog import (
     INDEXES,
-    OF_COMPONENTS,
     PRIVATE_TABLES,
     SCHEMAS,
+    SHARED_TABLES,
     TABLES,
     Catalog,
     Document,
@@ -60,7 +60,6 @@ _PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
 _SEEN_MAX = 64
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
 _PRIVATE_NUMBERS = frozenset(PRIVATE_TABLES.values())
-_OF_COMPONENTS = frozenset(OF_COMPONENTS.values())
 
 
 class KeyRange(NamedTuple):
@@ -173,9 +172,11 @@ class Transaction:
 
     def _may_see(self, table: TableInfo) -> bool:
         """Whether the function that runs may: each component sees its own tables only."""
-        if table.number in _PRIVATE_NUMBERS:
-            return bool(self.component) and table.number in _OF_COMPONENTS
-        return table.component == self.component
+        if table.document_id is not None:
+            return table.component == self.component
+        if self.component:
+            return table.number in SHARED_TABLES
+        return table.number not in _PRIVATE_NUMBERS
 
     @contextmanager
     def within(self, component: str) -> Iterator[None]:
@@ -190,13 +191,13 @@ class Transaction:
         """The document as this transaction sees it."""
         table = self.table_of(document_id)
         found = self._get_in(table, document_id)
-        if self.component and table.document_id is None and found is not None:
-            return found if self.is_own(found) else None
+        if table.document_id is None and found is not None and not self.is_own(found):
+            return None
         return found
 
     def is_own(self, document: StoredDocument) -> bool:
         """Whether a document of a system table that all components share is this one's."""
-        return document.value.get("component") == self.component
+        return document.value.get("component", "") == self.component
 
     def system_table(self, number: int) -> TableInfo:
         """A table of the system, private ones included: for the system's own functions."""

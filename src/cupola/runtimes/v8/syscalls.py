@@ -30,7 +30,7 @@ from cupola.functions.storage import delete_file, file_metadata, file_url, uploa
 from cupola.runtimes.v8.addresses import function_at, handle_of
 from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
-from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in_component
+from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in
 from cupola.values import UNSET, Int64, decode_tree, encode, split_qualified, table_number_of
 
 _STREAMS_MAX = 4096
@@ -160,8 +160,8 @@ class Syscalls:
         document = self._call.transaction.get(document_id)
         if document is None:
             return b"null"
-        if is_system and self._call.component:
-            document = shown_in_component(document, self._call.component)
+        if is_system:
+            document = shown_in(document, self._call.component)
         return document.body
 
     def _table_of(
