@@ -77,10 +77,11 @@ def _own(component: str, name: str) -> str:
 
 
 def _of_child(app: App, reference: str, component: str) -> Function[Any, Any]:
-    child, *modules, name = [*reference.removeprefix(_CHILD).split("/"), ""][:-1] or [""]
+    child, _, rest = reference.removeprefix(_CHILD).partition("/")
+    module, _, name = rest.rpartition("/")
     path = f"{component}/{child}" if component else child
     try:
-        function = app.find(qualified(path, f"{'/'.join(modules)}:{name}"))
+        function = app.find(qualified(path, f"{module}:{name}"))
     except (FunctionNotFoundError, InvalidPathError):
         raise _unresolved(reference) from None
     if not isinstance(function, JavaScriptFunction) or not function.is_exported:
