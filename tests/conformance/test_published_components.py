@@ -8,7 +8,9 @@ import json
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,6 +210,26 @@ def test_the_command_line_looks_into_components(project: Project, run: Callable[
     query = 'return (await ctx.db.query("entries").collect()).map((e) => e.account)'
     done = project.run("convex/bin/main.js", "run", *inside, "--inline-query", query)
     assert "shown" in json.loads(done.stdout)
+
+
+def test_data_of_components_leave_and_come_back(
+    project: Project, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run("money:save", {"account": "moved", "amount": 17})
+    path = tmp_path / "snapshot.zip"
+    project.convex("export", "--path", str(path))
+    with zipfile.ZipFile(path) as archive:
+        assert "_components/savings/_components/audit/notes/documents.jsonl" in archive.namelist()
+        lines = archive.read("_components/savings/entries/documents.jsonl").splitlines()
+    moved = [line for line in lines if json.loads(line)["account"] == "moved"]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(b"\n".join(moved))
+    into = ("--table", "entries", "--append", "-y", "--component", "spending", str(rows))
+    project.convex("import", *into)
+    assert run("money:totals", {"account": "moved"})["spending"]["total"] == 17
+    project.convex("import", "--replace", "-y", str(path))
+    totals = run("money:totals", {"account": "moved"})
+    assert totals["savings"]["total"] == 17
 
 
 def test_clients_cannot_call_components(project: Project) -> None:

@@ -4,9 +4,10 @@ import pytest
 
 from cupola.database.catalog import SCHEDULED_FUNCTIONS, STORAGE
 from cupola.database.transaction import EVERYTHING
-from cupola.errors import DeveloperError, InvalidIdError, SchemaError
+from cupola.errors import DatabaseUseError, DeveloperError, InvalidIdError, SchemaError
 from cupola.schema import SchemaDefinition
 from cupola.schema.components import schema_in_component
+from cupola.values import table_number_of
 
 from .by_hand import Database
 
@@ -37,16 +38,49 @@ def test_a_name_means_another_table_in_each_component():
 
 
 def test_an_id_leads_nowhere_in_another_component():
+    """Whether or not a table there has the same number."""
     database = Database()
     transaction = database.begin()
     with transaction.within("box"):
         inside = transaction.insert("notes", {"body": "inside"})
+    with pytest.raises(InvalidIdError):
+        transaction.get(inside)
     outside = transaction.insert("notes", {"body": "outside"})
-    for action in (transaction.get, transaction.delete):
-        with pytest.raises(InvalidIdError):
-            action(inside)
-    with transaction.within("box"), pytest.raises(InvalidIdError):
+    assert table_number_of(inside) == table_number_of(outside)
+    assert transaction.get(inside) is None
+    with pytest.raises(DatabaseUseError, match="does not exist"):
+        transaction.delete(inside)
+    with transaction.within("box"), pytest.raises(DatabaseUseError, match="does not exist"):
         transaction.patch(outside, {"body": "changed"})
+
+
+def test_one_id_may_be_of_documents_in_several_components():
+    """Where an export was imported twice: each write is of one of them."""
+    database = Database()
+    writing = database.begin()
+    document_id = writing.insert("notes", {"body": "the app"})
+    for component in ("box", "crate"):
+        with writing.within(component):
+            writing.restore("notes", {"_id": document_id, "_creationTime": 1.0, "body": component})
+    database.commit(writing)
+
+    changing = database.begin()
+    with changing.within("box"):
+        mark = changing.mark()
+        changing.delete(document_id)
+        changing.rollback(mark)
+        changing.patch(document_id, {"body": "changed"})
+    assert bodies(changing, "notes") == ["the app"]
+    database.commit(changing)
+
+    reading = database.begin()
+    seen = []
+    for component in ("", "box", "crate"):
+        with reading.within(component):
+            stored = reading.get(document_id)
+            assert stored is not None and [stored.value["body"]] == bodies(reading, "notes")
+            seen.append(stored.value["body"])
+    assert seen == ["the app", "changed", "crate"]
 
 
 def test_what_a_failed_call_wrote_goes_whatever_the_component():
@@ -105,7 +139,8 @@ def test_each_component_has_a_schema_and_ids_of_its_own_tables():
     schema = SchemaDefinition.from_json(schema_in_component(written, "box"))
     database = Database().accept(schema)
     transaction = database.begin()
-    outside = transaction.insert("notes", {"anything": 1.0})
+    transaction.insert("notes", {"anything": 1.0})
+    outside = transaction.insert("others", {"anything": 1.0})
     with transaction.within("box"):
         first = transaction.insert("notes", {"body": "a"})
         transaction.insert("notes", {"body": "b", "after": first})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,8 @@ from cupola.errors import BadRequestError
 
 from ..runtimes.v8.live_client import Client
 from .conftest import Json, Pushing, Story, module, schema
+from .test_exports import finished
+from .test_imports import load
 
 Tell = Callable[[Story], None]
 
@@ -302,5 +306,69 @@ def test_a_live_query_runs_again_when_its_component_is_written(tell: Tell) -> No
         client.leave()
         assert client.values[left] == [0, 1, 2]
         assert client.values[right] == [0]
+
+    tell(story)
+
+
+# ------------------------------------------------------------------------- exports and imports
+
+
+async def exported(at: Pushing) -> bytes:
+    await at.deployer.exports.request(include_storage=False)
+    latest = await finished(at)
+    return at.deployer.exports.find(latest["_id"])[0].read_bytes()
+
+
+def test_an_export_has_a_folder_per_component_and_comes_in_again(tell: Tell) -> None:
+    """With the ids that it has, whatever else is there; also as another component's data."""
+
+    async def story(at: Pushing) -> None:
+        push = pushed("left", "right", tables=table("rows", "by_body"))
+        await at.push(APP, **push)
+        await at.value("app:add", b'{"to":"left"}')
+        await at.value("app:add", b'{"to":"left"}')
+        await at.value("app:add", b'{"to":"right"}')
+        whole = await exported(at)
+        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+            names = archive.namelist()
+            lines = archive.read("_components/left/rows/documents.jsonl").splitlines()
+            tables = archive.read("_components/left/_tables/documents.jsonl")
+            alone = io.BytesIO()
+            with zipfile.ZipFile(alone, "w") as part:
+                part.writestr("rows/documents.jsonl", b"\n".join(lines))
+                part.writestr("_tables/documents.jsonl", tables)
+        assert "_components/right/rows/generated_schema.jsonl" in names
+        assert json.loads(tables) == {"name": "rows", "id": 10001}
+        ids = {json.loads(line)["_id"] for line in lines}
+        assert len(ids) == 2
+
+        await at.value("app:add", b'{"to":"left"}')
+        state = await load(at, whole, "zip", mode="replaceAll")
+        assert state["state"] == "completed", state
+        assert await at.value("app:count", b'{"to":"left"}') == 2
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+        with zipfile.ZipFile(io.BytesIO(await exported(at))) as archive:
+            again = archive.read("_components/left/rows/documents.jsonl").splitlines()
+        assert {json.loads(line)["_id"] for line in again} == ids
+
+        state = await load(at, alone.getvalue(), "zip", mode="replace", component="right")
+        assert state["state"] == "completed", state
+        assert await at.value("app:count", b'{"to":"right"}') == 2
+        assert await at.value("app:count", b'{"to":"left"}') == 2
+
+    tell(story)
+
+
+def test_rows_come_into_a_table_of_a_component(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", tables=table("rows")))
+        rows = b'{"body":"a"}\n{"body":"b"}\n'
+        state = await load(at, rows, "jsonLines", "rows", "append", "left")
+        assert state["state"] == "completed", state
+        assert await at.value("app:count", b'{"to":"left"}') == 2
+        wrong = await load(at, b'{"body":1}', "jsonLines", "rows", "append", "left")
+        assert wrong["state"] == "failed" and "left//rows" in wrong["error_message"]
+        state = await load(at, b"", "jsonLines", "rows", "replace", "left")
+        assert await at.value("app:count", b'{"to":"left"}') == 0
 
     tell(story)

@@ -58,7 +58,7 @@ def user_tables(ctx: QueryCtx) -> dict[str, int]:
     for document in documents(ctx, TABLES):
         component, name = split_qualified(str(document["name"]))
         if component == ctx._call.component:
-            found[name] = int(document["number"])  # type: ignore[arg-type]
+            found[name] = int(document.get("idNumber", document["number"]))  # type: ignore[arg-type]
     return dict(sorted(found.items()))
 
 

@@ -173,14 +173,13 @@ class Syscalls:
             InvalidIdError: It is no id, or of another table than `table` in the arguments.
         """
         try:
-            number = table_number_of(document_id)
+            table_number_of(document_id)
         except InvalidIdError as error:
             raise InvalidIdError(f"Invalid argument `id` for `{method}`: {error.message}") from None
         try:
             table = self._call.transaction.table_of(document_id)
         except InvalidIdError:
             return None
-        assert table.number == number
         wanted = arguments.get("table")
         if wanted is not None and wanted != table.own_name:
             raise InvalidIdError(
@@ -196,7 +195,7 @@ class Syscalls:
         if table is None or not table.is_readable:
             return b'{"id":null}'
         try:
-            is_its = table_number_of(text) == table.number
+            is_its = table_number_of(text) == table.id_number
         except InvalidIdError:
             is_its = False
         return msgspec.json.encode({"id": text if is_its else None})
