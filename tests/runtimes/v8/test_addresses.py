@@ -9,8 +9,9 @@ import pytest
 from cupola.errors import CupolaError
 from cupola.functions.app import App
 from cupola.functions.bundles import AnalyzedFunction, AnalyzedModule, Bundle, Module
+from cupola.functions.handles import FunctionHandles, handle_key
 from cupola.functions.javascript import InstalledComponent, PushedCode
-from cupola.runtimes.v8.addresses import function_at, handle_of
+from cupola.runtimes.v8.addresses import function_at
 
 FUNCTIONS = AnalyzedModule(
     (
@@ -25,6 +26,7 @@ COMPONENTS = tuple(
 APP = App({}, {}).with_javascript(
     PushedCode(Bundle((Module("lib.js", ""),)), {"lib.js": FUNCTIONS}, COMPONENTS)
 )
+HANDLES = APP.handles = FunctionHandles(handle_key(bytes(32)))
 
 FOUND = {
     "a name": ("", {"name": "lib:run"}, "lib:run"),
@@ -40,10 +42,14 @@ FOUND = {
         {"reference": "_reference/childComponent/inner/deep/lib/run"},
         "box/inner//deep/lib:run",
     ),
-    "a handle of the app": ("box", {"functionHandle": "function://;lib:hidden"}, "lib:hidden"),
+    "a handle of the app": (
+        "box",
+        {"functionHandle": HANDLES.handle_of("lib:hidden")},
+        "lib:hidden",
+    ),
     "a handle of a component": (
         "",
-        {"functionHandle": "function://box/inner;deep/lib:run"},
+        {"functionHandle": HANDLES.handle_of("box/inner//deep/lib:run")},
         "box/inner//deep/lib:run",
     ),
 }
@@ -53,7 +59,7 @@ FOUND = {
 def test_an_address_is_relative_to_who_uses_it(caller: str, named: Any, path: str) -> None:
     function = function_at(APP, named, "runUdf", caller)
     assert function.path == path
-    assert function_at(APP, {"functionHandle": handle_of(function)}, "", "x") is function
+    assert function_at(APP, {"functionHandle": HANDLES.handle_of(path)}, "", "x") is function
 
 
 REFUSED = {
@@ -75,6 +81,17 @@ REFUSED = {
         "cannot be resolved",
     ),
     "another kind": ("", {"reference": "_reference/componentArgument/x"}, "cannot be resolved"),
+    "a handle that was made up": ("box", {"functionHandle": "function://;lib:run"}, "no function"),
+    "a handle of another deployment": (
+        "box",
+        {"functionHandle": FunctionHandles(b"x").handle_of("lib:run")},
+        "no function handle",
+    ),
+    "a seal of another function": (
+        "box",
+        {"functionHandle": HANDLES.handle_of("lib:run").replace("run", "hidden")},
+        "no function handle",
+    ),
     "no handle": ("", {"functionHandle": "lib:run"}, "no function handle"),
     "nothing": ("", {}, "missing a function name"),
 }

@@ -5,7 +5,7 @@
 | `name`           | `messages:list`                          | a function of the own component |
 | `reference`      | `_reference/function/messages:list`      | the same                        |
 | `reference`      | `_reference/childComponent/rates/lib/ok` | `lib:ok`, exported by a child   |
-| `functionHandle` | `function://rates;lib:ok`                | any function; "" is the app     |
+| `functionHandle` | see `functions.handles`                  | any function                    |
 
 A handle is made by whoever may call the function, and gives that right to whoever gets it.
 """
@@ -20,7 +20,6 @@ from cupola.functions.definitions import Function
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.values import qualified, split_qualified
 
-_HANDLE = "function://"
 _FUNCTION = "_reference/function/"
 _CHILD = "_reference/childComponent/"
 
@@ -35,7 +34,7 @@ def function_at(
     """
     match arguments:
         case {"functionHandle": str(handle)}:
-            return app.find(path_in_handle(handle))
+            return app.find(app.handles.path_in(handle))
         case {"name": str(name)}:
             return app.find(_own(component, name))
         case {"reference": str(reference)} if reference.startswith(_FUNCTION):
@@ -48,24 +47,6 @@ def function_at(
         f"Invalid arguments for `{method}`: missing a function name, reference or handle.",
         code="BadArguments",
     )
-
-
-def handle_of(function: Function[Any, Any]) -> str:
-    """A function's handle."""
-    component, path = split_qualified(function.path)
-    return f"{_HANDLE}{component};{path}"
-
-
-def path_in_handle(handle: str) -> str:
-    """The qualified path of the function that a handle stands for.
-
-    Raises:
-        InvalidPathError: It is no handle.
-    """
-    component, semicolon, path = handle.removeprefix(_HANDLE).partition(";")
-    if not handle.startswith(_HANDLE) or not semicolon:
-        raise InvalidPathError(f"{handle[:200]!r} is no function handle of this deployment.")
-    return qualified(component, path)
 
 
 def _own(component: str, name: str) -> str:

@@ -27,7 +27,7 @@ from cupola.functions import jobs
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.storage import delete_file, file_metadata, file_url, upload_url
-from cupola.runtimes.v8.addresses import function_at, handle_of
+from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
 from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in
@@ -319,7 +319,8 @@ class Syscalls:
     def _create_function_handle(self, arguments: dict[str, Any]) -> bytes:
         handle = arguments.get("functionHandle")
         if not isinstance(handle, str):
-            handle = handle_of(self._resolve(arguments, "createFunctionHandle"))
+            function = self._resolve(arguments, "createFunctionHandle")
+            handle = self._call.app.handles.handle_of(function.path)
         return msgspec.json.encode(handle)
 
     def _schedule(self, arguments: dict[str, Any]) -> bytes:
