@@ -8,7 +8,9 @@ import json
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,7 +137,7 @@ def test_a_component_schedules_and_calls_back_by_a_handle(run: Callable[..., Any
 def test_actions_of_components_call_mutations_and_handles(run: Callable[..., Any]) -> None:
     identity = '{"subject":"ada","issuer":"https://example.org"}'
     told = run("money:saveInAction", {"account": "action", "amount": 13}, "--identity", identity)
-    assert told["handle"] == "function://;money:note"
+    assert told["handle"].startswith("function://;money:note;")
     assert told["inside"] == {"currency": None, "user": None}
     assert told["totals"]["savings"]["total"] >= 13
     eventually(lambda: run("money:notes"), lambda notes: notes.count("nobody: added 13") == 2)
@@ -175,6 +177,29 @@ def test_routes_of_a_component_are_below_its_prefix(
     assert run("money:look", {"table": "entries"})["site"] == f"{site}/savings"
 
 
+def test_files_of_a_component_are_its_own(run: Callable[..., Any]) -> None:
+    told = run("money:receipt", {"text": "paid"})
+    inside = told["inside"]
+    assert inside["again"] == "paid"
+    with urllib.request.urlopen(inside["url"]) as response:
+        assert response.read() == b"paid"
+
+    seen = run("money:receipts", {"id": inside["id"]})
+    assert seen["url"] is None and inside["id"] not in seen["files"]
+    assert seen["inSavings"]["url"] == inside["url"]
+    assert inside["id"] in seen["inSavings"]["files"]
+    assert seen["inSpending"] == {"url": None, "files": []}
+
+    mine = run("money:receipts", {"id": told["mine"]})
+    assert mine["url"] is not None and mine["inSavings"]["url"] is None
+
+    request = urllib.request.Request(inside["uploadUrl"], b"later", {"Content-Type": "text/plain"})
+    with urllib.request.urlopen(request) as response:
+        uploaded = json.load(response)["storageId"]
+    seen = run("money:receipts", {"id": uploaded})
+    assert seen["url"] is None and seen["inSavings"]["url"] is not None
+
+
 def test_the_command_line_looks_into_components(project: Project, run: Callable[..., Any]) -> None:
     run("money:save", {"account": "shown", "amount": 9})
     inside = ("--component", "savings")
@@ -185,6 +210,26 @@ def test_the_command_line_looks_into_components(project: Project, run: Callable[
     query = 'return (await ctx.db.query("entries").collect()).map((e) => e.account)'
     done = project.run("convex/bin/main.js", "run", *inside, "--inline-query", query)
     assert "shown" in json.loads(done.stdout)
+
+
+def test_data_of_components_leave_and_come_back(
+    project: Project, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run("money:save", {"account": "moved", "amount": 17})
+    path = tmp_path / "snapshot.zip"
+    project.convex("export", "--path", str(path))
+    with zipfile.ZipFile(path) as archive:
+        assert "_components/savings/_components/audit/notes/documents.jsonl" in archive.namelist()
+        lines = archive.read("_components/savings/entries/documents.jsonl").splitlines()
+    moved = [line for line in lines if json.loads(line)["account"] == "moved"]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(b"\n".join(moved))
+    into = ("--table", "entries", "--append", "-y", "--component", "spending", str(rows))
+    project.convex("import", *into)
+    assert run("money:totals", {"account": "moved"})["spending"]["total"] == 17
+    project.convex("import", "--replace", "-y", str(path))
+    totals = run("money:totals", {"account": "moved"})
+    assert totals["savings"]["total"] == 17
 
 
 def test_clients_cannot_call_components(project: Project) -> None:

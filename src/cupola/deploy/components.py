@@ -21,9 +21,8 @@ from cupola.functions.bundles import AnalyzedModule, Module
 from cupola.functions.javascript import InstalledComponent
 from cupola.schema import SchemaDefinition
 from cupola.schema.components import schema_in_component
-from cupola.values import is_component_path
+from cupola.values import in_force, is_component_path
 
-COMPONENTS_MAX = 1000
 FOLDER = "_components/"
 SCHEMA = "schema.js"
 _NOT_IN_A_FOLDER = re.compile(r"[^A-Za-z0-9_]")
@@ -73,9 +72,9 @@ def instances(definitions: Mapping[str, Json], variables: Mapping[str, str]) -> 
     """
     own = {name: value for name, value in variables.items() if not _is_of_the_system(name)}
     root = _instance("", "", definitions, own, _prefix_of(definitions[""]), absolute="/")
-    count = sum(1 for _ in root.all())
-    if count > COMPONENTS_MAX:
-        raise _invalid(f"the app has {count} components; at most {COMPONENTS_MAX} are allowed")
+    count = sum(1 for _ in root.all()) - 1
+    if count > (most := in_force().components_max):
+        raise _invalid(f"the app uses {count} components; at most {most} are allowed")
     return root
 
 

@@ -33,6 +33,7 @@ from cupola.functions.conversion import value_of
 from cupola.functions.crons import CronJob, Crons, joined_crons, pushed_crons
 from cupola.functions.database_api import fresh_document, fresh_documents
 from cupola.functions.definitions import Function, FunctionGroup
+from cupola.functions.handles import FunctionHandles
 from cupola.functions.http import (
     JAVASCRIPT_ROUTER,
     AnyHttpAction,
@@ -89,6 +90,8 @@ class App:
         self.javascript = javascript
         self.auth_providers: tuple[Provider, ...] = ()
         """Who issues the tokens of this app's users."""
+        self.handles = FunctionHandles(b"")
+        """Those of the deployment, set by whoever runs this app."""
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
         self.python_crons = tuple(crons)

@@ -11,6 +11,7 @@ import msgspec
 from cupola.database.catalog import (
     CATALOG_TABLES,
     FIRST_USER_TABLE,
+    SHARED_TABLES,
     TABLES,
     Catalog,
     Document,
@@ -57,7 +58,7 @@ def user_tables(ctx: QueryCtx) -> dict[str, int]:
     for document in documents(ctx, TABLES):
         component, name = split_qualified(str(document["name"]))
         if component == ctx._call.component:
-            found[name] = int(document["number"])  # type: ignore[arg-type]
+            found[name] = int(document.get("idNumber", document["number"]))  # type: ignore[arg-type]
     return dict(sorted(found.items()))
 
 
@@ -116,9 +117,9 @@ def page_where(ctx: QueryCtx, name: str, wanted: Filter, options: dict[str, Any]
 
 
 def _kept(transaction: Transaction, table: TableInfo, wanted: Filter) -> Keep | None:
-    """What a page shows of a table: components share those of the system."""
+    """What a page shows of a table: of one that several components share, their own documents."""
     keep = wanted.keep()
-    if not transaction.component or table.document_id is not None:
+    if table.number not in SHARED_TABLES:
         return keep
     return lambda row: transaction.is_own(row) and (keep is None or keep(row))
 

@@ -69,10 +69,12 @@ def qualified(component: str, name: str) -> str:
 
 
 def qualified_table(component: str, name: str) -> str:
-    """The same for a table; all components together have one of their own for each of the system's
-    tables that functions read.
+    """The same for a table. Those of the system are shared, but for the jobs of components, which
+    have a table of their own.
     """
-    return f"_component{name}" if component and name.startswith("_") else qualified(component, name)
+    if component and name == "_scheduled_functions":
+        return "_component_scheduled_functions"
+    return name if name.startswith("_") else qualified(component, name)
 
 
 def split_qualified(text: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from cupola.runtimes.python.http_runs import HttpRun
 from cupola.runtimes.python.messages import NestedResult, RunAction, RunHttp, Setup, identity_of
 from cupola.runtimes.v8.action_host import ActionHost
 from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
-from cupola.runtimes.v8.addresses import function_at, handle_of
+from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
 from cupola.runtimes.v8.syscalls import encoded_arguments, function_metadata, not_yet, time_ms_of
@@ -216,7 +216,7 @@ class JavaScriptActionWorker(ActionWorker):
                 if isinstance(handle := arguments.get("functionHandle"), str):
                     return msgspec.json.encode(handle)
                 function = function_at(self._app, arguments, "createFunctionHandle", component)
-                return msgspec.json.encode(handle_of(function))
+                return msgspec.json.encode(self._app.handles.handle_of(function.path))
         raise DeveloperError(f"Unknown async operation {op[:100]}", code="UnknownOperation")
 
     async def _schedule(self, run: Run, component: str, arguments: dict[str, Any]) -> bytes:

@@ -5,7 +5,7 @@
 | `name`           | `messages:list`                          | a function of the own component |
 | `reference`      | `_reference/function/messages:list`      | the same                        |
 | `reference`      | `_reference/childComponent/rates/lib/ok` | `lib:ok`, exported by a child   |
-| `functionHandle` | `function://rates;lib:ok`                | any function; "" is the app     |
+| `functionHandle` | see `functions.handles`                  | any function                    |
 
 A handle is made by whoever may call the function, and gives that right to whoever gets it.
 """
@@ -20,7 +20,6 @@ from cupola.functions.definitions import Function
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.values import qualified, split_qualified
 
-_HANDLE = "function://"
 _FUNCTION = "_reference/function/"
 _CHILD = "_reference/childComponent/"
 
@@ -35,7 +34,7 @@ def function_at(
     """
     match arguments:
         case {"functionHandle": str(handle)}:
-            return app.find(path_in_handle(handle))
+            return app.find(app.handles.path_in(handle))
         case {"name": str(name)}:
             return app.find(_own(component, name))
         case {"reference": str(reference)} if reference.startswith(_FUNCTION):
@@ -50,24 +49,6 @@ def function_at(
     )
 
 
-def handle_of(function: Function[Any, Any]) -> str:
-    """A function's handle."""
-    component, path = split_qualified(function.path)
-    return f"{_HANDLE}{component};{path}"
-
-
-def path_in_handle(handle: str) -> str:
-    """The qualified path of the function that a handle stands for.
-
-    Raises:
-        InvalidPathError: It is no handle.
-    """
-    component, semicolon, path = handle.removeprefix(_HANDLE).partition(";")
-    if not handle.startswith(_HANDLE) or not semicolon:
-        raise InvalidPathError(f"{handle[:200]!r} is no function handle of this deployment.")
-    return qualified(component, path)
-
-
 def _own(component: str, name: str) -> str:
     if split_qualified(name)[0]:
         raise InvalidPathError(
@@ -77,10 +58,11 @@ def _own(component: str, name: str) -> str:
 
 
 def _of_child(app: App, reference: str, component: str) -> Function[Any, Any]:
-    child, *modules, name = [*reference.removeprefix(_CHILD).split("/"), ""][:-1] or [""]
+    child, _, rest = reference.removeprefix(_CHILD).partition("/")
+    module, _, name = rest.rpartition("/")
     path = f"{component}/{child}" if component else child
     try:
-        function = app.find(qualified(path, f"{'/'.join(modules)}:{name}"))
+        function = app.find(qualified(path, f"{module}:{name}"))
     except (FunctionNotFoundError, InvalidPathError):
         raise _unresolved(reference) from None
     if not isinstance(function, JavaScriptFunction) or not function.is_exported:

@@ -27,10 +27,10 @@ from cupola.functions import jobs
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.storage import delete_file, file_metadata, file_url, upload_url
-from cupola.runtimes.v8.addresses import function_at, handle_of
+from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
-from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in_component
+from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in
 from cupola.values import UNSET, Int64, decode_tree, encode, split_qualified, table_number_of
 
 _STREAMS_MAX = 4096
@@ -160,8 +160,8 @@ class Syscalls:
         document = self._call.transaction.get(document_id)
         if document is None:
             return b"null"
-        if is_system and self._call.component:
-            document = shown_in_component(document, self._call.component)
+        if is_system:
+            document = shown_in(document, self._call.component)
         return document.body
 
     def _table_of(
@@ -173,14 +173,13 @@ class Syscalls:
             InvalidIdError: It is no id, or of another table than `table` in the arguments.
         """
         try:
-            number = table_number_of(document_id)
+            table_number_of(document_id)
         except InvalidIdError as error:
             raise InvalidIdError(f"Invalid argument `id` for `{method}`: {error.message}") from None
         try:
             table = self._call.transaction.table_of(document_id)
         except InvalidIdError:
             return None
-        assert table.number == number
         wanted = arguments.get("table")
         if wanted is not None and wanted != table.own_name:
             raise InvalidIdError(
@@ -196,7 +195,7 @@ class Syscalls:
         if table is None or not table.is_readable:
             return b'{"id":null}'
         try:
-            is_its = table_number_of(text) == table.number
+            is_its = table_number_of(text) == table.id_number
         except InvalidIdError:
             is_its = False
         return msgspec.json.encode({"id": text if is_its else None})
@@ -320,7 +319,8 @@ class Syscalls:
     def _create_function_handle(self, arguments: dict[str, Any]) -> bytes:
         handle = arguments.get("functionHandle")
         if not isinstance(handle, str):
-            handle = handle_of(self._resolve(arguments, "createFunctionHandle"))
+            function = self._resolve(arguments, "createFunctionHandle")
+            handle = self._call.app.handles.handle_of(function.path)
         return msgspec.json.encode(handle)
 
     def _schedule(self, arguments: dict[str, Any]) -> bytes:

@@ -91,3 +91,21 @@ export const scheduleInside = mutation({
     await ctx.scheduler.runAfter(0, components.spending.entries.add, args);
   },
 });
+
+export const receipt = action({
+  args: { text: v.string() },
+  handler: async (ctx, { text }): Promise<any> => ({
+    mine: await ctx.storage.store(new Blob([text])),
+    inside: await ctx.runAction(components.savings.entries.receipt, { text }),
+  }),
+});
+
+export const receipts = query({
+  args: { id: v.string() },
+  handler: async (ctx, { id }): Promise<any> => ({
+    url: await ctx.storage.getUrl(id as never),
+    files: (await ctx.db.system.query("_storage").collect()).map((file) => file._id),
+    inSavings: await ctx.runQuery(components.savings.entries.receipts, { id }),
+    inSpending: await ctx.runQuery(components.spending.entries.receipts, { id }),
+  }),
+});

@@ -77,3 +77,23 @@ export const addInAction = action({
     return { currency: env.CURRENCY ?? null, user: await ctx.auth.getUserIdentity() };
   },
 });
+
+export const receipt = action({
+  args: { text: v.string() },
+  returns: v.any(),
+  handler: async (ctx, { text }) => {
+    const id = await ctx.storage.store(new Blob([text], { type: "text/plain" }));
+    const url = await ctx.storage.getUrl(id);
+    const again = await (await ctx.storage.get(id))?.text();
+    return { id, url, again, uploadUrl: await ctx.storage.generateUploadUrl() };
+  },
+});
+
+export const receipts = query({
+  args: { id: v.string() },
+  returns: v.any(),
+  handler: async (ctx, { id }) => ({
+    url: await ctx.storage.getUrl(id as never),
+    files: (await ctx.db.system.query("_storage").collect()).map((file) => file._id),
+  }),
+});
