@@ -100,41 +100,24 @@ class V8Analyzer:
         return found
 
     async def evaluate_schema(self, bundle: Bundle, schema: Module) -> str:
-        def work() -> str:
-            with _Session(msgspec.structs.replace(bundle, modules=(schema,))) as session:
-                found = session.text("schema", schema, {"variables": "refuse"}, "InvalidSchema")
-            match found.problem:
-                case "missing":
-                    raise AnalysisError(
-                        "The schema file is missing a default export: `export default "
-                        "defineSchema({...})`.",
-                        code="MissingSchemaExportError",
-                        module=schema.path,
-                    )
-                case "invalid":
-                    raise AnalysisError(
-                        "The default export of the schema file must be made by `defineSchema`.",
-                        code="InvalidSchemaExport",
-                        module=schema.path,
-                    )
-            return found.text
-
-        return await _in_thread(work)
+        missing = (
+            "The schema file is missing a default export: `export default defineSchema({...})`."
+        )
+        invalid = "The default export of the schema file must be made by `defineSchema`."
+        problems = {
+            "missing": (missing, "MissingSchemaExportError"),
+            "invalid": (invalid, "InvalidSchemaExport"),
+        }
+        options = {"variables": "refuse"}
+        return await _evaluated(bundle, "schema", schema, options, "InvalidSchema", problems)
 
     async def evaluate_auth_config(self, bundle: Bundle, auth_config: Module) -> str:
-        def work() -> str:
-            options = {"variables": "insist", "pure": True}
-            with _Session(msgspec.structs.replace(bundle, modules=(auth_config,))) as session:
-                found = session.text("authConfig", auth_config, options, "InvalidAuthConfig")
-            if found.problem is not None:
-                raise AnalysisError(
-                    "auth.config.js has no default export: `export default { providers: [...] }`.",
-                    code="InvalidAuthConfig",
-                    module=auth_config.path,
-                )
-            return found.text
-
-        return await _in_thread(work)
+        missing = "auth.config.js has no default export: `export default { providers: [...] }`."
+        problems = {"missing": (missing, "InvalidAuthConfig")}
+        options = {"variables": "insist", "pure": True}
+        return await _evaluated(
+            bundle, "authConfig", auth_config, options, "InvalidAuthConfig", problems
+        )
 
     async def evaluate_definitions(
         self,
@@ -149,6 +132,29 @@ class V8Analyzer:
             return found
 
         return await _in_thread(work)
+
+
+async def _evaluated(
+    bundle: Bundle,
+    look: str,
+    module: Module,
+    options: dict[str, Any],
+    code: str,
+    problems: Mapping[str, tuple[str, str]],
+) -> str:
+    """What a module that stands alone exports, as a JSON text. `problems`: what to say, and under
+    which code, when `host/exports.js` finds the export missing or invalid.
+    """
+
+    def work() -> str:
+        with _Session(msgspec.structs.replace(bundle, modules=(module,))) as session:
+            found = session.text(look, module, options, code)
+        if found.problem is not None:
+            message, problem_code = problems[found.problem]
+            raise AnalysisError(message, code=problem_code, module=module.path)
+        return found.text
+
+    return await _in_thread(work)
 
 
 async def _analyze_node(bundle: Bundle) -> dict[str, AnalyzedModule]:

@@ -279,92 +279,111 @@
 
   // ------------------------------------------------------------------------------------------- URLs
 
-  class URLSearchParams {
-    #pairs = [];
+  const pairsOf = new WeakMap(); // a URLSearchParams or FormData -> its [name, value] pairs
+
+  /** What both have: looking up and walking through their pairs. */
+  class Pairs {
+    constructor() {
+      pairsOf.set(this, []);
+    }
+    get(name) {
+      return pairsOf.get(this).find((pair) => pair[0] === String(name))?.[1] ?? null;
+    }
+    getAll(name) {
+      return pairsOf.get(this).filter((pair) => pair[0] === String(name)).map((pair) => pair[1]);
+    }
+    forEach(callback, receiver) {
+      for (const [name, value] of pairsOf.get(this)) {
+        Reflect.apply(callback, receiver, [value, name, this]);
+      }
+    }
+    *entries() {
+      for (const [name, value] of pairsOf.get(this)) yield [name, value];
+    }
+    *keys() {
+      for (const pair of pairsOf.get(this)) yield pair[0];
+    }
+    *values() {
+      for (const pair of pairsOf.get(this)) yield pair[1];
+    }
+    [Symbol.iterator]() {
+      return this.entries();
+    }
+  }
+
+  /** Append a pair, in place of all of its name if `isOnly`: it then stands where the first stood. */
+  function addPair(holder, name, value, isOnly) {
+    const pairs = pairsOf.get(holder);
+    const at = isOnly ? pairs.findIndex((pair) => pair[0] === name) : -1;
+    if (at < 0) {
+      pairs.push([name, value]);
+      return;
+    }
+    pairs[at] = [name, value];
+    pairsOf.set(holder, pairs.filter((pair, i) => i <= at || pair[0] !== name));
+  }
+
+  function dropPairs(holder, isDropped) {
+    pairsOf.set(holder, pairsOf.get(holder).filter((pair) => !isDropped(pair)));
+  }
+
+  class URLSearchParams extends Pairs {
     #changed = () => {};
     constructor(init = "", secret, changed) {
+      super();
       if (secret === SECRET) this.#changed = changed;
       if (typeof init === "object" && init !== null) {
         const pairs = typeof init[Symbol.iterator] === "function" ? [...init] : Object.entries(init);
-        this.#pairs = pairs.map((pair) => {
+        pairsOf.set(this, pairs.map((pair) => {
           const [name, value, ...more] = [...pair];
           if (more.length > 0 || value === undefined) {
             throw new TypeError("Each query pair must be an iterable [name, value] tuple");
           }
           return [String(name), String(value)];
-        });
+        }));
       } else {
-        this.#parse(String(init));
+        resetParams(this, String(init));
       }
     }
-    #parse(text) {
-      const query = text.startsWith("?") ? text.slice(1) : text;
-      this.#pairs = query.split("&").filter(Boolean).map((pair) => {
-        const at = pair.indexOf("=");
-        return at < 0 ? [unescapeForm(pair), ""]
-          : [unescapeForm(pair.slice(0, at)), unescapeForm(pair.slice(at + 1))];
-      });
-    }
-    static reset(params, text) {
-      params.#parse(text);
-    }
-    get size() { return this.#pairs.length; }
+    get size() { return pairsOf.get(this).length; }
     append(name, value) {
-      this.#pairs.push([String(name), String(value)]);
+      addPair(this, String(name), String(value), false);
+      this.#changed(this.toString());
+    }
+    set(name, value) {
+      addPair(this, String(name), String(value), true);
       this.#changed(this.toString());
     }
     delete(name, value) {
-      this.#pairs = this.#pairs.filter(
-        (pair) => pair[0] !== String(name) || (value !== undefined && pair[1] !== String(value)),
-      );
+      dropPairs(this, matches(name, value));
       this.#changed(this.toString());
-    }
-    get(name) {
-      return this.#pairs.find((pair) => pair[0] === String(name))?.[1] ?? null;
-    }
-    getAll(name) {
-      return this.#pairs.filter((pair) => pair[0] === String(name)).map((pair) => pair[1]);
     }
     has(name, value) {
-      return this.#pairs.some(
-        (pair) => pair[0] === String(name) && (value === undefined || pair[1] === String(value)),
-      );
-    }
-    set(name, value) {
-      const at = this.#pairs.findIndex((pair) => pair[0] === String(name));
-      if (at < 0) return this.append(name, value);
-      this.#pairs = this.#pairs.filter((pair, i) => i <= at || pair[0] !== String(name));
-      this.#pairs[at] = [String(name), String(value)];
-      this.#changed(this.toString());
+      return pairsOf.get(this).some(matches(name, value));
     }
     sort() {
-      this.#pairs.sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0));
+      pairsOf.get(this).sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0));
       this.#changed(this.toString());
     }
-    forEach(callback, receiver) {
-      for (const [name, value] of this.#pairs) Reflect.apply(callback, receiver, [value, name, this]);
-    }
-    *entries() {
-      for (const [name, value] of this.#pairs) yield [name, value];
-    }
-    *keys() {
-      for (const pair of this.#pairs) yield pair[0];
-    }
-    *values() {
-      for (const pair of this.#pairs) yield pair[1];
-    }
-    [Symbol.iterator]() {
-      return this.entries();
-    }
     toString() {
-      return this.#pairs.map(([k, v]) => `${escapeForm(k)}=${escapeForm(v)}`).join("&");
+      return pairsOf.get(this).map(([k, v]) => `${escapeForm(k)}=${escapeForm(v)}`).join("&");
     }
     inspect() {
       return `URLSearchParams { ${this.toString()} }`;
     }
   }
-  const resetParams = URLSearchParams.reset;
-  delete URLSearchParams.reset;
+
+  const matches = (name, value) => (pair) =>
+    pair[0] === String(name) && (value === undefined || pair[1] === String(value));
+
+  function resetParams(params, text) {
+    const query = text.startsWith("?") ? text.slice(1) : text;
+    pairsOf.set(params, query.split("&").filter(Boolean).map((pair) => {
+      const at = pair.indexOf("=");
+      return at < 0 ? [unescapeForm(pair), ""]
+        : [unescapeForm(pair.slice(0, at)), unescapeForm(pair.slice(at + 1))];
+    }));
+  }
 
   function unescapeForm(text) {
     const spaced = text.replaceAll("+", " ");
@@ -563,50 +582,25 @@
     get lastModified() { return this.#lastModified; }
   }
 
-  class FormData {
-    #pairs = [];
-    #entry(name, value, filename) {
-      if (!(value instanceof Blob)) return [String(name), String(value)];
-      if (value instanceof File && filename === undefined) return [String(name), value];
-      const label = filename ?? "blob";
-      return [String(name), new File([value], label, { type: value.type })];
-    }
+  class FormData extends Pairs {
     append(name, value, filename) {
-      this.#pairs.push(this.#entry(name, value, filename));
-    }
-    delete(name) {
-      this.#pairs = this.#pairs.filter((pair) => pair[0] !== String(name));
-    }
-    get(name) {
-      return this.#pairs.find((pair) => pair[0] === String(name))?.[1] ?? null;
-    }
-    getAll(name) {
-      return this.#pairs.filter((pair) => pair[0] === String(name)).map((pair) => pair[1]);
-    }
-    has(name) {
-      return this.#pairs.some((pair) => pair[0] === String(name));
+      addPair(this, String(name), entryOf(value, filename), false);
     }
     set(name, value, filename) {
-      const at = this.#pairs.findIndex((pair) => pair[0] === String(name));
-      if (at < 0) return this.append(name, value, filename);
-      this.#pairs = this.#pairs.filter((pair, i) => i <= at || pair[0] !== String(name));
-      this.#pairs[at] = this.#entry(name, value, filename);
+      addPair(this, String(name), entryOf(value, filename), true);
     }
-    forEach(callback, receiver) {
-      for (const [name, value] of this.#pairs) Reflect.apply(callback, receiver, [value, name, this]);
+    delete(name) {
+      dropPairs(this, (pair) => pair[0] === String(name));
     }
-    *entries() {
-      for (const [name, value] of this.#pairs) yield [name, value];
+    has(name) {
+      return pairsOf.get(this).some((pair) => pair[0] === String(name));
     }
-    *keys() {
-      for (const pair of this.#pairs) yield pair[0];
-    }
-    *values() {
-      for (const pair of this.#pairs) yield pair[1];
-    }
-    [Symbol.iterator]() {
-      return this.entries();
-    }
+  }
+
+  function entryOf(value, filename) {
+    if (!(value instanceof Blob)) return String(value);
+    if (value instanceof File && filename === undefined) return value;
+    return new File([value], filename ?? "blob", { type: value.type });
   }
 
   class Body {
