@@ -69,7 +69,7 @@ class Node:
         self.session_tokens = SessionTokens(secret)
         self.links = FileLinks(secret, STORAGE)
         self.runtime = runtime
-        self.cache = QueryCache(limits.query_cache_bytes_max)
+        self.cache = QueryCache(limits.query_cache_bytes_max, clock)
         self.outbox = Outbox(persistence.durable_ts)
         self.system = System()
         self.app = App({}, {})

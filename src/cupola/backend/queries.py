@@ -43,6 +43,7 @@ class QueryRun:
     identity_observed: bool
     error: BaseException | None = None
     reads_known: bool = True
+    time_observed: bool = False
 
 
 class QueryRunner:
@@ -107,6 +108,7 @@ class QueryRunner:
         node = self._node
         intervals = run.intervals if run.reads_known else entry.intervals
         changed = node.cache.record(entry, run.outcome, intervals, run.ts, run.identity_observed)
+        entry.expires_ns = self._expiry() if run.time_observed else None
         if not run.reads_known:
             node.cache.hide(entry)
         if run.ts < node.committer.head_ts:
@@ -115,6 +117,10 @@ class QueryRunner:
                 entry.stale = True
                 entry.touched_ts = touched_ts
         return changed
+
+    def _expiry(self) -> int:
+        node = self._node
+        return node.clock.monotonic_ns() + int(node.limits.time_dependent_result_s * 1e9)
 
     def timed_out(self, entry: CacheEntry, snapshot: Snapshot) -> QueryRun:
         """Without workers a query that keeps the loop fails. It is tried again for whoever asks
@@ -157,6 +163,7 @@ class QueryRunner:
             execution.identity_observed,
             execution.error,
             reads_known=not isinstance(execution.error, OperatorError),  # a failing disk, say
+            time_observed=execution.time_observed,
         )
 
     def _execute(

@@ -43,6 +43,10 @@ class Usage:
     def documents_left(self) -> int:
         return max(0, self.limits.documents_read_max - self.documents_read)
 
+    @property
+    def bytes_left(self) -> int:
+        return max(0, self.limits.bytes_read_max - self.bytes_read)
+
     def read_many(self, documents: int, size: int) -> None:
         """Several documents were read, of `size` encoded bytes together."""
         if documents:

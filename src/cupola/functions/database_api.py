@@ -402,7 +402,6 @@ class Query(Generic[T]):
                 journal=call.journal,
                 plan=plan,
                 sealer=call.sealer,
-                limits=call.limits,
             )
             call.next_journal = result.journal
             documents = [call.app.to_python(self._table, d) for d in result.documents]

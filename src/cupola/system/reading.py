@@ -131,7 +131,6 @@ def _page(
             journal=call.journal,
             plan=plan,
             sealer=call.sealer,
-            limits=call.limits,
         )
         call.next_journal = result.journal
         return {

@@ -6,18 +6,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
-from cupola.errors import CupolaError, DeveloperError
+from cupola.errors import CupolaError, DeveloperError, OperatorError
 from cupola.functions.bundles import Bundle
 from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
 from cupola.runtimes.v8.source_maps import SourceMaps
 
+_log = logging.getLogger(__name__)
 _HEADER = struct.Struct("<I")
 _HEAP_BYTES_MAX = 512 * 2**20
 _MEMORY_BYTES_MAX = 2 * 2**30
@@ -170,6 +172,9 @@ class ActionHost:
             ok = True
         except CupolaError as error:
             text, ok = for_javascript(error), False
+        except Exception:  # ours; who waits for the answer must not wait for ever
+            _log.exception("the operation %s of an action failed", message.op)
+            text, ok = for_javascript(_broken()), False
         answer = {"call": message.call, "id": message.id, "ok": ok, "text": text.decode()}
         self._send(b"A", msgspec.json.encode(answer))
 
@@ -185,6 +190,10 @@ def furnishings(bundle: Bundle) -> bytes:
             "bundle": {"modules": modules, "environment": bundle.environment},
         }
     )
+
+
+def _broken() -> OperatorError:
+    return OperatorError("An operation failed inside the server; its log says how.")
 
 
 def _ended() -> DeveloperError:

@@ -31,7 +31,13 @@ from cupola.runtimes.v8.action_host import ActionHost
 from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
-from cupola.runtimes.v8.syscalls import encoded_arguments, not_yet, path_of, time_ms_of
+from cupola.runtimes.v8.syscalls import (
+    arguments_of,
+    encoded_arguments,
+    not_yet,
+    path_of,
+    time_ms_of,
+)
 from cupola.values import Value, decode, encode
 
 _CALLS = {
@@ -146,7 +152,7 @@ class JavaScriptActionWorker(ActionWorker):
 
         async def operate(op: str, text: bytes) -> bytes:
             if op.startswith("http/"):
-                answer = await http.answer(op, msgspec.json.decode(text))
+                answer = await http.answer(op, arguments_of(op, text))
                 if answer is not None:
                     return answer
             return await self._operate(run.path, run, op, text, blobs)
@@ -164,11 +170,7 @@ class JavaScriptActionWorker(ActionWorker):
         Raises:
             CupolaError: What it failed with; the action may catch it.
         """
-        arguments = msgspec.json.decode(text)
-        if not isinstance(arguments, dict):
-            raise DeveloperError(
-                f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
-            )
+        arguments = arguments_of(op, text)
         if (kind := _CALLS.get(op)) is not None:
             return await self._call(run, kind, arguments)
         if (what := _NOT_YET.get(op)) is not None:

@@ -169,7 +169,15 @@ class JavaScriptRuntime:
                 else tell(raised, call.request_id, None)
             )
         lines = call.logs.lines
-        return Execution(value, error, lines, call.identity_observed, call.next_journal, told)
+        return Execution(
+            value,
+            error,
+            lines,
+            call.identity_observed,
+            call.next_journal,
+            told,
+            call.time_observed,
+        )
 
     def run_for_python(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """Run a function that Python calls, inside its transaction, while its guard is lifted."""
@@ -254,6 +262,8 @@ class _Conversation:
             elif kind == b"L":
                 level, _, text = body.decode("utf-8", "replace").partition(" ")
                 call.logs.add(level, text)
+            elif kind == b"T":
+                call.observe_time()
             elif kind == b"E":
                 return thrown(body, self._maps)
             else:

@@ -65,17 +65,7 @@ class Syscalls:
         handler = _HANDLERS.get(op)
         if handler is None:
             raise DeveloperError(_unknown(op), code="UnknownOperation")
-        try:
-            arguments = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise DeveloperError(
-                f"The arguments of {op} are no JSON: {error}", code="SyscallArgsInvalidJson"
-            ) from None
-        if not isinstance(arguments, dict):
-            raise DeveloperError(
-                f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
-            )
-        answer = handler(self, arguments)
+        answer = handler(self, arguments_of(op, text))
         return answer if op == "1.0/queryStreamNext" else b"0" + answer
 
     # ---------------------------------------------------------------- streams
@@ -302,6 +292,8 @@ class Syscalls:
         finally:
             if earlier.identity_observed:
                 call.observe_identity()
+            if earlier.time_observed:
+                call.observe_time()
 
     def _resolve(self, arguments: dict[str, Any], method: str) -> Function[Any, Any]:
         return self._call.app.find(path_of(arguments, method))
@@ -437,6 +429,25 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
 _SYNCHRONOUS = frozenset(
     {"1.0/queryStream", "1.0/queryCleanup", "1.0/db/normalizeId", "1.0/componentArgument"}
 )
+
+
+def arguments_of(op: str, text: bytes) -> dict[str, Any]:
+    """The arguments of a syscall: a JSON object.
+
+    Raises:
+        DeveloperError: They are none.
+    """
+    try:
+        arguments = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DeveloperError(
+            f"The arguments of {op} are no JSON: {error}", code="SyscallArgsInvalidJson"
+        ) from None
+    if not isinstance(arguments, dict):
+        raise DeveloperError(
+            f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
+        )
+    return arguments
 
 
 def metadata_json(found: Any) -> bytes:

@@ -1072,7 +1072,7 @@
   // ------------------------------------------------------------------------------------- performance
 
   class Performance extends EventTarget {
-    #origin = environment.clock.nowMs;
+    #origin = environment.clock.importedMs;
     constructor(secret) {
       if (secret !== SECRET) throw new TypeError("Illegal constructor");
       super();
