@@ -212,6 +212,15 @@ class Backend:
     def app(self) -> App:
         return self.node.app
 
+    @property
+    def redacts_errors(self) -> bool:
+        """Whether texts of errors and log lines are kept from clients."""
+        return self.node.redacts_errors
+
+    @redacts_errors.setter
+    def redacts_errors(self, value: bool) -> None:
+        self.node.redacts_errors = value
+
     def newest_durable_ts(self) -> int:
         """The newest commit that may be shown to anyone."""
         return self.node.persistence.durable_ts

@@ -75,6 +75,7 @@ class Node:
         self.app = App({}, {})
         self.app.system = self.system
         self.state: State = "starting"
+        self.redacts_errors = False
         self.wake: Callable[[], None] = lambda: None
         self.followers: list[Callable[[list[Published]], None]] = []
         self.watchers: list[Callable[[ExecutionLog], None]] = []

@@ -162,6 +162,14 @@ def serve(
         bool,
         typer.Option("--log-functions", envvar="CUPOLA_LOG_FUNCTIONS", help="Log executions too."),
     ] = False,
+    redact_errors: Annotated[
+        bool,
+        typer.Option(
+            "--redact-errors",
+            envvar="CUPOLA_REDACT_ERRORS",
+            help="Show clients no texts of errors and no log lines.",
+        ),
+    ] = False,
 ) -> None:
     """Serve an app in production: no watching, plain log lines."""
     from cupola.cli import serve as work
@@ -178,6 +186,7 @@ def serve(
         files=files,
         cloud_url=cloud_url,
         site_url=site_url,
+        redact_errors=redact_errors,
     )
     work.serve(settings, log_format=log_format.value, log_functions=log_functions)
 

@@ -24,7 +24,7 @@ TEXTS = (
     "site-url",
     "log-format",
 )
-FLAGS = ("log-functions",)
+FLAGS = ("log-functions", "redact-errors")
 
 
 def read(
@@ -42,7 +42,7 @@ def read(
         name: environment.get(settings.VARIABLE + name.upper().replace("-", "_"), "")
         for name in (*TEXTS, "app")
     } | given
-    if environment.get(settings.VARIABLE + "LOG_FUNCTIONS"):
+    if any(environment.get(settings.VARIABLE + n) for n in ("LOG_FUNCTIONS", "REDACT_ERRORS")):
         return None
     port = values["port"] or str(settings.DEFAULT_PORT)
     site_port = values["site-port"]
@@ -64,6 +64,7 @@ def read(
             files=values["files"],
             cloud_url=values["cloud-url"],
             site_url=values["site-url"],
+            redact_errors="redact-errors" in values,
         ),
         "json" if log_format == "json" else "text",
         "log-functions" in values,

@@ -41,6 +41,7 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
     if supervisor.current is not None:
         backend.node.runtime.on_enter = supervisor.current.enter
         backend.always_in_workers(supervisor.current.stalled)
+    backend.redacts_errors = settings.redact_errors
     if log_functions:
         backend.node.watchers.append(_log_execution)
     with announced(settings) as announce:

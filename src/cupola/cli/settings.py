@@ -50,6 +50,7 @@ class Settings:
     cloud_url: str | None = None
     site_url: str | None = None
     files: str | None = None
+    redact_errors: bool = False
 
 
 def settings_of(
@@ -65,6 +66,7 @@ def settings_of(
     files: str | None = None,
     cloud_url: str | None = None,
     site_url: str | None = None,
+    redact_errors: bool = False,
 ) -> Settings:
     """Settings from what the command line says; None and empty mean that it says nothing.
 
@@ -83,6 +85,7 @@ def settings_of(
         files=files or None,
         cloud_url=(cloud_url or "").rstrip("/") or None,
         site_url=(site_url or "").rstrip("/") or None,
+        redact_errors=redact_errors,
     )
 
 

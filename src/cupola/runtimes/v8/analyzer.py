@@ -100,23 +100,35 @@ class V8Analyzer:
         return found
 
     async def evaluate_schema(self, bundle: Bundle, schema: Module) -> str:
-        missing = (
-            "The schema file is missing a default export: `export default defineSchema({...})`."
-        )
-        invalid = "The default export of the schema file must be made by `defineSchema`."
         problems = {
-            "missing": (missing, "MissingSchemaExportError"),
-            "invalid": (invalid, "InvalidSchemaExport"),
+            "missing": AnalysisError(
+                "The schema file is missing a default export: `export default "
+                "defineSchema({...})`.",
+                code="MissingSchemaExportError",
+                module=schema.path,
+            ),
+            "invalid": AnalysisError(
+                "The default export of the schema file must be made by `defineSchema`.",
+                code="InvalidSchemaExport",
+                module=schema.path,
+            ),
         }
         options = {"variables": "refuse"}
         return await _evaluated(bundle, "schema", schema, options, "InvalidSchema", problems)
 
     async def evaluate_auth_config(self, bundle: Bundle, auth_config: Module) -> str:
-        missing = "auth.config.js has no default export: `export default { providers: [...] }`."
-        problems = {"missing": (missing, "InvalidAuthConfig")}
-        options = {"variables": "insist", "pure": True}
+        missing = AnalysisError(
+            "auth.config.js has no default export: `export default { providers: [...] }`.",
+            code="InvalidAuthConfig",
+            module=auth_config.path,
+        )
         return await _evaluated(
-            bundle, "authConfig", auth_config, options, "InvalidAuthConfig", problems
+            bundle,
+            "authConfig",
+            auth_config,
+            {"variables": "insist", "pure": True},
+            "InvalidAuthConfig",
+            {"missing": missing},
         )
 
     async def evaluate_definitions(
@@ -140,18 +152,17 @@ async def _evaluated(
     module: Module,
     options: dict[str, Any],
     code: str,
-    problems: Mapping[str, tuple[str, str]],
+    problems: Mapping[str, AnalysisError],
 ) -> str:
-    """What a module that stands alone exports, as a JSON text. `problems`: what to say, and under
-    which code, when `host/exports.js` finds the export missing or invalid.
+    """What a module that stands alone exports, as a JSON text. `problems`: what to raise when
+    `host/exports.js` finds the export missing or invalid.
     """
 
     def work() -> str:
         with _Session(msgspec.structs.replace(bundle, modules=(module,))) as session:
             found = session.text(look, module, options, code)
         if found.problem is not None:
-            message, problem_code = problems[found.problem]
-            raise AnalysisError(message, code=problem_code, module=module.path)
+            raise problems[found.problem]
         return found.text
 
     return await _in_thread(work)
