@@ -240,3 +240,26 @@ def test_reading_too_much_can_be_caught_and_cuts_a_page_short(small):
     assert cut["pageStatus"] == "SplitRequired"
     assert len(cut["page"]) == 20
     assert not cut["isDone"]
+
+
+# ------------------------------------------------------------------------- limits of nested calls
+
+
+def test_a_nested_call_keeps_to_the_limits_that_it_is_given(server):
+    """Its writes are taken back; the caller goes on with what the transaction still has."""
+    found = server.mutation("semantics:budgets", limits={"documentsWritten": 2, "documentsRead": 4})
+    assert "Too many documents written" in found["inside"]
+    assert "Too many documents read" in found["read"]
+    assert found["all"] == 6
+
+
+def test_a_nested_call_within_its_limits_is_like_any_other(server):
+    found = server.mutation("semantics:budgets", limits={"documentsWritten": 3, "documentsRead": 9})
+    assert found["inside"] is None
+    assert len(found["read"]) == found["all"] == 9
+
+
+@pytest.mark.parametrize("limits", [{"documents": 1}, {"bytesRead": -1}, {"bytesRead": "1"}])
+def test_limits_that_make_no_sense_are_refused(server, limits):
+    found = server.mutation("semantics:budgets", limits=limits)
+    assert "Invalid argument `transactionLimits" in found["inside"]

@@ -89,3 +89,24 @@ export const readsTooMuch = query({
 });
 
 export const takesUser = query({ args: { id: v.id("users") }, handler: async () => null });
+
+const caught = async (work: Promise<any>) => {
+  try {
+    return await work;
+  } catch (error: any) {
+    return error.message;
+  }
+};
+
+export const budgets = mutation({
+  args: { limits: v.any() },
+  handler: async (ctx, { limits }): Promise<any> => {
+    const call = (path: any, args: any) =>
+      caught((ctx as any).runMutation(path, args, { transactionLimits: limits }));
+    await ctx.db.insert("messages", { body: "mine" });
+    const inside = await call(anyApi.semantics.insertMany, { count: 3, channel: "budget" });
+    for (let i = 0; i < 5; i++) await ctx.db.insert("messages", { body: "after" });
+    const read = await caught((ctx as any).runQuery(anyApi.messages.all, {}, { transactionLimits: limits }));
+    return { inside, read, all: (await ctx.db.query("messages").collect()).length };
+  },
+});
