@@ -95,6 +95,7 @@ class Limits:
     ping_interval_s: float = 15.0
     client_silence_s: float = 120.0
     http_body_bytes_max: int = 16 * MiB + 2000
+    package_install_s: float = 300.0
     push_size_bytes_max: int = 200_000_000
     http_batch_queries_max: int = 1000
     query_cache_bytes_max: int = 100 * MiB

@@ -134,6 +134,7 @@ class _ActionWorker:
             node.runtime.environment,
             msgspec.msgpack.encode(code) if code is not None else b"",
             files=backend.files.store.address,
+            packages=backend.packages_folder,
         )
         module = MODULE if code is None else JAVASCRIPT_MODULE
         self._is_slow_to_start = code is not None  # once needed, it stays

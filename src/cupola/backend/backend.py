@@ -213,6 +213,12 @@ class Backend:
         return self.node.app
 
     @property
+    def packages_folder(self) -> str:
+        """Where npm packages are installed; empty without a data folder."""
+        path = self._worker_data_path
+        return str(Path(path).resolve().parent / "packages") if path is not None else ""
+
+    @property
     def redacts_errors(self) -> bool:
         """Whether texts of errors and log lines are kept from clients."""
         return self.node.redacts_errors

@@ -9,14 +9,17 @@ import dataclasses
 import logging
 import struct
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from cupola.errors import CupolaError, DeveloperError, OperatorError
 from cupola.functions.bundles import Bundle
+from cupola.limits import Limits
 from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.packages import installed
 from cupola.runtimes.v8.source_maps import SourceMaps
 
 _log = logging.getLogger(__name__)
@@ -52,8 +55,11 @@ class _Running:
 class ActionHost:
     """Started by `start`; ends with this process, or with `close`."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, limits: Limits, packages_root: str = "") -> None:
+        """`packages_root`: where npm packages are installed."""
         self._bundle = bundle
+        self._limits = limits
+        self._packages_root = packages_root
         self._maps = SourceMaps({module.path: module for module in bundle.modules})
         self._running: dict[int, _Running] = {}
         self._count = 0
@@ -65,11 +71,16 @@ class ActionHost:
 
     async def start(self) -> None:
         """Raises OperatorError, DeveloperError: it does not come up."""
-        self._process, ours = start_process("actions.mjs", _HEAP_BYTES_MAX, ["--allow-net"])
+        permissions, npm, folder = ["--allow-net"], "--no-npm", None
+        if packages := self._bundle.external_packages:
+            folder = await installed(self._packages_root, packages, self._limits.package_install_s)
+            permissions.append(f"--allow-read={folder}")
+            npm = "--node-modules-dir=manual"
+        self._process, ours = start_process("actions.mjs", _HEAP_BYTES_MAX, permissions, npm)
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))
-        self._send(b"P", furnishings(self._bundle))
+        self._send(b"P", furnishings(self._bundle, folder))
         async with asyncio.timeout(_START_S):
             await self._ready
         self._watching = asyncio.create_task(self._watch_memory())
@@ -179,8 +190,8 @@ class ActionHost:
         self._send(b"A", msgspec.json.encode(answer))
 
 
-def furnishings(bundle: Bundle) -> bytes:
-    """What the process needs before its first action."""
+def furnishings(bundle: Bundle, packages: Path | None) -> bytes:
+    """What the process needs before its first action. `packages`: the folder of npm packages."""
     modules = [(m.path, m.source, m.environment == "node") for m in bundle.modules]
     names = ("console", "failures", "exports")
     return msgspec.json.encode(
@@ -188,6 +199,7 @@ def furnishings(bundle: Bundle) -> bytes:
             "worker": host_source("action_worker.mjs"),
             "sources": {name: host_source(f"{name}.js") for name in names},
             "bundle": {"modules": modules, "environment": bundle.environment},
+            "packages": packages.as_uri() if packages is not None else None,
         }
     )
 

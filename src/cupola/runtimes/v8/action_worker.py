@@ -56,10 +56,12 @@ class JavaScriptActionWorker(ActionWorker):
 
     _code: PushedCode
     _host: ActionHost | None = None
+    _packages_root: str
     _starting: asyncio.Lock
 
     def _load(self, setup: Setup) -> App:
         self._code = msgspec.msgpack.decode(setup.javascript, type=PushedCode)
+        self._packages_root = setup.packages
         self._starting = asyncio.Lock()
         app = load_app(setup.app_folder, setup.sources) if setup.sources else App({}, {})
         return app.with_javascript(self._code)
@@ -68,7 +70,7 @@ class JavaScriptActionWorker(ActionWorker):
         """The process, started with the first action, and again after it has ended."""
         async with self._starting:
             if self._host is None or self._host.is_ended:
-                self._host = ActionHost(self._code.bundle)
+                self._host = ActionHost(self._code.bundle, self._limits, self._packages_root)
                 await self._host.start()
             return self._host
 

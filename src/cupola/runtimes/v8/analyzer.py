@@ -83,8 +83,10 @@ class _Failure(msgspec.Struct):
 class V8Analyzer:
     """An `Analyzer` that starts a process for each question."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, packages_root: str = "") -> None:
+        """`packages_root`: where npm packages are installed."""
         self._limits = limits
+        self._packages_root = packages_root
 
     async def analyze(self, bundle: Bundle) -> dict[str, AnalyzedModule]:
         def work() -> dict[str, AnalyzedModule]:
@@ -96,7 +98,7 @@ class V8Analyzer:
                 }
 
         found = await _in_thread(work)
-        found.update(await _analyze_node(bundle))
+        found.update(await self._analyze_node(bundle))
         return found
 
     async def evaluate_schema(self, bundle: Bundle, schema: Module) -> str:
@@ -145,6 +147,19 @@ class V8Analyzer:
 
         return await _in_thread(work)
 
+    async def _analyze_node(self, bundle: Bundle) -> dict[str, AnalyzedModule]:
+        """Modules that begin with "use node" are evaluated where they will run."""
+        modules = [m for m in bundle.modules if m.environment == "node" and not m.is_dependency]
+        if not modules:
+            return {}
+        maps = SourceMaps({module.path: module for module in bundle.modules})
+        host = ActionHost(bundle, self._limits, self._packages_root)
+        await host.start()
+        try:
+            return {module.path: await _node_module(module, host, maps) for module in modules}
+        finally:
+            host.close()
+
 
 async def _evaluated(
     bundle: Bundle,
@@ -166,20 +181,6 @@ async def _evaluated(
         return found.text
 
     return await _in_thread(work)
-
-
-async def _analyze_node(bundle: Bundle) -> dict[str, AnalyzedModule]:
-    """Modules that begin with "use node" are evaluated where they will run."""
-    modules = [m for m in bundle.modules if m.environment == "node" and not m.is_dependency]
-    if not modules:
-        return {}
-    maps = SourceMaps({module.path: module for module in bundle.modules})
-    host = ActionHost(bundle)
-    await host.start()
-    try:
-        return {module.path: await _node_module(module, host, maps) for module in modules}
-    finally:
-        host.close()
 
 
 async def _node_module(module: Module, host: ActionHost, maps: SourceMaps) -> AnalyzedModule:

@@ -102,7 +102,9 @@ for await (const frame of frames()) {
   switch (frame[0]) {
     case "P":
       workerUrl = `data:application/javascript,${encodeURIComponent(message.worker)}`;
-      furnishings = { sources: message.sources, bundle: message.bundle };
+      furnishings = {
+        sources: message.sources, bundle: message.bundle, packages: message.packages,
+      };
       tell("H", {});
       keepReady();
       break;
