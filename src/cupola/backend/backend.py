@@ -173,6 +173,7 @@ class Backend:
         self.request_turn: Callable[[Callable[[], None]], object] | None = None
         self.on_failure: Callable[[CupolaError], None] | None = None
         self._worker_data_path: str | None = None
+        self.forbids_private_addresses = False
         self._stalled: list[str] = []
         self._turn_requested = False
         self._in_turn = False

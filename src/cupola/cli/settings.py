@@ -51,6 +51,7 @@ class Settings:
     site_url: str | None = None
     files: str | None = None
     redact_errors: bool = False
+    forbid_private_addresses: bool = False
 
 
 def settings_of(
@@ -67,6 +68,7 @@ def settings_of(
     cloud_url: str | None = None,
     site_url: str | None = None,
     redact_errors: bool = False,
+    forbid_private_addresses: bool = False,
 ) -> Settings:
     """Settings from what the command line says; None and empty mean that it says nothing.
 
@@ -86,6 +88,7 @@ def settings_of(
         cloud_url=(cloud_url or "").rstrip("/") or None,
         site_url=(site_url or "").rstrip("/") or None,
         redact_errors=redact_errors,
+        forbid_private_addresses=forbid_private_addresses,
     )
 
 

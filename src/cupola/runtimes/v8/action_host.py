@@ -10,7 +10,7 @@ import logging
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -25,9 +25,11 @@ from cupola.runtimes.v8.source_maps import SourceMaps
 _log = logging.getLogger(__name__)
 _HEADER = struct.Struct("<I")
 _HEAP_BYTES_MAX = 512 * 2**20
-_MEMORY_BYTES_MAX = 2 * 2**30
+_MEMORY_BYTES_MAX = 2**30
 _MEMORY_LOOK_S = 0.05
 _START_S = 30.0
+ENDED: Final = "ActionWorkerEnded"
+"""The code of the error of actions whose process has ended."""
 
 Operate = Callable[[str, bytes], Awaitable[bytes]]
 """Runs one operation of an action: takes its name and arguments, gives JSON, raises CupolaError."""
@@ -52,14 +54,40 @@ class _Running:
     operations: set[asyncio.Task[None]]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a deployment's actions meet outside. `packages_root`: where npm packages are installed.
+    `forbids_private_addresses`: whether the machine and its networks are out of reach.
+    """
+
+    packages_root: str = ""
+    forbids_private_addresses: bool = False
+
+
+PRIVATE_ADDRESSES = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "[::1]",
+    "[::]",
+)
+"""This machine and private networks (RFC 1918, 3927, 6598). Deno looks at what names resolve to,
+and at IPv4 addresses within IPv6; of IPv6 it can be told single addresses only."""
+
+
 class ActionHost:
     """Started by `start`; ends with this process, or with `close`."""
 
-    def __init__(self, bundle: Bundle, limits: Limits, packages_root: str = "") -> None:
-        """`packages_root`: where npm packages are installed."""
+    def __init__(
+        self, bundle: Bundle, limits: Limits, surroundings: Surroundings | None = None
+    ) -> None:
         self._bundle = bundle
         self._limits = limits
-        self._packages_root = packages_root
+        self._surroundings = surroundings or Surroundings()
         self._maps = SourceMaps({module.path: module for module in bundle.modules})
         self._running: dict[int, _Running] = {}
         self._count = 0
@@ -72,8 +100,12 @@ class ActionHost:
     async def start(self) -> None:
         """Raises OperatorError, DeveloperError: it does not come up."""
         permissions, npm, folder = ["--allow-net"], "--no-npm", None
+        if self._surroundings.forbids_private_addresses:
+            permissions.append(f"--deny-net={','.join(PRIVATE_ADDRESSES)}")
         if packages := self._bundle.external_packages:
-            folder = await installed(self._packages_root, packages, self._limits.package_install_s)
+            folder = await installed(
+                self._surroundings.packages_root, packages, self._limits.package_install_s
+            )
             permissions.append(f"--allow-read={folder}")
             npm = "--node-modules-dir=manual"
         self._process, ours = start_process("actions.mjs", _HEAP_BYTES_MAX, permissions, npm)
@@ -90,6 +122,11 @@ class ActionHost:
         while resident_bytes(self._process.pid) < _MEMORY_BYTES_MAX:
             await asyncio.sleep(_MEMORY_LOOK_S)
         self._process.kill()
+
+    @property
+    def load(self) -> int:
+        """How many actions it runs."""
+        return len(self._running)
 
     def close(self) -> None:
         self.is_ended = True
@@ -212,7 +249,7 @@ def _ended() -> DeveloperError:
     return DeveloperError(
         "The process of JavaScript actions ended unexpectedly, for example because one of them ran "
         "out of memory; the action may have done part of its work.",
-        code="ActionWorkerEnded",
+        code=ENDED,
     )
 
 

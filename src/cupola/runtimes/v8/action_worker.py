@@ -27,7 +27,8 @@ from cupola.functions.scheduler import CANCEL, SCHEDULE
 from cupola.runtimes.python.action_worker import ActionWorker, Run, main
 from cupola.runtimes.python.http_runs import HttpRun
 from cupola.runtimes.python.messages import NestedResult, RunAction, RunHttp, Setup, identity_of
-from cupola.runtimes.v8.action_host import ActionHost
+from cupola.runtimes.v8.action_host import ActionHost, Surroundings
+from cupola.runtimes.v8.action_hosts import ActionHosts
 from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
@@ -55,24 +56,14 @@ class JavaScriptActionWorker(ActionWorker):
     """Runs the actions of one socket."""
 
     _code: PushedCode
-    _host: ActionHost | None = None
-    _packages_root: str
-    _starting: asyncio.Lock
+    _hosts: ActionHosts
 
     def _load(self, setup: Setup) -> App:
         self._code = msgspec.msgpack.decode(setup.javascript, type=PushedCode)
-        self._packages_root = setup.packages
-        self._starting = asyncio.Lock()
+        surroundings = Surroundings(setup.packages, setup.forbids_private_addresses)
+        self._hosts = ActionHosts(lambda: ActionHost(self._code.bundle, self._limits, surroundings))
         app = load_app(setup.app_folder, setup.sources) if setup.sources else App({}, {})
         return app.with_javascript(self._code)
-
-    async def _ready_host(self) -> ActionHost:
-        """The process, started with the first action, and again after it has ended."""
-        async with self._starting:
-            if self._host is None or self._host.is_ended:
-                self._host = ActionHost(self._code.bundle, self._limits, self._packages_root)
-                await self._host.start()
-            return self._host
 
     async def _execute(
         self, function: Function[Any, Any], run: RunAction, logs: LogBuffer
@@ -107,7 +98,6 @@ class JavaScriptActionWorker(ActionWorker):
         self, function: JavaScriptFunction, run: RunAction, logs: LogBuffer
     ) -> bytes:
         check_arguments(function, run.args, self._limits)
-        host = await self._ready_host()
         request = {
             "path": function.module,
             "name": function.name,
@@ -121,7 +111,8 @@ class JavaScriptActionWorker(ActionWorker):
             return await self._operate(function.path, run, op, text, blobs)
 
         try:
-            result = await host.run(request, operate, logs.add)
+            async with self._hosts.host_for(function.path) as host:
+                result = await host.run(request, operate, logs.add)
         finally:
             blobs.close()
         return checked_result(function, result, self._limits)
@@ -140,7 +131,6 @@ class JavaScriptActionWorker(ActionWorker):
         return execution
 
     async def _serve_javascript(self, run: RunHttp, logs: LogBuffer, http: HttpOperations) -> bytes:
-        host = await self._ready_host()
         has_body = run.method not in ("GET", "HEAD", "OPTIONS")
         asked = {
             "url": run.url,
@@ -148,7 +138,8 @@ class JavaScriptActionWorker(ActionWorker):
             "headerPairs": run.headers,
             "streamId": "request" if has_body else None,
         }
-        routed = {"request": asked, "routedPath": urlsplit(run.url).path or "/"}
+        request_path = urlsplit(run.url).path or "/"
+        routed = {"request": asked, "routedPath": request_path}
         request = {"path": JAVASCRIPT_ROUTER, "isNode": False, "http": routed}
         blobs = ActionBlobs(self.files_of(run))
 
@@ -160,7 +151,8 @@ class JavaScriptActionWorker(ActionWorker):
             return await self._operate(run.path, run, op, text, blobs)
 
         try:
-            return await host.run(request, operate, logs.add, http.gone)
+            async with self._hosts.host_for(f"{run.method} {request_path}") as host:
+                return await host.run(request, operate, logs.add, http.gone)
         finally:
             blobs.close()
 

@@ -27,7 +27,7 @@ from cupola.functions.bundles import (
     Position,
 )
 from cupola.limits import Limits
-from cupola.runtimes.v8.action_host import ActionHost
+from cupola.runtimes.v8.action_host import ActionHost, Surroundings
 from cupola.runtimes.v8.crons import checked_schedule
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong
 from cupola.runtimes.v8.runtime import HEAP_BYTES_MAX, bundle_frame, prelude
@@ -153,7 +153,7 @@ class V8Analyzer:
         if not modules:
             return {}
         maps = SourceMaps({module.path: module for module in bundle.modules})
-        host = ActionHost(bundle, self._limits, self._packages_root)
+        host = ActionHost(bundle, self._limits, Surroundings(self._packages_root))
         await host.start()
         try:
             return {module.path: await _node_module(module, host, maps) for module in modules}

@@ -2,7 +2,7 @@
 // with it. The process may reach the network, and nothing else.
 
 const READY_MAX = 2;
-const RUNNING_MAX = 128;
+const RUNNING_MAX = 32;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
