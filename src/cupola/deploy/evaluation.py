@@ -15,6 +15,7 @@ from cupola.deploy.code import AUTH_CONFIG, DeployedCode, PushFacts, bundle_of
 from cupola.deploy.requests import MODULES_MAX, StartPush
 from cupola.errors import BadRequestError, InvalidPathError
 from cupola.functions.bundles import AnalyzedModule, Analyzer, Module
+from cupola.schema import SchemaDefinition
 from cupola.values import parse_function_path
 
 _SYNTHETIC_DEFINITION: dict[str, Any] = {
@@ -70,6 +71,21 @@ async def evaluated(
     code = DeployedCode(modules, analysis, facts)
     _ = code.schema  # it must make sense
     return code
+
+
+async def evaluated_schema(
+    push: StartPush,
+    before: DeployedCode | None,
+    environment: Mapping[str, str],
+    analyzer: Analyzer,
+    clock: Clock,
+) -> SchemaDefinition | None:
+    """The schema of a push alone; None if it has none."""
+    sent = push.app_definition.schema
+    if sent is None:
+        return None
+    bundle = bundle_of({}, _facts(push, before, clock), environment)
+    return SchemaDefinition.from_json(await analyzer.evaluate_schema(bundle, sent.module()))
 
 
 def _facts(push: StartPush, before: DeployedCode | None, clock: Clock) -> PushFacts:
