@@ -59,6 +59,7 @@ WEB_NAMES = [
         "CustomEvent",
     ),
     *("DOMException", "Event", "EventTarget", "File", "FormData", "Headers", "Performance"),
+    *("PerformanceEntry", "PerformanceMark", "PerformanceMeasure"),
     *("ReadableStream", "ReadableStreamBYOBReader", "ReadableStreamDefaultReader"),
     *("TextDecoderStream", "TextEncoderStream", "TransformStream", "WritableStream"),
     *(
@@ -76,7 +77,10 @@ WEB_NAMES = [
 
 def prelude() -> bytes:
     """What a host needs before anything else: the scripts that furnish contexts."""
-    names = ("environment", "console", "abi", "web", "temporal", "failures", "exports")
+    names = (
+        *("environment", "console", "abi", "web", "crypto", "streams", "temporal", "failures"),
+        "exports",
+    )
     sources = {name: host_source(f"{name}.js") for name in names}
     return msgspec.json.encode({"sources": sources, "webNames": WEB_NAMES})
 

@@ -1,11 +1,8 @@
 // Web APIs of queries and mutations, made of this context's own objects; evaluated when one of them
 // is first used. What would need the outside world fails with a message that says what to do.
-(function (host, environment) {
+(function (host, environment, loadPart) {
   "use strict";
-  const {
-    urlParts, base64Decode, base64Encode, decodeText, encodingOf, digest, hmac, pbkdf2, hkdf,
-    rsaBits, rsaSign, rsaVerify, sameText,
-  } = host;
+  const { urlParts, base64Decode, base64Encode, decodeText, encodingOf } = host;
 
   const tagged = (classes) => {
     for (const name of Object.keys(classes)) {
@@ -15,6 +12,8 @@
     }
     return classes;
   };
+
+  const parts = {}; // of this file that are files of their own, by name
 
   const missing = (what) => new Error(
     `Not implemented: ${what} in queries and mutations. Consider calling an action instead.`,
@@ -566,7 +565,14 @@
       return new Blob([this.#bytes.slice(from, to)], { type });
     }
     stream() {
-      throw missing("Blob.stream()");
+      const bytes = this.#bytes;
+      return new (part("streams").ReadableStream)({
+        type: "bytes",
+        pull(controller) {
+          if (bytes.length > 0) controller.enqueue(bytes);
+          controller.close();
+        },
+      });
     }
   }
 
@@ -604,39 +610,53 @@
   }
 
   class Body {
-    #blob;
+    #source; // a blob, a stream, or null
     #used = false;
     constructor(body) {
-      this.#blob = body === null || body === undefined ? null : bodyOf(body);
+      this.#source = body === null || body === undefined ? null : bodyOf(body);
     }
-    get bodyUsed() { return this.#used; }
+    get bodyUsed() {
+      return this.#used || (isStream(this.#source) && part("streams").isDisturbed(this.#source));
+    }
     get body() {
-      if (this.#blob === null) return null;
-      throw missing("a body as a stream");
+      if (this.#source instanceof Blob) {
+        this.#source = this.#used ? new Blob().stream() : this.#source.stream();
+      }
+      return this.#source;
     }
-    #take() {
-      if (this.#used) throw new TypeError("Body already consumed");
-      this.#used = this.#blob !== null;
-      return this.#blob ?? new Blob();
+    async #take() {
+      if (this.bodyUsed || this.#source?.locked) throw new TypeError("Body already consumed");
+      this.#used = this.#source !== null;
+      if (!isStream(this.#source)) return this.#source ?? new Blob();
+      const chunks = [];
+      for await (const chunk of this.#source) {
+        if (!(chunk instanceof Uint8Array)) throw new TypeError("A body is a stream of bytes.");
+        chunks.push(chunk);
+      }
+      return new Blob(chunks);
     }
     static copy(from) {
-      if (from.#used) throw new TypeError("Body already consumed");
-      return from.#blob;
+      if (from.bodyUsed || from.#source?.locked) throw new TypeError("Body already consumed");
+      if (!isStream(from.#source)) return from.#source;
+      const [kept, given] = from.#source.tee();
+      from.#source = kept;
+      return given;
     }
     async text() {
-      return await this.#take().text();
+      return await (await this.#take()).text();
     }
     async json() {
-      return JSON.parse(await this.#take().text());
+      return JSON.parse(await this.text());
     }
     async arrayBuffer() {
-      return await this.#take().arrayBuffer();
+      return await (await this.#take()).arrayBuffer();
     }
     async bytes() {
-      return await this.#take().bytes();
+      return await (await this.#take()).bytes();
     }
     async blob() {
-      return this.#take();
+      const type = this.headers.get("content-type") ?? "";
+      return new Blob([await (await this.#take()).arrayBuffer()], { type });
     }
     async formData() {
       throw new Error(
@@ -648,8 +668,12 @@
   const copyBody = Body.copy;
   delete Body.copy;
 
+  /** Whether streams are in use at all, and this is one. */
+  const isStream = (body) =>
+    parts.streams !== undefined && body instanceof parts.streams.ReadableStream;
+
   function bodyOf(body) {
-    if (body instanceof Blob) return body;
+    if (body instanceof Blob || isStream(body)) return body;
     if (body instanceof URLSearchParams) {
       return new Blob([body.toString()], { type: "application/x-www-form-urlencoded;charset=utf-8" });
     }
@@ -660,7 +684,7 @@
 
   function withType(headers, body) {
     if (body === null || body === undefined || headers.has("content-type")) return;
-    const { type } = bodyOf(body);
+    const { type } = bodyOf(body); // none of a stream
     if (type) headers.set("content-type", type.replace("charset=utf-8", "charset=UTF-8"));
   }
 
@@ -703,6 +727,7 @@
     #status;
     #statusText;
     #headers;
+    #kind = "default";
     constructor(body = null, { status = 200, statusText = "", headers } = {}) {
       if (!Number.isInteger(status) || status < 200 || status > 599) {
         throw new RangeError(`The status provided (${status}) is outside the range [200, 599].`);
@@ -718,7 +743,7 @@
     get headers() { return this.#headers; }
     get ok() { return this.#status >= 200 && this.#status < 300; }
     get redirected() { return false; }
-    get type() { return "default"; }
+    get type() { return this.#kind; }
     get url() { return ""; }
     clone() {
       return new Response(copyBody(this), {
@@ -737,7 +762,10 @@
       return new Response(null, { status, headers: { location: new URL(url).href } });
     }
     static error() {
-      throw missing("Response.error()");
+      const response = new Response(null);
+      response.#status = 0;
+      response.#kind = "error";
+      return response;
     }
   }
 
@@ -802,203 +830,6 @@
     return copy;
   }
 
-  // ------------------------------------------------------------------------------------------ crypto
-
-  const entropy = () => new Error(
-    "Can't use cryptographic randomness in queries and mutations. Please consider using an action. " +
-      "See https://docs.convex.dev/functions/actions for more details.",
-  );
-  const HASHES = { "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512" };
-
-  function hashOf(algorithm) {
-    const name = String(typeof algorithm === "object" ? algorithm?.name : algorithm).toUpperCase();
-    if (!Object.hasOwn(HASHES, name)) {
-      throw new DOMException(`Unrecognized algorithm name: ${name}`, "NotSupportedError");
-    }
-    return name;
-  }
-
-  function bufferOf(hex) {
-    const bytes = new Uint8Array(hex.length / 2);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = parseInt(hex.slice(2 * i, 2 * i + 2), 16);
-    return bytes.buffer;
-  }
-
-  class CryptoKey {
-    #material;
-    constructor(secret, material, algorithm, extractable, usages, type = "secret") {
-      if (secret !== SECRET) throw new TypeError("Illegal constructor");
-      this.#material = material;
-      this.type = type;
-      this.algorithm = algorithm;
-      this.extractable = extractable;
-      this.usages = usages;
-    }
-    static bytes(key) {
-      return key.#material;
-    }
-  }
-  const keyBytes = CryptoKey.bytes;
-  delete CryptoKey.bytes;
-
-  function hmacOf(key, usage, data) {
-    if (!(key instanceof CryptoKey) || key.algorithm.name !== "HMAC" || !key.usages.includes(usage)) {
-      throw new DOMException(`The key cannot be used to ${usage}.`, "InvalidAccessError");
-    }
-    return hmac(HASHES[key.algorithm.hash.name], keyBytes(key), viewOf(data));
-  }
-
-  function isHmac(algorithm) {
-    const name = typeof algorithm === "object" ? algorithm?.name : algorithm;
-    if (String(name).toUpperCase() !== "HMAC") throw missing(`crypto.subtle with ${name}`);
-  }
-
-  const isRsa = (algorithm) => nameOf(algorithm) === "RSASSA-PKCS1-V1_5";
-
-  function rsaKey(format, data, algorithm, extractable, usages) {
-    const usage = { pkcs8: "sign", spki: "verify" }[format];
-    if (usage === undefined) throw missing(`importing an RSA key as ${format}`);
-    if ([...usages].some((each) => each !== usage)) {
-      throw new DOMException(`Such a key is there to ${usage}.`, "SyntaxError");
-    }
-    const der = viewOf(data).slice();
-    const modulusLength = rsaBits(format, der);
-    if (!modulusLength) throw new DOMException("This is no RSA key.", "DataError");
-    const described = {
-      name: "RSASSA-PKCS1-v1_5",
-      hash: { name: hashOf(algorithm.hash) },
-      modulusLength,
-    };
-    const type = format === "pkcs8" ? "private" : "public";
-    return new CryptoKey(SECRET, der, described, Boolean(extractable), [...usages], type);
-  }
-
-  function rsaBytes(key, usage) {
-    if (!(key instanceof CryptoKey) || !isRsa(key.algorithm) || !key.usages.includes(usage)) {
-      throw new DOMException(`The key cannot be used to ${usage}.`, "InvalidAccessError");
-    }
-    return keyBytes(key);
-  }
-
-  const DERIVATIONS = ["PBKDF2", "HKDF"];
-  const DERIVED_BYTES_MAX = 2 ** 20;
-  const nameOf = (algorithm) =>
-    String(typeof algorithm === "object" ? algorithm?.name : algorithm).toUpperCase();
-  const isDerivation = (algorithm) => DERIVATIONS.includes(nameOf(algorithm));
-
-  function derivationKey(format, data, algorithm, extractable, usages) {
-    if (format !== "raw") throw missing(`importing a ${nameOf(algorithm)} key as ${format}`);
-    if (extractable || [...usages].some((usage) => !["deriveBits", "deriveKey"].includes(usage))) {
-      throw new DOMException("Such a key only derives others, and stays secret.", "SyntaxError");
-    }
-    const described = { name: nameOf(algorithm) };
-    return new CryptoKey(SECRET, viewOf(data).slice(), described, false, [...usages]);
-  }
-
-  function derivedBits(algorithm, key, length) {
-    if (!isDerivation(algorithm)) throw missing(`crypto.subtle.deriveBits() with ${nameOf(algorithm)}`);
-    const name = nameOf(algorithm);
-    if (!(key instanceof CryptoKey) || key.algorithm.name !== name || !key.usages.includes("deriveBits")) {
-      throw new DOMException("The key cannot be used to derive bits.", "InvalidAccessError");
-    }
-    if (!Number.isInteger(length) || length <= 0 || length % 8 || length > DERIVED_BYTES_MAX * 8) {
-      throw new DOMException("The length is no number of whole bytes.", "OperationError");
-    }
-    const hash = HASHES[hashOf(algorithm.hash)];
-    const salt = viewOf(algorithm.salt);
-    if (name === "HKDF") return hkdf(hash, keyBytes(key), salt, viewOf(algorithm.info), length / 8);
-    if (!(algorithm.iterations >= 1 && algorithm.iterations < 2 ** 31)) {
-      throw new DOMException("`iterations` must be at least 1.", "OperationError");
-    }
-    return pbkdf2(hash, keyBytes(key), salt, Math.floor(algorithm.iterations), length / 8);
-  }
-
-  class SubtleCrypto {
-    constructor(secret) {
-      if (secret !== SECRET) throw new TypeError("Illegal constructor");
-    }
-    async digest(algorithm, data) {
-      return bufferOf(digest(HASHES[hashOf(algorithm)], viewOf(data)));
-    }
-    async importKey(format, data, algorithm, extractable, usages) {
-      if (isRsa(algorithm)) return rsaKey(format, data, algorithm, extractable, usages);
-      if (isDerivation(algorithm)) return derivationKey(format, data, algorithm, extractable, usages);
-      isHmac(algorithm);
-      if (format !== "raw") throw missing(`importing an HMAC key as ${format}`);
-      const bytes = viewOf(data).slice();
-      const described = { name: "HMAC", hash: { name: hashOf(algorithm.hash) }, length: bytes.length * 8 };
-      return new CryptoKey(SECRET, bytes, described, Boolean(extractable), [...usages]);
-    }
-    async exportKey(format, key) {
-      if (format !== "raw" || key.type !== "secret") {
-        throw missing(`exporting a ${key.type} key as ${format}`);
-      }
-      if (!key.extractable) {
-        throw new DOMException("The key is not extractable.", "InvalidAccessError");
-      }
-      return keyBytes(key).slice().buffer;
-    }
-    async sign(algorithm, key, data) {
-      if (isRsa(algorithm)) {
-        const der = rsaBytes(key, "sign");
-        return bufferOf(rsaSign(HASHES[key.algorithm.hash.name], der, viewOf(data)));
-      }
-      isHmac(algorithm);
-      return bufferOf(hmacOf(key, "sign", data));
-    }
-    async verify(algorithm, key, signature, data) {
-      if (isRsa(algorithm)) {
-        const der = rsaBytes(key, "verify");
-        return rsaVerify(HASHES[key.algorithm.hash.name], der, viewOf(signature), viewOf(data));
-      }
-      isHmac(algorithm);
-      const given = [...viewOf(signature)].map((byte) => byte.toString(16).padStart(2, "0"));
-      return sameText(given.join(""), hmacOf(key, "verify", data));
-    }
-    async deriveBits(algorithm, key, length) {
-      return bufferOf(derivedBits(algorithm, key, length));
-    }
-    async generateKey() {
-      throw entropy();
-    }
-  }
-  for (const name of ["encrypt", "decrypt", "deriveKey", "wrapKey", "unwrapKey"]) {
-    SubtleCrypto.prototype[name] = async function () {
-      throw missing(`crypto.subtle.${name}()`);
-    };
-  }
-
-  class Crypto {
-    #subtle = new SubtleCrypto(SECRET);
-    constructor(secret) {
-      if (secret !== SECRET) throw new TypeError("Illegal constructor");
-    }
-    get subtle() { return this.#subtle; }
-    getRandomValues(array) {
-      if (!ArrayBuffer.isView(array) || array instanceof DataView ||
-        array instanceof Float32Array || array instanceof Float64Array) {
-        throw new DOMException("getRandomValues takes an array of integers.", "TypeMismatchError");
-      }
-      if (array.byteLength > 65536) {
-        throw new DOMException(
-          `The requested length (${array.byteLength}) exceeds the limit of 65536 bytes.`,
-          "QuotaExceededError",
-        );
-      }
-      const view = viewOf(array);
-      for (let i = 0; i < view.length; i++) view[i] = environment.randomByte();
-      return array;
-    }
-    randomUUID() {
-      const bytes = this.getRandomValues(new Uint8Array(16));
-      bytes[6] = (bytes[6] & 0x0f) | 0x40;
-      bytes[8] = (bytes[8] & 0x3f) | 0x80;
-      const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-      return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)]
-        .join("-");
-    }
-  }
-
   // ----------------------------------------------------------------------------------- async context
 
   const { asyncContext, setAsyncContext } = host;
@@ -1055,47 +886,126 @@
     }
   }
 
-  // ----------------------------------------------------------------------------------------- streams
-
-  // They exist, so that modules that name them can be imported; making one fails.
-  const streams = Object.fromEntries([
-    "ReadableStream", "WritableStream", "TransformStream", "TextDecoderStream", "TextEncoderStream",
-    "ReadableStreamDefaultReader", "ReadableStreamBYOBReader", "WritableStreamDefaultWriter",
-  ].map((name) => [name, {
-    [name]: class {
-      constructor() {
-        throw missing(name);
-      }
-    },
-  }[name]]));
-
   // ------------------------------------------------------------------------------------- performance
 
+  class PerformanceEntry {
+    constructor(secret, name, kind, startTime, duration, detail) {
+      if (secret !== SECRET) throw new TypeError("Illegal constructor");
+      this.name = name;
+      this.entryType = kind;
+      this.startTime = startTime;
+      this.duration = duration;
+      this.detail = detail;
+    }
+    toJSON() {
+      return { ...this };
+    }
+  }
+
+  class PerformanceMark extends PerformanceEntry {
+    constructor(name, { startTime = performanceNow(), detail = null } = {}) {
+      super(SECRET, String(name), "mark", Number(startTime), 0, structuredClone(detail));
+    }
+  }
+
+  class PerformanceMeasure extends PerformanceEntry {}
+
+  // Clocks stand still: what is measured takes no time.
+  const performanceNow = () => environment.now() - environment.clock.importedMs;
+
   class Performance extends EventTarget {
-    #origin = environment.clock.importedMs;
+    #entries = [];
     constructor(secret) {
       if (secret !== SECRET) throw new TypeError("Illegal constructor");
       super();
     }
-    get timeOrigin() { return this.#origin; }
+    get timeOrigin() { return environment.clock.importedMs; }
     now() {
-      return environment.now() - this.#origin;
+      return performanceNow();
+    }
+    mark(name, options) {
+      return this.#keep(new PerformanceMark(name, options));
+    }
+    measure(name, start, end) {
+      const options = typeof start === "object" && start !== null ? start : { start, end };
+      const [from, to] = [this.#time(options.start, 0), this.#time(options.end, performanceNow())];
+      const detail = structuredClone(options.detail ?? null);
+      return this.#keep(
+        new PerformanceMeasure(SECRET, String(name), "measure", from, to - from, detail),
+      );
+    }
+    #time(mark, otherwise) {
+      if (mark === undefined) return otherwise;
+      if (typeof mark === "number") return mark;
+      const found = this.#entries.findLast((each) => each.entryType === "mark" && each.name === mark);
+      if (found === undefined) throw new DOMException(`There is no mark "${mark}".`, "SyntaxError");
+      return found.startTime;
+    }
+    #keep(entry) {
+      this.#entries.push(entry);
+      return entry;
+    }
+    getEntries() {
+      return [...this.#entries];
+    }
+    getEntriesByName(name, kind) {
+      return this.#entries.filter(
+        (each) => each.name === name && (kind === undefined || each.entryType === kind),
+      );
+    }
+    getEntriesByType(kind) {
+      return this.#entries.filter((each) => each.entryType === kind);
+    }
+    clearMarks(name) {
+      this.#clear("mark", name);
+    }
+    clearMeasures(name) {
+      this.#clear("measure", name);
+    }
+    #clear(kind, name) {
+      this.#entries = this.#entries.filter(
+        (each) => each.entryType !== kind || (name !== undefined && each.name !== name),
+      );
     }
     toJSON() {
-      return { timeOrigin: this.#origin };
+      return { timeOrigin: this.timeOrigin };
     }
   }
 
-  return {
+  const shared = {
+    DOMException, AbortController, TextEncoder, TextDecoder, SECRET, missing, viewOf, btoa, atob,
+  };
+  /** What is large and seldom used, in files of its own; `isDisturbed` is for here. */
+  const part = (name) => {
+    if (parts[name] === undefined) {
+      const { crypto, isDisturbed, ...classes } = loadPart(name)(host, environment, shared);
+      parts[name] = { ...tagged(classes), crypto, isDisturbed };
+    }
+    return parts[name];
+  };
+  const found = {
     ...tagged({
       DOMException, Event, CustomEvent, EventTarget, AbortSignal, AbortController, TextEncoder,
-      TextDecoder, URLSearchParams, URL, Headers, Blob, File, FormData, Request, Response, CryptoKey,
-      SubtleCrypto, Crypto, Performance, AsyncLocalStorage, AsyncResource, ...streams,
+      TextDecoder, URLSearchParams, URL, Headers, Blob, File, FormData, Request, Response,
+      Performance, PerformanceEntry, PerformanceMark, PerformanceMeasure, AsyncLocalStorage,
+      AsyncResource,
     }),
     atob,
     btoa,
     structuredClone,
-    crypto: new Crypto(SECRET),
     performance: new Performance(SECRET),
   };
+  const PARTS = {
+    crypto: ["CryptoKey", "SubtleCrypto", "Crypto", "crypto"],
+    streams: [
+      "ReadableStream", "ReadableStreamDefaultReader", "ReadableStreamBYOBReader", "WritableStream",
+      "WritableStreamDefaultWriter", "TransformStream", "TextEncoderStream", "TextDecoderStream",
+    ],
+  };
+  for (const [name, members] of Object.entries(PARTS)) {
+    for (const member of members) {
+      Object.defineProperty(found, member, { get: () => part(name)[member], enumerable: true });
+    }
+  }
+  return found;
 })
