@@ -40,6 +40,9 @@ function hide(isNode) {
   });
   if (!isNode) {
     define("process", { env });
+    Atomics.wait = function () {
+      throw new TypeError("Atomics.wait cannot be called in this context");
+    };
     return;
   }
   // The standard streams carry our frames: what is printed becomes log lines.

@@ -117,7 +117,8 @@
 
   /** The bytes of the queue that a view has room for, in a view of its kind on its buffer. */
   function filled(r, view) {
-    const bytes = new Uint8Array(view.buffer.transfer(), view.byteOffset, view.byteLength);
+    const { byteOffset, byteLength } = view; // none are left once its buffer has moved
+    const bytes = new Uint8Array(view.buffer.transfer(), byteOffset, byteLength);
     let at = 0;
     while (r.queue.length > 0 && at < bytes.length) {
       const { chunk } = r.queue[0];
@@ -132,8 +133,11 @@
     return new view.constructor(bytes.buffer, bytes.byteOffset, Math.floor(at / unit));
   }
 
-  const emptied = (view) => view === undefined
-    ? undefined : new view.constructor(view.buffer.transfer(), view.byteOffset, 0);
+  function emptied(view) {
+    if (view === undefined) return undefined;
+    const { byteOffset } = view;
+    return new view.constructor(view.buffer.transfer(), byteOffset, 0);
+  }
 
   function readNext(r, view) {
     r.disturbed = true;

@@ -135,7 +135,7 @@
     }
     static abort(reason) {
       const signal = new AbortSignal(SECRET);
-      AbortSignal.end(SECRET, signal, reason);
+      endSignal(SECRET, signal, reason);
       return signal;
     }
     static timeout() {
@@ -144,9 +144,9 @@
     static any(signals) {
       const joined = new AbortSignal(SECRET);
       for (const signal of signals) {
-        if (signal.aborted) AbortSignal.end(SECRET, joined, signal.reason);
+        if (signal.aborted) endSignal(SECRET, joined, signal.reason);
         else {
-          signal.addEventListener("abort", () => AbortSignal.end(SECRET, joined, signal.reason));
+          signal.addEventListener("abort", () => endSignal(SECRET, joined, signal.reason));
         }
       }
       return joined;
