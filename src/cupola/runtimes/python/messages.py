@@ -179,6 +179,7 @@ class CallDone(Message, frozen=True):
     identity_observed: bool
     journal: str | None
     time_observed: bool = False
+    awaits_commit: bool = False
 
 
 class ActionDone(Message, frozen=True):

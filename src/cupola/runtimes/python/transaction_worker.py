@@ -173,6 +173,7 @@ class TransactionWorker:
             identity_observed=execution.identity_observed,
             journal=execution.journal,
             time_observed=execution.time_observed,
+            awaits_commit=transaction.awaits_commit,
         )
 
 
