@@ -78,8 +78,8 @@ WEB_NAMES = [
 def prelude() -> bytes:
     """What a host needs before anything else: the scripts that furnish contexts."""
     names = (
-        *("environment", "console", "abi", "web", "crypto", "streams", "temporal", "failures"),
-        "exports",
+        *("environment", "console", "abi", "temporal", "failures", "exports"),
+        *("web", "urls", "fetch", "crypto", "streams", "transforms", "performance"),
     )
     sources = {name: host_source(f"{name}.js") for name in names}
     return msgspec.json.encode({"sources": sources, "webNames": WEB_NAMES})

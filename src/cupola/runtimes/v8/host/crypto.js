@@ -395,5 +395,5 @@
     }
   }
 
-  return { CryptoKey, SubtleCrypto, Crypto, crypto: new Crypto(SECRET) };
+  return { classes: { CryptoKey, SubtleCrypto, Crypto }, crypto: new Crypto(SECRET) };
 })
