@@ -66,6 +66,7 @@ ROWS = [
         {"id": "$message"},
         is_sync=True,
     ),
+    Row("1.0/getSnapshotTs", {}, "QM", {"$integer": str}, is_sync=True),
     Row("1.0/componentArgument", {"name": "x"}, "", None, "component argument", is_sync=True),
     Row("1.0/get", {"id": "$message", **FACTS}, "QM", MESSAGE),
     Row("1.0/queryStreamNext", {"queryId": 7}, "", None, "There is no open query 7"),
