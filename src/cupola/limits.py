@@ -96,9 +96,11 @@ class Limits:
     ping_interval_s: float = 15.0
     client_silence_s: float = 120.0
     http_body_bytes_max: int = 16 * MiB + 2000
+    package_install_s: float = 300.0
     push_size_bytes_max: int = 200_000_000
     http_batch_queries_max: int = 1000
     query_cache_bytes_max: int = 100 * MiB
+    time_dependent_result_s: float = 17.0
     request_retention_s: float = 14 * 24 * 3600.0
     token_bytes_max: int = 16 * 1024
     tokens_remembered_max: int = 10_000

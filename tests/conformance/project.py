@@ -44,6 +44,7 @@ class Project:
 
     def use(self, variables: dict[str, str]) -> None:
         """What the command line finds in its environment."""
+        self.variables = variables
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
         self._environment = {
@@ -86,6 +87,20 @@ class Project:
     def start_convex(self, *arguments: str) -> subprocess.Popen[str]:
         """Run `npx convex …` beside the test, which reads what it says on both streams."""
         return self.start_script("convex/bin/main.js", *arguments)
+
+    def start_tool(self, script: str, *arguments: str) -> subprocess.Popen[str]:
+        """Run a script of the packages that speaks on its standard streams, until `stop`."""
+        process = subprocess.Popen(
+            [self._node, str(self.folder / "node_modules" / script), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
 
     def start_script(self, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Run a script of the packages beside the test, until `stop`."""

@@ -19,10 +19,6 @@ pytestmark = [pytest.mark.node, pytest.mark.slow]
 DIFFERENT = {
     "values in lines": "`print` writes Python's `None` and `2.0`",
     "levels of lines": "`logging` formats a text; `console.warn` quotes its arguments",
-    "quotes in lines": "a text with a quote is shown as Python shows it",
-    "misuse: wrong field": "the document is shown as it was made: `7`, not `7.0`, and unsorted",
-    "misuse: missing field": "the same",
-    "misuse: extra field": "the same",
     "misuse: bad id": "the published package names its own method",
     "misuse: bad argument": "what the published package rethrows becomes an error of the caller",
     "uncaught": "the same",

@@ -191,13 +191,18 @@ def test_rows_read_are_bounded_and_the_page_says_so(app):
     found = app.query("main:filtered", paginationOpts=options(5, maximumRowsRead=4.0), n=1)
     assert ranks(found) == [0]
     assert not found["isDone"]
-    assert found["pageStatus"] == "SplitRecommended"
+    assert found["pageStatus"] == "SplitRequired"
+
+
+def test_a_page_with_an_end_is_read_to_it(app):
+    """Else the two halves of a page that must be split could not be read either."""
+    fill(app, range(10))
     pinned = app.query("main:page", paginationOpts=options(10))["continueCursor"]
-    cut = app.query(
+    whole = app.query(
         "main:page", paginationOpts=options(1, None, endCursor=pinned, maximumRowsRead=4.0)
     )
-    assert cut["pageStatus"] == "SplitRequired"
-    assert ranks(cut) == [0, 1, 2, 3]
+    assert ranks(whole) == list(range(10))
+    assert whole["pageStatus"] is None
 
 
 def test_a_page_of_an_empty_or_unknown_table_is_the_last(app):

@@ -327,7 +327,7 @@ def test_nested_calls_log_into_their_callers_lines(deploy):
 def test_log_lines_are_bounded_in_number_and_length(deploy):
     app = deploy({"limits": Limits(log_lines_max=10, log_line_length_max=100)}, main=LOGS)
     app.query("main:chatters", lines=50, length=1)
-    assert len(app.log_lines) == 11
+    assert len(app.log_lines) == 10
     assert "Log overflow (maximum 10)" in app.log_lines[-1]
     app.query("main:chatters", lines=1, length=500)
     assert len(app.log_lines[0]) < 200
@@ -746,3 +746,33 @@ def test_a_write_that_cannot_be_is_told_and_nothing_is_written(deploy, how, kind
     assert isinstance(error, kind), error
     assert told in str(error)
     assert app.query("main:total") == 0
+
+
+LIMITED = (
+    ITEMS
+    + """
+    from cupola.errors import LimitError
+
+    @mutation
+    def careful(ctx: MutationCtx) -> list[float]:
+        try:
+            with ctx.limited_to(documents_written=1):
+                ctx.run_mutation(add, rank=1.0)
+                ctx.run_mutation(add, rank=2.0)
+        except LimitError:
+            pass
+        ctx.run_mutation(add, rank=3.0)
+        return ctx.run_query(ranks)
+
+    @query
+    def glances(ctx: QueryCtx) -> int:
+        with ctx.limited_to(documents_read=1, database_queries=5):
+            return len(ctx.db.query(Item).take(2))
+"""
+)
+
+
+def test_a_function_limits_what_others_may_use_of_its_transaction(deploy):
+    app = deploy(main=LIMITED)
+    assert app.mutation("main:careful") == [1.0, 3.0]
+    assert "documents read" in failure_of(app.query, "main:glances").message

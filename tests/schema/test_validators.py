@@ -505,6 +505,9 @@ def test_values_are_shown_in_the_notation_of_javascript_and_cut() -> None:
         '{a: [true, null, 1.5, "q\\n", <3 bytes>], "no name": 2n}'
     )
     assert display([object()]) == "[<Python object>]"
+    assert display({"b": 7, "a": [float("nan"), -float("inf"), 2**53, 10**99]}) == (
+        "{a: [NaN, -Infinity, 9007199254740992, <Python int>], b: 7.0}"
+    )
     assert len(display(["x" * 100] * 1_000)) <= 1_100
     assert len(display("x" * 100_000)) <= 1_100
 

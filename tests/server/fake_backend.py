@@ -118,6 +118,8 @@ class FakeBackend:
     def status(self) -> dict[str, Any]:
         return {"state": self.state, "headTs": 1001, "durableTs": 1001, "sessions": len(self.hosts)}
 
+    redacts_errors = False
+
     def newest_durable_ts(self) -> int:
         return 1001
 

@@ -135,6 +135,8 @@ class _ActionWorker:
             msgspec.msgpack.encode(code) if code is not None else b"",
             files=backend.files.store.address,
             handle_key=node.handle_key,
+            packages=backend.packages_folder,
+            forbids_private_addresses=backend.forbids_private_addresses,
         )
         module = MODULE if code is None else JAVASCRIPT_MODULE
         self._is_slow_to_start = code is not None  # once needed, it stays

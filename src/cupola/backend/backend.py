@@ -126,6 +126,7 @@ class Backend:
         self.request_turn: Callable[[Callable[[], None]], object] | None = None
         self.on_failure: Callable[[CupolaError], None] | None = None
         self._worker_data_path: str | None = None
+        self.forbids_private_addresses = False
         self._stalled: list[str] = []
         self._turn_requested = False
         self._in_turn = False
@@ -162,6 +163,21 @@ class Backend:
     @property
     def app(self) -> App:
         return self.node.app
+
+    @property
+    def packages_folder(self) -> str:
+        """Where npm packages are installed; empty without a data folder."""
+        path = self._worker_data_path
+        return str(Path(path).resolve().parent / "packages") if path is not None else ""
+
+    @property
+    def redacts_errors(self) -> bool:
+        """Whether texts of errors and log lines are kept from clients."""
+        return self.node.redacts_errors
+
+    @redacts_errors.setter
+    def redacts_errors(self, value: bool) -> None:
+        self.node.redacts_errors = value
 
     def newest_durable_ts(self) -> int:
         """The newest commit that may be shown to anyone."""

@@ -17,6 +17,7 @@ import orjson
 
 from cupola.auth import Identity
 from cupola.backend.queries import report
+from cupola.backend.redaction import redacted_text
 from cupola.errors import BadRequestError, CupolaError, OperatorError
 from cupola.functions.execution import Execution
 from cupola.functions.http import JAVASCRIPT_ROUTER, AnyHttpAction, HeaderPairs
@@ -153,8 +154,9 @@ class HttpActions:
                 told = execution.failure(request.request_id, node.app.folder)
                 message = told.message
                 is_ours = isinstance(execution.error, OperatorError | BadRequestError)
+                shown = redacted_text(message) if node.redacts_errors else message
                 exchange.end(
-                    execution.error if is_ours else HttpFailure(_failure(message, told.data))
+                    execution.error if is_ours else HttpFailure(_failure(shown, told.data))
                 )
             if node.watchers:
                 log = (node, "httpAction", action.name, request.request_id, started, execution)
@@ -173,7 +175,9 @@ def _failure(message: str, data: bytes | None) -> bytes:
     match = _FIRST_LINE.match(message)
     first, rest = (match[1], message[match.end() :]) if match else (message, "")
     what, _, frames = rest.partition("\n")
-    body: dict[str, Any] = {"code": f"{first}: {what.removeprefix('Uncaught ')}", "trace": frames}
+    body: dict[str, Any] = {"code": first}
+    if what:
+        body = {"code": f"{first}: {what.removeprefix('Uncaught ')}", "trace": frames}
     if data is not None:
         body["data"] = orjson.Fragment(clean_from_encoded(data))
     return orjson.dumps(body)

@@ -71,12 +71,13 @@ class Node:
         self.links = FileLinks(secret, STORAGE)
         self.handle_key = handle_key(secret)
         self.runtime = runtime
-        self.cache = QueryCache(limits.query_cache_bytes_max)
+        self.cache = QueryCache(limits.query_cache_bytes_max, clock)
         self.outbox = Outbox(persistence.durable_ts)
         self.system = System()
         self.app = App({}, {})
         self.app.system = self.system
         self.state: State = "starting"
+        self.redacts_errors = False
         self.wake: Callable[[], None] = lambda: None
         self.followers: list[Callable[[list[Published]], None]] = []
         self.watchers: list[Callable[[ExecutionLog], None]] = []

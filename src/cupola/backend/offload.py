@@ -505,4 +505,11 @@ class Offload:
             text = shown.error_message
             log = ExecutionLog("query", path, request_id, 0.0, outcome.log_lines, text)
             node.report(log, outcome.ts)
-        return QueryRun(shown, intervals, outcome.ts, outcome.identity_observed, error)
+        return QueryRun(
+            shown,
+            intervals,
+            outcome.ts,
+            outcome.identity_observed,
+            error,
+            time_observed=outcome.time_observed,
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 from cupola.auth import Identity
 from cupola.backend.node import ExecutionLog, Node
+from cupola.backend.redaction import redacted_text
 from cupola.database.catalog import Catalog
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Transaction
@@ -43,6 +44,7 @@ class QueryRun:
     identity_observed: bool
     error: BaseException | None = None
     reads_known: bool = True
+    time_observed: bool = False
 
 
 class QueryRunner:
@@ -107,6 +109,7 @@ class QueryRunner:
         node = self._node
         intervals = run.intervals if run.reads_known else entry.intervals
         changed = node.cache.record(entry, run.outcome, intervals, run.ts, run.identity_observed)
+        entry.expires_ns = self._expiry() if run.time_observed else None
         if not run.reads_known:
             node.cache.hide(entry)
         if run.ts < node.committer.head_ts:
@@ -115,6 +118,10 @@ class QueryRunner:
                 entry.stale = True
                 entry.touched_ts = touched_ts
         return changed
+
+    def _expiry(self) -> int:
+        node = self._node
+        return node.clock.monotonic_ns() + int(node.limits.time_dependent_result_s * 1e9)
 
     def timed_out(self, entry: CacheEntry, snapshot: Snapshot) -> QueryRun:
         """Without workers a query that keeps the loop fails. It is tried again for whoever asks
@@ -157,6 +164,7 @@ class QueryRunner:
             execution.identity_observed,
             execution.error,
             reads_known=not isinstance(execution.error, OperatorError),  # a failing disk, say
+            time_observed=execution.time_observed,
         )
 
     def _execute(
@@ -199,15 +207,20 @@ def outcome_of(
 ) -> QueryOutcome:
     """What sessions show of an execution that started from `journal`; one that failed keeps it."""
     lines = log_lines_json(execution.log_lines)
+    shown_lines = b"[]" if node.redacts_errors else None
     if execution.error is None:
         assert execution.value is not None
-        return QueryOutcome.success(execution.value, log_lines=lines, journal=execution.journal)
+        return QueryOutcome.success(
+            execution.value, log_lines=lines, journal=execution.journal, shown_lines=shown_lines
+        )
     told = execution.failure(request_id, node.app.folder)
     return QueryOutcome.failure(
         told.message,
         error_data=told.data,
         log_lines=lines,
         journal=execution.journal or journal,
+        shown_message=redacted_text(told.message) if node.redacts_errors else None,
+        shown_lines=shown_lines,
     )
 
 

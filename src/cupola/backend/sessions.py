@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cupola.auth import ANONYMOUS, Identity, UserToken
 from cupola.backend.calls import CallRequest, CallResult, Channel
 from cupola.backend.mutations import PendingMutation
+from cupola.backend.redaction import shown_to
 from cupola.errors import CupolaError, OperatorError, OverloadedError, ProtocolError
 from cupola.reactivity import CacheEntry
 from cupola.sync.effects import (
@@ -164,6 +165,8 @@ class SessionHost:
         if not self.is_open:
             return
         self._answered_ts = max(self._answered_ts, result.ts)
+        if self._backend.node.redacts_errors:
+            result = shown_to(self.identity, result)
         if result.value is not None:
             frames = self.session.mutation_response(
                 request_id, result=result.value, ts=result.ts, log_lines=result.log_lines
@@ -192,6 +195,8 @@ class SessionHost:
         def done(result: CallResult) -> None:
             if not self.is_open:
                 return
+            if self._backend.node.redacts_errors:
+                result = shown_to(self.identity, result)
             if result.value is not None:
                 frames = self.session.action_response(
                     effect.request_id, result=result.value, log_lines=result.log_lines

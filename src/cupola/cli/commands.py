@@ -162,6 +162,22 @@ def serve(
         bool,
         typer.Option("--log-functions", envvar="CUPOLA_LOG_FUNCTIONS", help="Log executions too."),
     ] = False,
+    redact_errors: Annotated[
+        bool,
+        typer.Option(
+            "--redact-errors",
+            envvar="CUPOLA_REDACT_ERRORS",
+            help="Show clients no texts of errors and no log lines.",
+        ),
+    ] = False,
+    forbid_private_addresses: Annotated[
+        bool,
+        typer.Option(
+            "--forbid-private-addresses",
+            envvar="CUPOLA_FORBID_PRIVATE_ADDRESSES",
+            help="Keep actions in TypeScript from this machine and private networks.",
+        ),
+    ] = False,
 ) -> None:
     """Serve an app in production: no watching, plain log lines."""
     from cupola.cli import serve as work
@@ -178,6 +194,8 @@ def serve(
         files=files,
         cloud_url=cloud_url,
         site_url=site_url,
+        redact_errors=redact_errors,
+        forbid_private_addresses=forbid_private_addresses,
     )
     work.serve(settings, log_format=log_format.value, log_functions=log_functions)
 

@@ -24,7 +24,7 @@ TEXTS = (
     "site-url",
     "log-format",
 )
-FLAGS = ("log-functions",)
+FLAGS = ("log-functions", "redact-errors", "forbid-private-addresses")
 
 
 def read(
@@ -38,11 +38,8 @@ def read(
     if read is None:
         return None
     given, limits, folder = read
-    values = {
-        name: environment.get(settings.VARIABLE + name.upper().replace("-", "_"), "")
-        for name in (*TEXTS, "app")
-    } | given
-    if environment.get(settings.VARIABLE + "LOG_FUNCTIONS"):
+    values = {name: environment.get(_variable(name), "") for name in (*TEXTS, "app")} | given
+    if any(environment.get(_variable(flag)) for flag in FLAGS):
         return None
     port = values["port"] or str(settings.DEFAULT_PORT)
     site_port = values["site-port"]
@@ -64,6 +61,8 @@ def read(
             files=values["files"],
             cloud_url=values["cloud-url"],
             site_url=values["site-url"],
+            redact_errors="redact-errors" in values,
+            forbid_private_addresses="forbid-private-addresses" in values,
         ),
         "json" if log_format == "json" else "text",
         "log-functions" in values,
@@ -95,6 +94,10 @@ def _split(words: Sequence[str]) -> tuple[dict[str, str], list[str], str] | None
         else:
             given[name] = value
     return given, limits, folder
+
+
+def _variable(name: str) -> str:
+    return settings.VARIABLE + name.upper().replace("-", "_")
 
 
 def _is_port(text: str) -> bool:

@@ -41,6 +41,8 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
     if supervisor.current is not None:
         backend.node.runtime.on_enter = supervisor.current.enter
         backend.always_in_workers(supervisor.current.stalled)
+    backend.redacts_errors = settings.redact_errors
+    backend.forbids_private_addresses = settings.forbid_private_addresses
     if log_functions:
         backend.node.watchers.append(_log_execution)
     with announced(settings) as announce:

@@ -50,6 +50,8 @@ class Settings:
     cloud_url: str | None = None
     site_url: str | None = None
     files: str | None = None
+    redact_errors: bool = False
+    forbid_private_addresses: bool = False
 
 
 def settings_of(
@@ -65,6 +67,8 @@ def settings_of(
     files: str | None = None,
     cloud_url: str | None = None,
     site_url: str | None = None,
+    redact_errors: bool = False,
+    forbid_private_addresses: bool = False,
 ) -> Settings:
     """Settings from what the command line says; None and empty mean that it says nothing.
 
@@ -83,6 +87,8 @@ def settings_of(
         files=files or None,
         cloud_url=(cloud_url or "").rstrip("/") or None,
         site_url=(site_url or "").rstrip("/") or None,
+        redact_errors=redact_errors,
+        forbid_private_addresses=forbid_private_addresses,
     )
 
 

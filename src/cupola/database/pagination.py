@@ -15,7 +15,6 @@ from cupola.database.cursors import END, CursorSealer
 from cupola.database.documents import StoredDocument
 from cupola.database.transaction import KeyRange, Transaction
 from cupola.errors import DatabaseUseError
-from cupola.limits import Limits
 
 _PAGE_LENGTH_SPLIT = 6144
 
@@ -54,7 +53,6 @@ def read_page(
     journal: str | None,
     plan: bytes,
     sealer: CursorSealer,
-    limits: Limits,
 ) -> PageResult:
     """Read one page.
 
@@ -77,9 +75,7 @@ def read_page(
         keys = _behind(keys, position, descending)
     if stop:
         keys = _through(keys, stop, descending)
-    rows_max = request.rows_read_max or limits.documents_read_max
-    bytes_max = request.bytes_read_max or limits.bytes_read_max
-    walk = _Walk(rows_max, bytes_max, None if stop is not None else request.items)
+    walk = _walk(transaction, request, pinned=stop is not None)
     for key, document in transaction.scan(
         index, keys, descending=descending, expect=min(request.items + 1, 256)
     ):
@@ -89,6 +85,18 @@ def read_page(
     else:
         walk.complete = True
     return walk.result(stop, plan, sealer)
+
+
+def _walk(transaction: Transaction, request: PageRequest, *, pinned: bool) -> _Walk:
+    """A page with an end is read to it, whatever the caller's bounds are: only the transaction's
+    own may cut it.
+    """
+    usage = transaction.usage
+    rows_max, bytes_max = max(usage.documents_left, 1), max(usage.bytes_left, 1)
+    if pinned:
+        return _Walk(rows_max, bytes_max, None)
+    rows_max = min(rows_max, request.rows_read_max or rows_max)
+    return _Walk(rows_max, min(bytes_max, request.bytes_read_max or bytes_max), request.items)
 
 
 class _Walk:
@@ -122,7 +130,6 @@ class _Walk:
             position = stop if stop else END
         else:
             position = self._keys[-1]
-        status = self._status(stop)
         middle = self._keys[(len(self._keys) - 1) // 2] if len(self._keys) >= 2 else None
         cursor = sealer.seal(position, plan)
         return PageResult(
@@ -130,12 +137,16 @@ class _Walk:
             is_done=position == END,
             continue_cursor=cursor,
             split_cursor=sealer.seal(middle, plan) if middle is not None else None,
-            status=status,
+            status=self._status(can_split=middle is not None),
             journal=cursor if stop is None else sealer.seal(stop, plan),
         )
 
-    def _status(self, stop: bytes | None) -> str | None:
-        if stop is not None and not self.complete:
+    def _status(self, *, can_split: bool) -> str | None:
+        """`SplitRequired`: a bound ended the page before it had what was asked for. The published
+        hooks show such a page only in halves, so one that has none is not called that.
+        """
+        is_short = self._items is None or len(self.documents) < self._items
+        if not self.complete and is_short and can_split:
             return "SplitRequired"
         crowded = (
             len(self._keys) > 0.75 * self._rows_max

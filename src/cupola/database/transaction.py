@@ -318,7 +318,7 @@ class Transaction:
         read = RangeRead(index.number, *keys, False)
         read.exhausted()
         self.read_set.add_range(read)
-        bound = self._limits.documents_read_max - self.usage.documents_read + 1
+        bound = self.usage.documents_left + 1
         total = self._reader.count(index.number, keys.start, keys.end, limit=bound)
         if index.table in {write.table.number for write in self._writes.values()}:
             overlay = self._overlay(index)

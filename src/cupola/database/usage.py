@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+
 from cupola.errors import LimitError
 from cupola.limits import Limits
+
+BUDGETS = {
+    "bytes_read": ("bytes_read", "bytes_read_max"),
+    "bytes_written": ("bytes_written", "bytes_written_max"),
+    "database_queries": ("ranges", "ranges_read_max"),
+    "documents_read": ("documents_read", "documents_read_max"),
+    "documents_written": ("documents_written", "documents_written_max"),
+    "functions_scheduled": ("functions_scheduled", "functions_scheduled_max"),
+    "scheduled_args_bytes": ("scheduled_bytes", "scheduled_arguments_bytes_max"),
+}
+"""What can be budgeted, as its counter here and its bound in `Limits`."""
 
 
 class Usage:
@@ -39,9 +54,37 @@ class Usage:
         if self.bytes_read > self.limits.bytes_read_max:
             raise self._too_many("bytes read", self.limits.bytes_read_max)
 
+    @contextlib.contextmanager
+    def within(self, budget: Mapping[str, int]) -> Iterator[None]:
+        """Allow what is read and written from here on so much more, by `BUDGETS`, and never more
+        than before. What was used stays counted.
+        """
+        outer = self.limits
+        narrowed = {}
+        for name, more in budget.items():
+            used, bound = BUDGETS[name]
+            narrowed[bound] = min(getattr(self, used) + more, getattr(outer, bound))
+        self.limits = dataclasses.replace(outer, **narrowed)
+        try:
+            yield
+        finally:
+            self.limits = outer
+
+    def so_far(self) -> dict[str, tuple[int, int]]:
+        """What was used and what is left (below 0: too much), by `BUDGETS`."""
+        found = {}
+        for name, (counter, bound) in BUDGETS.items():
+            used = getattr(self, counter)
+            found[name] = (used, getattr(self.limits, bound) - used)
+        return found
+
     @property
     def documents_left(self) -> int:
         return max(0, self.limits.documents_read_max - self.documents_read)
+
+    @property
+    def bytes_left(self) -> int:
+        return max(0, self.limits.bytes_read_max - self.bytes_read)
 
     def read_many(self, documents: int, size: int) -> None:
         """Several documents were read, of `size` encoded bytes together."""

@@ -32,12 +32,13 @@ from cupola.deploy.answers import (
 )
 from cupola.deploy.auth_config import providers_of
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, joined
-from cupola.deploy.evaluation import evaluated, missing_variables
+from cupola.deploy.evaluation import evaluated, evaluated_schema, missing_variables
 from cupola.deploy.exports import Exports
 from cupola.deploy.imports import Imports
 from cupola.deploy.made_up_queries import MadeUpQuery, run_made_up_query
+from cupola.deploy.predictions import schema_prediction
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
-from cupola.deploy.schemas import index_diffs
+from cupola.deploy.schemas import index_diffs, joined_schema
 from cupola.deploy.storage import StoredCode, load_environment
 from cupola.errors import BadRequestError, CupolaError, DeveloperError, OverloadedError, SchemaError
 from cupola.functions.app import App
@@ -212,6 +213,19 @@ class Deployer:
     def config_hashes(self) -> Json:
         """What is deployed, so that a push sends only what differs."""
         return module_hashes(self.code)
+
+    async def evaluate_schema(self, push: StartPush) -> Json:
+        """What a push would do to stored documents and indexes; changes nothing.
+
+        Raises:
+            CupolaError: Its schema makes no sense.
+        """
+        schema = await evaluated_schema(
+            push, self.code, self.environment, self._the_analyzer(), self._clock
+        )
+        joined = joined_schema(self._python.schema, schema)
+        predictions = {"": await schema_prediction(self._backend, joined)}
+        return {"componentSchemaEvaluations": predictions, "newComponentDefinitions": []}
 
     async def start_push(self, push: StartPush, *, only_evaluate: bool = False) -> Json:
         """Evaluate a push and get ready for it.

@@ -22,6 +22,7 @@ from cupola.deploy.components import SCHEMA, DefinedComponent, exports_of
 from cupola.deploy.requests import MODULES_MAX, StartPush
 from cupola.errors import BadRequestError, InvalidPathError
 from cupola.functions.bundles import AnalyzedModule, Analyzer, Module
+from cupola.schema import SchemaDefinition
 from cupola.values import parse_function_path
 
 _SYNTHETIC_DEFINITION: dict[str, Any] = {
@@ -134,6 +135,21 @@ async def _components(
         definition = {**definitions[path], "exports": exports_of(analysis)}
         found[path] = DefinedComponent(modules, analysis, schema_text, definition)
     return found
+
+
+async def evaluated_schema(
+    push: StartPush,
+    before: DeployedCode | None,
+    environment: Mapping[str, str],
+    analyzer: Analyzer,
+    clock: Clock,
+) -> SchemaDefinition | None:
+    """The schema of a push alone; None if it has none."""
+    sent = push.app_definition.schema
+    if sent is None:
+        return None
+    bundle = bundle_of({}, _facts(push, before, clock), environment)
+    return SchemaDefinition.from_json(await analyzer.evaluate_schema(bundle, sent.module()))
 
 
 def _facts(push: StartPush, before: DeployedCode | None, clock: Clock) -> PushFacts:

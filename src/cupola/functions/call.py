@@ -91,6 +91,7 @@ class Call:
     parent: Call | None = None
     depth: int = 0
     identity_observed: bool = False
+    time_observed: bool = False
     next_journal: str | None = None
     paginated: bool = False
     job: str | None = None
@@ -159,7 +160,6 @@ class Call:
                 journal=self.journal,
                 plan=plan,
                 sealer=self.sealer,
-                limits=self.limits,
             )
         self.next_journal = result.journal
         return result
@@ -169,4 +169,11 @@ class Call:
         call: Call | None = self
         while call is not None:
             call.identity_observed = True
+            call = call.parent
+
+    def observe_time(self) -> None:
+        """The result depends on when it was computed: it is not shared for ever."""
+        call: Call | None = self
+        while call is not None:
+            call.time_observed = True
             call = call.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from cupola.errors import FunctionKindError, LimitError
@@ -71,6 +72,32 @@ class QueryCtx:
     def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Call a query, by reference or path (`"messages:list"`), in this snapshot."""
         return _nested(self._call, function, Kind.QUERY, args)
+
+    def limited_to(
+        self,
+        *,
+        documents_read: int | None = None,
+        bytes_read: int | None = None,
+        database_queries: int | None = None,
+        documents_written: int | None = None,
+        bytes_written: int | None = None,
+        functions_scheduled: int | None = None,
+        scheduled_args_bytes: int | None = None,
+    ) -> AbstractContextManager[None]:
+        """Inside `with`, the transaction may do so much more at most: for calls of functions that
+        shall not use up what the rest needs. Past it there is the usual `LimitError`.
+        """
+        given = {
+            "documents_read": documents_read,
+            "bytes_read": bytes_read,
+            "database_queries": database_queries,
+            "documents_written": documents_written,
+            "bytes_written": bytes_written,
+            "functions_scheduled": functions_scheduled,
+            "scheduled_args_bytes": scheduled_args_bytes,
+        }
+        budget = {name: bound for name, bound in given.items() if bound is not None}
+        return self._call.transaction.usage.within(budget)
 
 
 class MutationCtx(QueryCtx):

@@ -34,6 +34,7 @@ class Execution:
     identity_observed: bool = False
     journal: str | None = None
     told: Told | None = None
+    time_observed: bool = False
 
     def failure(self, request_id: str, folder: Path | None) -> Told:
         """What failed, in words. What the app raised was told while the call still ran."""
@@ -75,7 +76,7 @@ def execute(
             raise
         error = raised
     logs, journal = call.logs.lines, call.next_journal
-    return Execution(value, error, logs, call.identity_observed, journal, told)
+    return Execution(value, error, logs, call.identity_observed, journal, told, call.time_observed)
 
 
 def _comes_from_the_keyboard() -> bool:

@@ -17,13 +17,13 @@ class LogBuffer:
         self.lines: list[str] = []
 
     def add(self, level: str, text: str) -> None:
-        """Append a line; the first one past the bound is replaced by a notice, the rest are
+        """Append a line. The one that reaches the bound is replaced by a notice, the rest are
         dropped.
         """
         bound = self._limits.log_lines_max
-        if len(self.lines) > bound:
+        if len(self.lines) >= bound:
             return
-        if len(self.lines) == bound:
+        if len(self.lines) == bound - 1:
             self.lines.append(
                 f"[ERROR] Log overflow (maximum {bound}). Remaining log lines omitted."
             )

@@ -2,7 +2,8 @@
 
 One entry per (function, arguments, journal) and, where the query looked at its caller, identity. An
 entry is *live* while somebody listens to it: then a commit that touches it makes it stale and it is
-run again. Without listeners it is kept until it is touched or its memory is needed.
+run again. Without listeners it is kept until it is touched or its memory is needed; one whose query
+looked at the clock is given to nobody new after some seconds (spec: function runtime, section 15).
 
 Past the memory bound idle entries go first, the longest unused before others; then live entries
 drop their bytes and keep the digest, which is all that "unchanged" needs; whoever asks for the
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from cupola.clock import Clock
 from cupola.database.read_set import Interval
 from cupola.database.write_log import WrittenKey
 from cupola.reactivity.subscriptions import Subscriptions
@@ -39,6 +41,7 @@ class CacheEntry:
 
     __slots__ = (
         "digest",
+        "expires_ns",
         "identity",
         "identity_observed",
         "intervals",
@@ -70,6 +73,8 @@ class CacheEntry:
         self.registered: tuple[QueryKey, bytes | None] | None = None
         self.size = 0
         self.runs = 0
+        self.expires_ns: int | None = None
+        """Of a query that looked at the clock: when whoever asks anew gets a run of their own."""
 
     @property
     def must_run(self) -> bool:
@@ -86,8 +91,9 @@ class CacheEntry:
 class QueryCache:
     """All entries of a deployment, with the index of what they read."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, clock: Clock) -> None:
         self._bytes_max = bytes_max
+        self._clock = clock
         self._entries: dict[tuple[QueryKey, bytes | None], CacheEntry] = {}
         self._idle: dict[CacheEntry, None] = {}  # in order of last use
         self._live: set[CacheEntry] = set()
@@ -112,7 +118,12 @@ class QueryCache:
         entry = self._entries.get((key, None))
         if entry is None:
             entry = self._entries.get((key, identity_key))
-        if entry is not None and entry in self._idle:
+        if entry is None:
+            return None
+        if entry.expires_ns is not None and self._clock.monotonic_ns() >= entry.expires_ns:
+            self.hide(entry)  # and drop it, unless somebody listens
+            return None
+        if entry in self._idle:
             del self._idle[entry]
             self._idle[entry] = None
         return entry

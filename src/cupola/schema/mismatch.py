@@ -1,6 +1,7 @@
 """What a failed check says: the error, and values in the notation of JavaScript."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 
@@ -58,7 +59,7 @@ def _pieces(value: object, room: list[int]) -> Iterator[str]:
             return
     if isinstance(value, dict):
         yield "{"
-        for number, (name, item) in enumerate(value.items()):
+        for number, (name, item) in enumerate(_sorted_fields(value)):
             text = name if isinstance(name, str) and _IDENTIFIER.match(name) else _scalar(name)
             yield f"{', ' if number else ''}{text}: "
             room[0] -= len(text)
@@ -82,6 +83,11 @@ def _pieces(value: object, room: list[int]) -> Iterator[str]:
         yield text
 
 
+def _sorted_fields(value: dict[object, object]) -> list[tuple[object, object]]:
+    """As objects are encoded, so that one from Python looks like one from the wire."""
+    return sorted(value.items(), key=lambda field: str(field[0]))
+
+
 def _scalar(value: object) -> str:
     match value:
         case None:
@@ -91,7 +97,7 @@ def _scalar(value: object) -> str:
         case Int64():
             return f"{int(value)}n"
         case int() | float():
-            return repr(value)
+            return _number(value)
         case str():
             return json.dumps(value[: DISPLAY_LENGTH_MAX + 1], ensure_ascii=False)
         case bytes():
@@ -100,3 +106,14 @@ def _scalar(value: object) -> str:
             return "undefined"
         case _:
             return f"<Python {type(value).__qualname__}>"
+
+
+def _number(value: float) -> str:
+    """A float64, always with a point: `7n` is another value than `7.0`."""
+    if isinstance(value, int):
+        if abs(value) < 2**53:
+            return f"{value}.0"
+        return str(value) if value.bit_length() <= 128 else "<Python int>"
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"

@@ -16,6 +16,7 @@ import orjson
 from cupola.auth import ANONYMOUS, Identity, UserToken, admin_of, parse_authorization
 from cupola.backend import Backend, CallRequest, CallResult
 from cupola.backend.calls import CallKind
+from cupola.backend.redaction import shown_to
 from cupola.deploy import Deployer
 from cupola.errors import (
     BadRequestError,
@@ -286,15 +287,21 @@ class App:
         answer: _Answer[list[CallResult]] = _Answer()
         self._require_started()
         self._backend.submit_batch(calls, answer.done)
-        return Response(200, batch_body(await answer.wait(), formats))
+        results = [
+            self._shown(call, result)
+            for call, result in zip(calls, await answer.wait(), strict=True)
+        ]
+        return Response(200, batch_body(results, formats))
 
     async def _call(self, call: CallRequest) -> CallResult:
         self._require_started()
         answer: _Answer[CallResult] = _Answer()
         self._backend.submit(call, answer.done)
-        if answer.result is not None:
-            return answer.result
-        return await answer.wait()
+        result = answer.result if answer.result is not None else await answer.wait()
+        return self._shown(call, result)
+
+    def _shown(self, call: CallRequest, result: CallResult) -> CallResult:
+        return shown_to(call.identity, result) if self._backend.redacts_errors else result
 
     def _call_request(
         self,

@@ -21,6 +21,7 @@ from cupola.deploy.requests import (
     WaitForSchema,
     read,
 )
+from cupola.deploy.samples import shapes_of_tables
 from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
 from cupola.functions.scheduler import CANCEL
 from cupola.server.function_logs import FunctionLogs
@@ -77,6 +78,8 @@ class DeployRoutes:
             "/api/cancel_job": {"POST": self._cancel_job},
             "/api/cancel_all_jobs": {"POST": self._cancel_all_jobs},
             "/api/shapes2": {"GET": self._shapes},
+            "/api/authorize": {"GET": self._authorize},
+            "/api/check_opt_ins": {"POST": self._opt_ins},
             "/api/stream_function_logs": logs,
             "/api/app_metrics/stream_function_logs": logs,
         }
@@ -96,9 +99,9 @@ class DeployRoutes:
         return _json(self._deployer.config_hashes())
 
     async def _evaluate_schema(self, request: Request) -> Response:
-        """Advice on large tables, before a push: there is none to give."""
-        await self._admin_body(request)
-        return _json({"componentSchemaEvaluations": {}, "newComponentDefinitions": []})
+        """Advice on large tables, before a push."""
+        push = read(StartPush, await self._admin_body(request))
+        return _json(await self._deployer.evaluate_schema(push))
 
     async def _evaluate_push(self, request: Request) -> Response:
         started = await self._start(request, only_evaluate=True)
@@ -152,10 +155,24 @@ class DeployRoutes:
         return _json({"kind": "selfHosted"})
 
     async def _shapes(self, request: Request) -> Response:
-        """What documents look like, table by table: nobody looks."""
+        """What documents look like, table by table, by a sample."""
         self._admin(request)
-        tables = self._backend.node.committer.catalog.by_name
-        return _json({name: {"type": "Unknown"} for name in tables if not name.startswith("_")})
+        return _json(await shapes_of_tables(self._backend))
+
+    async def _authorize(self, request: Request) -> Response:
+        """Whether a token is an admin key of this deployment: asked in place of the makers' cloud
+        where `CONVEX_PROVISION_HOST` names this server (`npx convex mcp`).
+        """
+        scheme, _, token = request.headers.get(b"authorization", b"").decode().partition(" ")
+        if scheme.lower() != "bearer":
+            raise ForbiddenError("Send `Authorization: Bearer <admin key>`.", code="BadDeployKey")
+        identity = admin_of(parse_authorization(f"Convex {token}", self._backend.admin_keys))
+        _check_admin(identity, None)
+        return Response(200, b"")
+
+    async def _opt_ins(self, request: Request) -> Response:
+        """Terms that must be accepted first: there are none."""
+        return _json({"optInsToAccept": []})
 
     async def _list_environment(self, request: Request) -> Response:
         self._admin(request)

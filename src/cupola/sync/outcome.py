@@ -57,6 +57,7 @@ class QueryOutcome:
         error_data: bytes | None,
         log_lines: bytes,
         journal: str | None,
+        shown_lines: bytes | None = None,
     ) -> None:
         self.ok = ok
         self.body = body
@@ -67,7 +68,7 @@ class QueryOutcome:
         self.opening = _UPDATED if ok else _FAILED
         self.middle = b',"value":' if ok else b',"errorMessage":'
         self.closing = b',"logLines":%b,"journal":%b%b}' % (
-            log_lines,
+            log_lines if shown_lines is None else shown_lines,
             b"null" if journal is None else encode_text(journal),
             error_data_field(error_data),
         )
@@ -81,9 +82,16 @@ class QueryOutcome:
 
     @classmethod
     def success(
-        cls, value: bytes, *, log_lines: bytes = b"[]", journal: str | None = None
+        cls,
+        value: bytes,
+        *,
+        log_lines: bytes = b"[]",
+        journal: str | None = None,
+        shown_lines: bytes | None = None,
     ) -> "QueryOutcome":
-        """`value` and `log_lines` are encoded JSON; `journal` is what the execution left behind."""
+        """`value` and `log_lines` are encoded JSON; `journal` is what the execution left behind.
+        `shown_lines`: what sessions send in place of the lines.
+        """
         return cls(
             ok=True,
             body=value,
@@ -91,6 +99,7 @@ class QueryOutcome:
             error_data=None,
             log_lines=log_lines,
             journal=journal,
+            shown_lines=shown_lines,
         )
 
     @classmethod
@@ -101,15 +110,20 @@ class QueryOutcome:
         error_data: bytes | None = None,
         log_lines: bytes = b"[]",
         journal: str | None = None,
+        shown_message: str | None = None,
+        shown_lines: bytes | None = None,
     ) -> "QueryOutcome":
-        """`error_data` (encoded JSON) only for application errors: clients go by its presence."""
+        """`error_data` (encoded JSON) only for application errors: clients go by its presence.
+        `shown_message` and `shown_lines`: what sessions send in place of the text and the lines.
+        """
         return cls(
             ok=False,
-            body=encode_text(error_message),
+            body=encode_text(error_message if shown_message is None else shown_message),
             error_message=error_message,
             error_data=error_data,
             log_lines=log_lines,
             journal=journal,
+            shown_lines=shown_lines,
         )
 
     @property

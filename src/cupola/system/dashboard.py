@@ -7,9 +7,11 @@ jobs in `schedules.py`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from cupola.database.catalog import DEPLOYMENT, FIRST_USER_TABLE
+from cupola.database.transaction import Transaction
 from cupola.errors import CupolaError
 from cupola.functions.app import App
 from cupola.functions.context import MutationCtx, QueryCtx
@@ -219,33 +221,37 @@ def _document(ctx: QueryCtx, document_id: str) -> Any:
         return found.value if found is not None else None
 
 
-@system_mutation("frontend/addDocument:default")
-def add_documents(
-    ctx: MutationCtx, table: str, documents: list[dict[str, Any]], componentId: str | None = None
-) -> Any:
-    if len(documents) > _DOCUMENTS_MAX:
-        return _failure(f"At most {_DOCUMENTS_MAX} documents can be added at once.")
+def _written(ctx: MutationCtx, write: Callable[[Transaction], object]) -> Any:
+    """What `write` did, or why it could not, which leaves nothing of it."""
     with engine(ctx) as transaction:
         mark = transaction.mark()
         try:
-            for document in documents:
-                transaction.insert(table, document)
+            write(transaction)
         except CupolaError as error:
             transaction.rollback(mark)
             return _failure(error.message)
     return {"success": True}
 
 
+@system_mutation("frontend/addDocument:default")
+def add_documents(
+    ctx: MutationCtx, table: str, documents: list[dict[str, Any]], componentId: str | None = None
+) -> Any:
+    if len(documents) > _DOCUMENTS_MAX:
+        return _failure(f"At most {_DOCUMENTS_MAX} documents can be added at once.")
+
+    def insert(transaction: Transaction) -> None:
+        for document in documents:
+            transaction.insert(table, document)
+
+    return _written(ctx, insert)
+
+
 @system_mutation("frontend/replaceDocument:default")
 def replace_document(
     ctx: MutationCtx, id: str, document: dict[str, Any], componentId: str | None = None
 ) -> Any:
-    with engine(ctx) as transaction:
-        try:
-            transaction.replace(id, document)
-        except CupolaError as error:
-            return _failure(error.message)
-    return {"success": True}
+    return _written(ctx, lambda transaction: transaction.replace(id, document))
 
 
 @system_mutation("frontend/patchDocumentsFields:default")
@@ -256,15 +262,11 @@ def patch_documents(
     ids: list[str] | None = None,
     componentId: str | None = None,
 ) -> Any:
-    with engine(ctx) as transaction:
-        mark = transaction.mark()
-        try:
-            for document_id in ids or []:
-                transaction.patch(document_id, fields)
-        except CupolaError as error:
-            transaction.rollback(mark)
-            return _failure(error.message)
-    return {"success": True}
+    def patch(transaction: Transaction) -> None:
+        for document_id in ids or []:
+            transaction.patch(document_id, fields)
+
+    return _written(ctx, patch)
 
 
 @system_mutation("frontend/deleteDocuments:default")

@@ -236,7 +236,7 @@ def test_prints_are_log_lines():
 
     assert call(body, log=lines) == "kept\n"
     assert lines == [
-        ("LOG", "'hi' 1 None ['a'] \"it's\" `both ' and \"` 'line\\nbreak'"),
+        ("LOG", "'hi' 1 None ['a'] 'it\\'s' 'both \\' and \"' 'line\\nbreak'"),
         ("LOG", ""),
         ("LOG", "'a'-'b'"),
         ("ERROR", "'oh'"),

@@ -16,6 +16,7 @@ import uvloop
 from cupola.auth import ANONYMOUS, Identity
 from cupola.backend import Backend
 from cupola.backend.calls import CallRequest, CallResult
+from cupola.clock import Clock
 from cupola.functions.app import App, load_app
 from cupola.functions.bundles import Bundle, Module
 from cupola.functions.javascript import PushedCode
@@ -79,12 +80,14 @@ class Server:
         data: Path,
         limits: Limits = DEFAULT_LIMITS,
         python: App | None = None,
+        schema: dict[str, Any] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self.backend = Backend(SqlitePersistence(str(data)), limits=limits)
+        self.backend = Backend(SqlitePersistence(str(data)), limits=limits, clock=clock)
         self.backend.use_workers(str(data))
-        schema = SchemaDefinition.from_json(json.dumps(SCHEMA))
-        self.backend.deploy_now((python or App({}, {})).with_javascript(code, schema))
+        definition = SchemaDefinition.from_json(json.dumps(schema or SCHEMA))
+        self.backend.deploy_now((python or App({}, {})).with_javascript(code, definition))
         self.run(self._attach())
 
     async def _attach(self) -> None:

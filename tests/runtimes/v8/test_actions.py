@@ -9,7 +9,9 @@ import threading
 import pytest
 
 from cupola.auth import Identity
-from cupola.values import Int64
+from cupola.values import Int64, decode
+
+from .conftest import Server
 
 pytestmark = pytest.mark.node
 
@@ -152,3 +154,35 @@ def test_results_are_json(server):
 
 def test_what_an_action_of_node_prints_becomes_a_log_line(server):
     assert server.logs("action", "actions/node:prints") == ["[LOG] printed"]
+
+
+def test_a_function_that_ran_out_of_memory_once_ends_no_other_again(server):
+    """It is run in a process of its own, until it ends well."""
+
+    async def story():
+        waiting = asyncio.create_task(server.ask("action", "outside:meets", {"others": 2.0}))
+        while not decode((await server.ask("query", "messages:count", {})).value):
+            await asyncio.sleep(0.01)
+        bomb = await server.ask("action", "outside:bomb", {})
+        still_waits = not waiting.done()
+        await server.ask("mutation", "messages:send", {"channel": "meeting", "body": "too"})
+        return bomb, still_waits, await waiting
+
+    server.failure("action", "outside:bomb")
+    bomb, still_waits, waited = server.run(story())
+    assert "ended unexpectedly" in bomb.error_message
+    assert still_waits
+    assert waited.ok
+
+
+def test_private_addresses_can_be_forbidden(code, tmp_path):
+    server = Server(code, tmp_path / "data.sqlite3")
+    server.backend.forbids_private_addresses = True
+    try:
+        with echo_server() as url:
+            for host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433"):
+                url_there = url.replace("127.0.0.1", host)
+                failure = server.failure("action", "outside:fetches", url=url_there)
+                assert "net access" in failure or "fetch failed" in failure, failure
+    finally:
+        server.close()

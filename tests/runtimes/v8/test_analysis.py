@@ -130,10 +130,10 @@ def test_a_module_that_makes_no_sense_is_refused(source, words):
     assert words in refused(a=source).message
 
 
-def test_an_external_package_is_refused_with_a_way_out():
+def test_a_package_that_was_not_pushed_is_refused_with_a_way_out():
     source = 'import ws from "ws"; export const a = ws;'
     error = refused(Module("a.js", source, environment="node"))
-    assert "external packages are not available yet" in error.message
+    assert "name it in `node.externalPackages`" in error.message
 
 
 def test_a_router_and_a_cron_table_must_be_what_they_are():

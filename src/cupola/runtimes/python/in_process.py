@@ -72,6 +72,8 @@ class InProcessRuntime:
         finally:
             too_long = budget.leave()
             guard.leave()
+            if guarded.observed_time:
+                call.observe_time()
             if too_long:  # whatever the call made of the interruption
                 raise CallTooLong
         return value

@@ -12,32 +12,25 @@ from cupola.runtimes.python.guarded_call import LogLevel
 _FORMATTER = logging.Formatter()
 
 _ESCAPES = {
-    **{code: f"\\x{code:02X}" for code in (*range(0x20), *range(0x7F, 0xA0))},
+    **{code: f"\\x{code:02X}" for code in range(0x20)},
     **{
         ord(char): text
         for char, text in zip(
-            "\b\t\n\f\r\\", (r"\b", r"\t", r"\n", r"\f", r"\r", r"\\"), strict=True
+            "\b\t\n\f\r\\'", (r"\b", r"\t", r"\n", r"\f", r"\r", r"\\", r"\'"), strict=True
         )
     },
-    **{code: f"\\u{code:04X}" for code in range(0xD800, 0xE000)},
+    **{code: f"\\u{code:04X}" for code in range(0xD800, 0xE000)},  # halves of pairs are no UTF-8
 }
 
 
 def shown(value: object) -> str:
-    """Strings as JavaScript's `inspect` quotes them, which the dashboard and CLI expect; else
-    Python's repr."""
+    """Strings as the lines of JavaScript functions quote them (spec: function runtime, section 11);
+    else Python's repr."""
     if type(value) is not str:
         return repr(value)
     if value.isprintable() and "'" not in value and "\\" not in value:
         return f"'{value}'"
-    escaped = value.translate(_ESCAPES)
-    if "'" not in value:
-        return f"'{escaped}'"
-    if '"' not in value:
-        return f'"{escaped}"'
-    if "`" not in value and "${" not in value:
-        return f"`{escaped}`"
-    return "'" + escaped.replace("'", "\\'") + "'"
+    return f"'{value.translate(_ESCAPES)}'"
 
 
 def level_of_stream(file: Any) -> LogLevel | None:

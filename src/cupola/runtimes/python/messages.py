@@ -31,6 +31,7 @@ class Setup(Message, frozen=True):
     """What to serve. `data_path`: the database, empty for action workers. `sources`: see `App`.
     `javascript`: pushed code (`PushedCode`) as MessagePack, empty if there is none. `files`: the
     address of the file store, for action workers, and `handle_key` that of function handles.
+    `packages`: where npm packages are installed. `forbids_private_addresses`: to actions in V8.
     """
 
     app_folder: str
@@ -43,6 +44,8 @@ class Setup(Message, frozen=True):
     cloud_url: str = ""
     files: str = ""
     handle_key: bytes = b""
+    packages: str = ""
+    forbids_private_addresses: bool = False
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -176,6 +179,7 @@ class CallDone(Message, frozen=True):
     creation_time: float
     identity_observed: bool
     journal: str | None
+    time_observed: bool = False
     awaits_commit: bool = False
 
 

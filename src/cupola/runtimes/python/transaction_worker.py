@@ -175,6 +175,7 @@ class TransactionWorker:
             creation_time=transaction.creation_time,
             identity_observed=execution.identity_observed,
             journal=execution.journal,
+            time_observed=execution.time_observed,
             awaits_commit=transaction.awaits_commit,
         )
 

@@ -6,23 +6,30 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
-from cupola.errors import CupolaError, DeveloperError
+from cupola.errors import CupolaError, DeveloperError, OperatorError
 from cupola.functions.bundles import Bundle
+from cupola.limits import Limits
 from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.packages import installed
 from cupola.runtimes.v8.source_maps import SourceMaps
 
+_log = logging.getLogger(__name__)
 _HEADER = struct.Struct("<I")
 _HEAP_BYTES_MAX = 512 * 2**20
-_MEMORY_BYTES_MAX = 2 * 2**30
+_MEMORY_BYTES_MAX = 2**30
 _MEMORY_LOOK_S = 0.05
 _START_S = 30.0
+ENDED: Final = "ActionWorkerEnded"
+"""The code of the error of actions whose process has ended."""
 
 Operate = Callable[[str, bytes], Awaitable[bytes]]
 """Runs one operation of an action: takes its name and arguments, gives JSON, raises CupolaError."""
@@ -47,11 +54,40 @@ class _Running:
     operations: set[asyncio.Task[None]]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a deployment's actions meet outside. `packages_root`: where npm packages are installed.
+    `forbids_private_addresses`: whether the machine and its networks are out of reach.
+    """
+
+    packages_root: str = ""
+    forbids_private_addresses: bool = False
+
+
+PRIVATE_ADDRESSES = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "[::1]",
+    "[::]",
+)
+"""This machine and private networks (RFC 1918, 3927, 6598). Deno looks at what names resolve to,
+and at IPv4 addresses within IPv6; of IPv6 it can be told single addresses only."""
+
+
 class ActionHost:
     """Started by `start`; ends with this process, or with `close`."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(
+        self, bundle: Bundle, limits: Limits, surroundings: Surroundings | None = None
+    ) -> None:
         self._bundle = bundle
+        self._limits = limits
+        self._surroundings = surroundings or Surroundings()
         self._maps = SourceMaps({module.path: module for module in bundle.modules})
         self._running: dict[int, _Running] = {}
         self._count = 0
@@ -63,11 +99,20 @@ class ActionHost:
 
     async def start(self) -> None:
         """Raises OperatorError, DeveloperError: it does not come up."""
-        self._process, ours = start_process("actions.mjs", _HEAP_BYTES_MAX, ["--allow-net"])
+        permissions, npm, folder = ["--allow-net"], "--no-npm", None
+        if self._surroundings.forbids_private_addresses:
+            permissions.append(f"--deny-net={','.join(PRIVATE_ADDRESSES)}")
+        if packages := self._bundle.external_packages:
+            folder = await installed(
+                self._surroundings.packages_root, packages, self._limits.package_install_s
+            )
+            permissions.append(f"--allow-read={folder}")
+            npm = "--node-modules-dir=manual"
+        self._process, ours = start_process("actions.mjs", _HEAP_BYTES_MAX, permissions, npm)
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))
-        self._send(b"P", furnishings(self._bundle))
+        self._send(b"P", furnishings(self._bundle, folder))
         async with asyncio.timeout(_START_S):
             await self._ready
         self._watching = asyncio.create_task(self._watch_memory())
@@ -77,6 +122,11 @@ class ActionHost:
         while resident_bytes(self._process.pid) < _MEMORY_BYTES_MAX:
             await asyncio.sleep(_MEMORY_LOOK_S)
         self._process.kill()
+
+    @property
+    def load(self) -> int:
+        """How many actions it runs."""
+        return len(self._running)
 
     def close(self) -> None:
         self.is_ended = True
@@ -170,12 +220,15 @@ class ActionHost:
             ok = True
         except CupolaError as error:
             text, ok = for_javascript(error), False
+        except Exception:  # ours; who waits for the answer must not wait for ever
+            _log.exception("the operation %s of an action failed", message.op)
+            text, ok = for_javascript(_broken()), False
         answer = {"call": message.call, "id": message.id, "ok": ok, "text": text.decode()}
         self._send(b"A", msgspec.json.encode(answer))
 
 
-def furnishings(bundle: Bundle) -> bytes:
-    """What the process needs before its first action."""
+def furnishings(bundle: Bundle, packages: Path | None) -> bytes:
+    """What the process needs before its first action. `packages`: the folder of npm packages."""
     modules = [(m.path, m.source, m.environment == "node") for m in bundle.modules]
     names = ("console", "failures", "exports")
     return msgspec.json.encode(
@@ -187,15 +240,20 @@ def furnishings(bundle: Bundle) -> bytes:
                 "environment": bundle.environment,
                 "environments": bundle.environments,
             },
+            "packages": packages.as_uri() if packages is not None else None,
         }
     )
+
+
+def _broken() -> OperatorError:
+    return OperatorError("An operation failed inside the server; its log says how.")
 
 
 def _ended() -> DeveloperError:
     return DeveloperError(
         "The process of JavaScript actions ended unexpectedly, for example because one of them ran "
         "out of memory; the action may have done part of its work.",
-        code="ActionWorkerEnded",
+        code=ENDED,
     )
 
 

@@ -27,12 +27,19 @@ from cupola.functions.scheduler import CANCEL, SCHEDULE
 from cupola.runtimes.python.action_worker import ActionWorker, Run, main
 from cupola.runtimes.python.http_runs import HttpRun
 from cupola.runtimes.python.messages import NestedResult, RunAction, RunHttp, Setup, identity_of
-from cupola.runtimes.v8.action_host import ActionHost
+from cupola.runtimes.v8.action_host import ActionHost, Surroundings
+from cupola.runtimes.v8.action_hosts import ActionHosts
 from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
 from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
-from cupola.runtimes.v8.syscalls import encoded_arguments, function_metadata, not_yet, time_ms_of
+from cupola.runtimes.v8.syscalls import (
+    arguments_of,
+    encoded_arguments,
+    function_metadata,
+    not_yet,
+    time_ms_of,
+)
 from cupola.values import Value, decode, encode, split_qualified
 
 _CALLS = {
@@ -50,22 +57,14 @@ class JavaScriptActionWorker(ActionWorker):
     """Runs the actions of one socket."""
 
     _code: PushedCode
-    _host: ActionHost | None = None
-    _starting: asyncio.Lock
+    _hosts: ActionHosts
 
     def _load(self, setup: Setup) -> App:
         self._code = msgspec.msgpack.decode(setup.javascript, type=PushedCode)
-        self._starting = asyncio.Lock()
+        surroundings = Surroundings(setup.packages, setup.forbids_private_addresses)
+        self._hosts = ActionHosts(lambda: ActionHost(self._code.bundle, self._limits, surroundings))
         app = load_app(setup.app_folder, setup.sources) if setup.sources else App({}, {})
         return app.with_javascript(self._code)
-
-    async def _ready_host(self) -> ActionHost:
-        """The process, started with the first action, and again after it has ended."""
-        async with self._starting:
-            if self._host is None or self._host.is_ended:
-                self._host = ActionHost(self._code.bundle)
-                await self._host.start()
-            return self._host
 
     async def _execute(
         self, function: Function[Any, Any], run: RunAction, logs: LogBuffer
@@ -100,7 +99,6 @@ class JavaScriptActionWorker(ActionWorker):
         self, function: JavaScriptFunction, run: RunAction, logs: LogBuffer
     ) -> bytes:
         check_arguments(function, run.args, self._limits)
-        host = await self._ready_host()
         request = {
             "path": function.module,
             "component": function.component,
@@ -115,7 +113,8 @@ class JavaScriptActionWorker(ActionWorker):
             return await self._operate(function.path, run, op, text, blobs)
 
         try:
-            result = await host.run(request, operate, logs.add)
+            async with self._hosts.host_for(function.path) as host:
+                result = await host.run(request, operate, logs.add)
         finally:
             blobs.close()
         return checked_result(function, result, self._limits)
@@ -134,7 +133,6 @@ class JavaScriptActionWorker(ActionWorker):
         return execution
 
     async def _serve_javascript(self, run: RunHttp, logs: LogBuffer, http: HttpOperations) -> bytes:
-        host = await self._ready_host()
         has_body = run.method not in ("GET", "HEAD", "OPTIONS")
         asked = {
             "url": run.url,
@@ -144,24 +142,25 @@ class JavaScriptActionWorker(ActionWorker):
         }
         component = self._code.component(split_qualified(run.path)[0])
         below = (component.mount or "/").removesuffix("/")
-        routed_path = (urlsplit(run.url).path or "/").removeprefix(below)
+        path = urlsplit(run.url).path or "/"
         request = {
             "path": component.folder + JAVASCRIPT_ROUTER,
             "component": component.path,
             "isNode": False,
-            "http": {"request": asked, "routedPath": routed_path},
+            "http": {"request": asked, "routedPath": path.removeprefix(below)},
         }
         blobs = ActionBlobs(self.files_of(run))
 
         async def operate(op: str, text: bytes) -> bytes:
             if op.startswith("http/"):
-                answer = await http.answer(op, msgspec.json.decode(text))
+                answer = await http.answer(op, arguments_of(op, text))
                 if answer is not None:
                     return answer
             return await self._operate(run.path, run, op, text, blobs)
 
         try:
-            return await host.run(request, operate, logs.add, http.gone)
+            async with self._hosts.host_for(f"{run.method} {path}") as host:
+                return await host.run(request, operate, logs.add, http.gone)
         finally:
             blobs.close()
 
@@ -173,11 +172,7 @@ class JavaScriptActionWorker(ActionWorker):
         Raises:
             CupolaError: What it failed with; the action may catch it.
         """
-        arguments = msgspec.json.decode(text)
-        if not isinstance(arguments, dict):
-            raise DeveloperError(
-                f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
-            )
+        arguments = arguments_of(op, text)
         if (kind := _CALLS.get(op)) is not None:
             return await self._call(run, path, kind, arguments)
         if (what := _NOT_YET.get(op)) is not None:

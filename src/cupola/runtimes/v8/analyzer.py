@@ -27,7 +27,7 @@ from cupola.functions.bundles import (
     Position,
 )
 from cupola.limits import Limits
-from cupola.runtimes.v8.action_host import ActionHost
+from cupola.runtimes.v8.action_host import ActionHost, Surroundings
 from cupola.runtimes.v8.crons import checked_schedule
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong
 from cupola.runtimes.v8.runtime import HEAP_BYTES_MAX, bundle_frame, prelude
@@ -83,8 +83,11 @@ class _Failure(msgspec.Struct):
 class V8Analyzer:
     """An `Analyzer` that starts a process for each question."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, packages_root: str = "") -> None:
+        """`packages_root`: where npm packages are installed."""
         self._limits = limits
+        self._packages_root = packages_root
+        self._schema: tuple[tuple[str, bytes, int], str] | None = None
 
     async def analyze(self, bundle: Bundle) -> dict[str, AnalyzedModule]:
         def work() -> dict[str, AnalyzedModule]:
@@ -96,45 +99,46 @@ class V8Analyzer:
                 }
 
         found = await _in_thread(work)
-        found.update(await _analyze_node(bundle))
+        found.update(await self._analyze_node(bundle))
         return found
 
     async def evaluate_schema(self, bundle: Bundle, schema: Module) -> str:
-        def work() -> str:
-            with _Session(msgspec.structs.replace(bundle, modules=(schema,))) as session:
-                found = session.text("schema", schema, {"variables": "refuse"}, "InvalidSchema")
-            match found.problem:
-                case "missing":
-                    raise AnalysisError(
-                        "The schema file is missing a default export: `export default "
-                        "defineSchema({...})`.",
-                        code="MissingSchemaExportError",
-                        module=schema.path,
-                    )
-                case "invalid":
-                    raise AnalysisError(
-                        "The default export of the schema file must be made by `defineSchema`.",
-                        code="InvalidSchemaExport",
-                        module=schema.path,
-                    )
-            return found.text
-
-        return await _in_thread(work)
+        problems = {
+            "missing": AnalysisError(
+                "The schema file is missing a default export: `export default "
+                "defineSchema({...})`.",
+                code="MissingSchemaExportError",
+                module=schema.path,
+            ),
+            "invalid": AnalysisError(
+                "The default export of the schema file must be made by `defineSchema`.",
+                code="InvalidSchemaExport",
+                module=schema.path,
+            ),
+        }
+        # A push asks for the same one twice, and the next push too: nothing else decides it.
+        key = (schema.sha256, bundle.import_seed, bundle.import_time_ms)
+        if self._schema is not None and self._schema[0] == key:
+            return self._schema[1]
+        options = {"variables": "refuse"}
+        found = await _evaluated(bundle, "schema", schema, options, "InvalidSchema", problems)
+        self._schema = (key, found)
+        return found
 
     async def evaluate_auth_config(self, bundle: Bundle, auth_config: Module) -> str:
-        def work() -> str:
-            options = {"variables": "insist", "pure": True}
-            with _Session(msgspec.structs.replace(bundle, modules=(auth_config,))) as session:
-                found = session.text("authConfig", auth_config, options, "InvalidAuthConfig")
-            if found.problem is not None:
-                raise AnalysisError(
-                    "auth.config.js has no default export: `export default { providers: [...] }`.",
-                    code="InvalidAuthConfig",
-                    module=auth_config.path,
-                )
-            return found.text
-
-        return await _in_thread(work)
+        missing = AnalysisError(
+            "auth.config.js has no default export: `export default { providers: [...] }`.",
+            code="InvalidAuthConfig",
+            module=auth_config.path,
+        )
+        return await _evaluated(
+            bundle,
+            "authConfig",
+            auth_config,
+            {"variables": "insist", "pure": True},
+            "InvalidAuthConfig",
+            {"missing": missing},
+        )
 
     async def evaluate_definitions(
         self,
@@ -150,19 +154,40 @@ class V8Analyzer:
 
         return await _in_thread(work)
 
+    async def _analyze_node(self, bundle: Bundle) -> dict[str, AnalyzedModule]:
+        """Modules that begin with "use node" are evaluated where they will run."""
+        modules = [m for m in bundle.modules if m.environment == "node" and not m.is_dependency]
+        if not modules:
+            return {}
+        maps = SourceMaps({module.path: module for module in bundle.modules})
+        host = ActionHost(bundle, self._limits, Surroundings(self._packages_root))
+        await host.start()
+        try:
+            return {module.path: await _node_module(module, host, maps) for module in modules}
+        finally:
+            host.close()
 
-async def _analyze_node(bundle: Bundle) -> dict[str, AnalyzedModule]:
-    """Modules that begin with "use node" are evaluated where they will run."""
-    modules = [m for m in bundle.modules if m.environment == "node" and not m.is_dependency]
-    if not modules:
-        return {}
-    maps = SourceMaps({module.path: module for module in bundle.modules})
-    host = ActionHost(bundle)
-    await host.start()
-    try:
-        return {module.path: await _node_module(module, host, maps) for module in modules}
-    finally:
-        host.close()
+
+async def _evaluated(
+    bundle: Bundle,
+    look: str,
+    module: Module,
+    options: dict[str, Any],
+    code: str,
+    problems: Mapping[str, AnalysisError],
+) -> str:
+    """What a module that stands alone exports, as a JSON text. `problems`: what to raise when
+    `host/exports.js` finds the export missing or invalid.
+    """
+
+    def work() -> str:
+        with _Session(msgspec.structs.replace(bundle, modules=(module,))) as session:
+            found = session.text(look, module, options, code)
+        if found.problem is not None:
+            raise problems[found.problem]
+        return found.text
+
+    return await _in_thread(work)
 
 
 async def _node_module(module: Module, host: ActionHost, maps: SourceMaps) -> AnalyzedModule:

@@ -38,7 +38,6 @@ _FLAGS = (
     "--no-config",
     "--no-lock",
     "--no-remote",
-    "--no-npm",
     "--no-code-cache",
     "--quiet",
 )
@@ -81,9 +80,11 @@ def host_source(name: str) -> str:
 
 
 def start_process(
-    main: str, heap_bytes_max: int, permissions: Sequence[str] = ()
+    main: str, heap_bytes_max: int, permissions: Sequence[str] = (), npm: str = "--no-npm"
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start a file of the host folder. Returns the process and our end of its socket.
+
+    `npm`: how names of npm packages are resolved.
 
     Raises:
         OperatorError: There is no Deno, or no room for another process.
@@ -94,6 +95,7 @@ def start_process(
         executable(),
         "run",
         *_FLAGS,
+        npm,
         f"--v8-flags=--max-old-space-size={heap},--disallow-code-generation-from-strings",
         *permissions,
         str(HOST / main),

@@ -188,6 +188,7 @@ class Stream:
         self._filters = filters
         self._read: list[bytes] = []  # keys of the newest batch
         self._ahead = _AHEAD_MIN
+        self._failure: CupolaError | None = None  # met while reading ahead, and not told yet
         self._rows = self._scan()
 
     def _scan(self) -> Iterator[tuple[bytes, StoredDocument]]:
@@ -205,6 +206,8 @@ class Stream:
 
     def next_batch(self) -> Batch:
         """The next rows, at least one unless there are none."""
+        if self._failure is not None:
+            raise self._failure
         wanted = self._ahead if self._reads_ahead else 1
         if self._left is not None and self._reads_ahead:
             wanted = min(wanted, self._left)
@@ -215,10 +218,11 @@ class Stream:
         while len(found) < wanted and size < _AHEAD_BYTES:
             try:
                 row = next(self._rows, None)
-            except CupolaError:
+            except CupolaError as failure:
+                self._failure = failure
                 if not found:
                     raise
-                break  # it is met again by who asks for more
+                break  # whoever asks for more is told
             if row is None:
                 is_last = True
                 break
@@ -242,6 +246,7 @@ class Stream:
         if looked_at:
             self._keys = _behind(self._keys, looked_at[-1], self._plan.descending)
         self._read = []
+        self._failure = None
         self._rows = self._scan()
 
 

@@ -59,6 +59,7 @@ WEB_NAMES = [
         "CustomEvent",
     ),
     *("DOMException", "Event", "EventTarget", "File", "FormData", "Headers", "Performance"),
+    *("PerformanceEntry", "PerformanceMark", "PerformanceMeasure"),
     *("ReadableStream", "ReadableStreamBYOBReader", "ReadableStreamDefaultReader"),
     *("TextDecoderStream", "TextEncoderStream", "TransformStream", "WritableStream"),
     *(
@@ -76,7 +77,10 @@ WEB_NAMES = [
 
 def prelude() -> bytes:
     """What a host needs before anything else: the scripts that furnish contexts."""
-    names = ("environment", "console", "abi", "web", "temporal", "failures", "exports")
+    names = (
+        *("environment", "console", "abi", "temporal", "failures", "exports"),
+        *("web", "urls", "fetch", "crypto", "streams", "transforms", "performance"),
+    )
     sources = {name: host_source(f"{name}.js") for name in names}
     return msgspec.json.encode({"sources": sources, "webNames": WEB_NAMES})
 
@@ -170,7 +174,15 @@ class JavaScriptRuntime:
                 else tell(raised, call.request_id, None)
             )
         lines = call.logs.lines
-        return Execution(value, error, lines, call.identity_observed, call.next_journal, told)
+        return Execution(
+            value,
+            error,
+            lines,
+            call.identity_observed,
+            call.next_journal,
+            told,
+            call.time_observed,
+        )
 
     def run_for_python(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """Run a function that Python calls, inside its transaction, while its guard is lifted."""
@@ -264,6 +276,8 @@ class _Conversation:
             elif kind == b"L":
                 level, _, text = body.decode("utf-8", "replace").partition(" ")
                 call.logs.add(level, text)
+            elif kind == b"T":
+                call.observe_time()
             elif kind == b"E":
                 return thrown(body, self._maps)
             else:

@@ -65,17 +65,7 @@ class Syscalls:
         if handler is None:
             raise DeveloperError(_unknown(op), code="UnknownOperation")
         self._call.transaction.note_unresolved(text)  # what `db.vars.commitTs` becomes
-        try:
-            arguments = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise DeveloperError(
-                f"The arguments of {op} are no JSON: {error}", code="SyscallArgsInvalidJson"
-            ) from None
-        if not isinstance(arguments, dict):
-            raise DeveloperError(
-                f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
-            )
-        answer = handler(self, arguments)
+        answer = handler(self, arguments_of(op, text))
         return answer if op == "1.0/queryStreamNext" else b"0" + answer
 
     # ---------------------------------------------------------------- streams
@@ -295,7 +285,8 @@ class Syscalls:
                 f"{function.kind.value}."
             )
         args = encoded_arguments(arguments, unresolved=call.transaction.awaits_commit)
-        return self._nested.run_nested(call, function, args)
+        with call.transaction.usage.within(_budget(arguments)):
+            return self._nested.run_nested(call, function, args)
 
     def _run_at_start(self, arguments: dict[str, Any]) -> bytes:
         """A query of the snapshot that the mutation began with, which it does not depend on."""
@@ -308,10 +299,13 @@ class Syscalls:
                 f"{function.kind.value}."
             )
         try:
-            return self._nested.run_nested(earlier, function, encoded_arguments(arguments))
+            with earlier.transaction.usage.within(_budget(arguments)):
+                return self._nested.run_nested(earlier, function, encoded_arguments(arguments))
         finally:
             if earlier.identity_observed:
                 call.observe_identity()
+            if earlier.time_observed:
+                call.observe_time()
 
     def _resolve(self, arguments: dict[str, Any], method: str) -> Function[Any, Any]:
         return function_at(self._call.app, arguments, method, self._call.component)
@@ -348,21 +342,12 @@ class Syscalls:
         return function_metadata(self._call.path)
 
     def _get_transaction_metrics(self, arguments: dict[str, Any]) -> bytes:
-        usage, limits = self._call.transaction.usage, self._call.limits
-        used = {
-            "bytesRead": (usage.bytes_read, limits.bytes_read_max),
-            "bytesWritten": (usage.bytes_written, limits.bytes_written_max),
-            "databaseQueries": (usage.ranges, limits.ranges_read_max),
-            "documentsRead": (usage.documents_read, limits.documents_read_max),
-            "documentsWritten": (usage.documents_written, limits.documents_written_max),
-            "functionsScheduled": (usage.functions_scheduled, limits.functions_scheduled_max),
-            "scheduledFunctionArgsBytes": (
-                usage.scheduled_bytes,
-                limits.scheduled_arguments_bytes_max,
-            ),
-        }
+        left = self._call.transaction.usage.so_far()
         return msgspec.json.encode(
-            {name: {"used": n, "remaining": most - n} for name, (n, most) in used.items()}
+            {
+                shown: dict(zip(("used", "remaining"), left[name], strict=True))
+                for shown, name in _BUDGETS.items()
+            }
         )
 
     def _get_deployment_metadata(self, arguments: dict[str, Any]) -> bytes:
@@ -461,6 +446,55 @@ _SYNCHRONOUS = frozenset(
         "1.0/getSnapshotTs",
     }
 )
+
+
+_BUDGETS = {
+    "bytesRead": "bytes_read",
+    "bytesWritten": "bytes_written",
+    "databaseQueries": "database_queries",
+    "documentsRead": "documents_read",
+    "documentsWritten": "documents_written",
+    "functionsScheduled": "functions_scheduled",
+    "scheduledFunctionArgsBytes": "scheduled_args_bytes",
+}
+
+
+def _budget(arguments: dict[str, Any]) -> dict[str, int]:
+    """The `transactionLimits` of a nested call, for `Usage.within`."""
+    given = arguments.get("transactionLimits")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise _wrong("runUdf", "transactionLimits", "an object")
+    budget = {}
+    for shown, bound in given.items():
+        if bound is None:
+            continue
+        if shown not in _BUDGETS:
+            raise _wrong("runUdf", "transactionLimits", f"of {', '.join(_BUDGETS)}")
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound < 2**53:
+            raise _wrong("runUdf", f"transactionLimits.{shown}", "a number from 0 on")
+        budget[_BUDGETS[shown]] = int(bound)
+    return budget
+
+
+def arguments_of(op: str, text: bytes) -> dict[str, Any]:
+    """The arguments of a syscall: a JSON object.
+
+    Raises:
+        DeveloperError: They are none.
+    """
+    try:
+        arguments = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DeveloperError(
+            f"The arguments of {op} are no JSON: {error}", code="SyscallArgsInvalidJson"
+        ) from None
+    if not isinstance(arguments, dict):
+        raise DeveloperError(
+            f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
+        )
+    return arguments
 
 
 def metadata_json(found: Any) -> bytes:

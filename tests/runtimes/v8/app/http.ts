@@ -1,4 +1,5 @@
 import { httpRouter, httpActionGeneric as httpAction, anyApi } from "convex/server";
+import { answerOf } from "./raw";
 
 const http = httpRouter();
 
@@ -129,6 +130,15 @@ http.route({
   path: "/nothing",
   method: "GET",
   handler: httpAction(async () => 7 as any),
+});
+
+http.route({
+  path: "/raw",
+  method: "POST",
+  handler: httpAction(async (_, request) => {
+    const { op, args, isSync } = await request.json();
+    return Response.json(await answerOf(op, args, isSync));
+  }),
 });
 
 export default http;

@@ -182,16 +182,16 @@ export const random = query({
 
 export const counted = query({ args: {}, handler: async () => ++counter });
 
-export const global = query({
-  args: {},
-  handler: async () => {
-    const before = [(globalThis as any).left, ({} as any).polluted, (URL.prototype as any).left];
-    (globalThis as any).left = true;
-    (Object.prototype as any).polluted = true;
-    (URL.prototype as any).left = true;
-    return before.map((each) => each ?? null);
-  },
-});
+/** What calls before this one left behind in globals; leaves some itself. */
+async function leaveTraces() {
+  const before = [(globalThis as any).left, ({} as any).polluted, (URL.prototype as any).left];
+  (globalThis as any).left = true;
+  (Object.prototype as any).polluted = true;
+  (URL.prototype as any).left = true;
+  return before.map((each) => each ?? null);
+}
+
+export const global = query({ args: {}, handler: leaveTraces });
 
 export const timer = query({
   args: {},
@@ -318,16 +318,7 @@ export const callsPython = query({
 export const randomMutation = mutation({
   args: {}, handler: async () => [Math.random(), crypto.randomUUID(), importedRandom] });
 export const countedMutation = mutation({ args: {}, handler: async () => ++counter });
-export const globalMutation = mutation({
-  args: {},
-  handler: async () => {
-    const before = [(globalThis as any).left, ({} as any).polluted, (URL.prototype as any).left];
-    (globalThis as any).left = true;
-    (Object.prototype as any).polluted = true;
-    (URL.prototype as any).left = true;
-    return before.map((each) => each ?? null);
-  },
-});
+export const globalMutation = mutation({ args: {}, handler: leaveTraces });
 
 export const gets = query({
   args: { id: v.string(), times: v.number() },

@@ -39,7 +39,10 @@
 
   function ask(op, args) {
     if (op === "1.0/queryStreamNext") return nextRow(args);
-    if (op === "1.0/queryCleanup") ahead.delete(args);
+    if (op === "1.0/queryCleanup" && ahead.delete(args)) {
+      cross(op, args); // which may know it no longer: all of it has been sent
+      return "true";
+    }
     if (ahead.size > 0 && WRITES.has(op)) rewind();
     return cross(op, args).slice(1);
   }
@@ -47,7 +50,10 @@
   function nextRow(args) {
     let rows = ahead.get(args);
     if (rows !== undefined && rows.at === rows.texts.length) {
-      if (rows.isLast) return NO_MORE;
+      if (rows.isLast) {
+        ahead.delete(args);
+        return NO_MORE;
+      }
       rows = undefined;
     }
     if (rows === undefined) {

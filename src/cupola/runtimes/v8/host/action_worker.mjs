@@ -41,6 +41,9 @@ function hide(isNode, component) {
   });
   if (!isNode) {
     define("process", { env });
+    Atomics.wait = function () {
+      throw new TypeError("Atomics.wait cannot be called in this context");
+    };
     return;
   }
   // The standard streams carry our frames: what is printed becomes log lines.
@@ -52,7 +55,7 @@ function hide(isNode, component) {
   define("process", nodeProcess);
   define("Buffer", NodeBuffer);
   define("global", globalThis);
-  define("require", createRequire("file:///convex/functions.js"));
+  define("require", createRequire(`${furnishings.packages ?? "file:///convex"}/functions.js`));
 }
 
 function printer(name) {
@@ -221,6 +224,12 @@ function builtInOf(specifier) {
   return BUILT_IN.has(name) ? `node:${name}` : null;
 }
 
+/** The key of an npm package, or of a module in one; null if that is no name of one. */
+function packageOf(specifier) {
+  const isName = !/^(\.{0,2}\/|[a-z]+:)/.test(specifier);
+  return furnishings.packages !== null && isName ? `npm:${specifier}` : null;
+}
+
 function resolve(specifier, referrer) {
   const { sources } = furnishings.bundle;
   let path = null;
@@ -234,8 +243,8 @@ function resolve(specifier, referrer) {
   if (path !== null && !sources.has(path) && sources.has(`${path}.js`)) path = `${path}.js`;
   if (path === null && sources.get(referrer)?.isNode) {
     throw new Error(
-      `"${specifier}", imported from "${referrer}", is not bundled: external packages are not ` +
-        "available yet. Take it out of `node.externalPackages` in convex.json.",
+      `"${specifier}", imported from "${referrer}", is not bundled, and not among the packages ` +
+        "that were pushed: name it in `node.externalPackages` in convex.json, and push again.",
     );
   }
   if (path === null || !sources.has(path)) {
@@ -245,18 +254,26 @@ function resolve(specifier, referrer) {
 }
 
 async function load(specifier, referrer, isNode) {
-  const builtIn = isNode ? builtInOf(specifier) : null;
-  const key = builtIn ?? resolve(specifier, referrer);
+  const foreign = isNode ? builtInOf(specifier) ?? packageOf(specifier) : null;
+  const key = foreign ?? resolve(specifier, referrer);
   let loading = modules.get(key);
   if (loading === undefined) {
-    loading = builtIn !== null ? loadBuiltIn(builtIn) : compile(key);
+    loading = foreign !== null ? loadForeign(foreign) : compile(key);
     modules.set(key, loading);
   }
   return await loading;
 }
 
-async function loadBuiltIn(name) {
-  const exported = await import(name);
+async function importPackage(name) {
+  const { load } = await import(`${furnishings.packages}/cupola.mjs`);
+  return await load(name);
+}
+
+/** A module of Node or npm, which is not evaluated here. */
+async function loadForeign(name) {
+  const exported = name.startsWith("npm:")
+    ? await importPackage(name.slice("npm:".length))
+    : await import(name);
   return new vm.SyntheticModule(Object.keys(exported), function () {
     for (const each of Object.keys(exported)) this.setExport(each, exported[each]);
   }, { identifier: name });

@@ -2,7 +2,7 @@
 // with it. The process may reach the network, and nothing else.
 
 const READY_MAX = 2;
-const RUNNING_MAX = 128;
+const RUNNING_MAX = 32;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -102,7 +102,9 @@ for await (const frame of frames()) {
   switch (frame[0]) {
     case "P":
       workerUrl = `data:application/javascript,${encodeURIComponent(message.worker)}`;
-      furnishings = { sources: message.sources, bundle: message.bundle };
+      furnishings = {
+        sources: message.sources, bundle: message.bundle, packages: message.packages,
+      };
       tell("H", {});
       keepReady();
       break;

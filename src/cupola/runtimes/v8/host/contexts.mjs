@@ -109,7 +109,7 @@ export class Contexts {
     const environment = install("environment")(host);
     install("console")(host, environment);
     let web = null;
-    const loadWeb = () => (web ??= install("web")(host, environment));
+    const loadWeb = () => (web ??= install("web")(host, environment, install));
     const abi = install("abi")(host, environment, loadWeb);
     const describe = install("failures")();
     environment.begin(bundle.seed, bundle.now, false);

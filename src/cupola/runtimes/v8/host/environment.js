@@ -6,8 +6,8 @@
 // buffers cross.
 (function (host) {
   "use strict";
-  const { monotonicMs } = host;
-  const clock = { nowMs: 0, observed: false, running: false };
+  const { monotonicMs, timeObserved } = host;
+  const clock = { nowMs: 0, importedMs: 0, observed: false, running: false };
 
   // ------------------------------------------------------------------------------------ randomness
 
@@ -69,7 +69,10 @@
 
   function now() {
     if (refused !== null) refused("The clock");
-    if (clock.running) clock.observed = true;
+    if (clock.running && !clock.observed) {
+      clock.observed = true;
+      timeObserved();
+    }
     return clock.nowMs;
   }
 
@@ -185,6 +188,7 @@
     begin(seedHex, nowMs, running) {
       seed(seedHex);
       clock.nowMs = nowMs;
+      if (!running) clock.importedMs = nowMs;
       clock.running = running;
     },
   };

@@ -1,11 +1,7 @@
 // What contexts borrow from Deno's own realm: functions over strings, numbers and bytes, none of
 // which gives an object of this realm away.
 
-import {
-  createHash, createHmac, createPrivateKey, createPublicKey, hkdfSync, pbkdf2Sync, sign,
-  timingSafeEqual, verify,
-} from "node:crypto";
-import { Buffer } from "node:buffer";
+import { cryptography } from "./cryptography.mjs";
 
 const core = Deno[Deno.internal].core;
 
@@ -66,67 +62,11 @@ function encodingOf(label) {
   }
 }
 
-/** A digest in hexadecimal digits; "" if the algorithm is unknown. */
-function digest(algorithm, bytes) {
-  try {
-    return createHash(algorithm).update(Buffer.from(bytes)).digest("hex");
-  } catch {
-    return "";
-  }
-}
-
-function hmac(algorithm, key, bytes) {
-  try {
-    return createHmac(algorithm, Buffer.from(key)).update(Buffer.from(bytes)).digest("hex");
-  } catch {
-    return "";
-  }
-}
-
-/** Bits derived from a password or key, in hexadecimal digits. `more`: what HKDF calls info. */
-function pbkdf2(algorithm, password, salt, iterations, length) {
-  const bytes = pbkdf2Sync(Buffer.from(password), Buffer.from(salt), iterations, length, algorithm);
-  return bytes.toString("hex");
-}
-
-function hkdf(algorithm, key, salt, more, length) {
-  const bytes = hkdfSync(algorithm, Buffer.from(key), Buffer.from(salt), Buffer.from(more), length);
-  return Buffer.from(bytes).toString("hex");
-}
-
-function rsaKey(format, der) {
-  const key = { key: Buffer.from(der), format: "der", type: format };
-  return format === "pkcs8" ? createPrivateKey(key) : createPublicKey(key);
-}
-
-/** How many bits an RSA key has; 0 if it is none. `format`: "pkcs8" (private) or "spki". */
-function rsaBits(format, der) {
-  try {
-    return rsaKey(format, der).asymmetricKeyDetails?.modulusLength ?? 0;
-  } catch {
-    return 0;
-  }
-}
-
-/** An RSASSA-PKCS1-v1_5 signature, which takes no randomness, in hexadecimal digits. */
-function rsaSign(algorithm, der, bytes) {
-  return sign(algorithm, Buffer.from(bytes), rsaKey("pkcs8", der)).toString("hex");
-}
-
-function rsaVerify(algorithm, der, signature, bytes) {
-  return verify(algorithm, Buffer.from(bytes), rsaKey("spki", der), Buffer.from(signature));
-}
-
-function sameText(a, b) {
-  return a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
-}
-
 /** What V8 carries from a promise to its reactions; contexts keep objects of their own there. */
 const asyncContext = () => core.getAsyncContext();
 const setAsyncContext = (value) => core.setAsyncContext(value);
 
 export const functionsForContexts = {
   asyncContext, setAsyncContext,
-  monotonicMs, urlParts, base64Decode, base64Encode, decodeText, encodingOf, digest, hmac, pbkdf2,
-  hkdf, rsaBits, rsaSign, rsaVerify, sameText,
+  monotonicMs, urlParts, base64Decode, base64Encode, decodeText, encodingOf, ...cryptography,
 };

@@ -41,6 +41,11 @@ function log(level, text) {
   writeFrame(`L${level} ${text}`);
 }
 
+/** The call looks at the clock, for the first time. */
+function timeObserved() {
+  writeFrame("T");
+}
+
 /** A call made by the one that waits in `syscall`. */
 function runNested(run) {
   try {
@@ -121,7 +126,9 @@ async function serve() {
     switch (frame[0]) {
       case "P": {
         const { sources, webNames } = JSON.parse(body);
-        contexts = new Contexts(sources, webNames, { ...functionsForContexts, syscall, log });
+        contexts = new Contexts(sources, webNames, {
+          ...functionsForContexts, syscall, log, timeObserved,
+        });
         writeFrame("H");
         break;
       }

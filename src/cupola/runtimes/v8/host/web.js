@@ -1,11 +1,8 @@
 // Web APIs of queries and mutations, made of this context's own objects; evaluated when one of them
 // is first used. What would need the outside world fails with a message that says what to do.
-(function (host, environment) {
+(function (host, environment, loadPart) {
   "use strict";
-  const {
-    urlParts, base64Decode, base64Encode, decodeText, encodingOf, digest, hmac, pbkdf2, hkdf,
-    rsaBits, rsaSign, rsaVerify, sameText,
-  } = host;
+  const { base64Decode, base64Encode, decodeText, encodingOf } = host;
 
   const tagged = (classes) => {
     for (const name of Object.keys(classes)) {
@@ -136,7 +133,7 @@
     }
     static abort(reason) {
       const signal = new AbortSignal(SECRET);
-      AbortSignal.end(SECRET, signal, reason);
+      endSignal(SECRET, signal, reason);
       return signal;
     }
     static timeout() {
@@ -145,9 +142,9 @@
     static any(signals) {
       const joined = new AbortSignal(SECRET);
       for (const signal of signals) {
-        if (signal.aborted) AbortSignal.end(SECRET, joined, signal.reason);
+        if (signal.aborted) endSignal(SECRET, joined, signal.reason);
         else {
-          signal.addEventListener("abort", () => AbortSignal.end(SECRET, joined, signal.reason));
+          signal.addEventListener("abort", () => endSignal(SECRET, joined, signal.reason));
         }
       }
       return joined;
@@ -277,476 +274,6 @@
       "InvalidCharacterError");
   }
 
-  // ------------------------------------------------------------------------------------------- URLs
-
-  class URLSearchParams {
-    #pairs = [];
-    #changed = () => {};
-    constructor(init = "", secret, changed) {
-      if (secret === SECRET) this.#changed = changed;
-      if (typeof init === "object" && init !== null) {
-        const pairs = typeof init[Symbol.iterator] === "function" ? [...init] : Object.entries(init);
-        this.#pairs = pairs.map((pair) => {
-          const [name, value, ...more] = [...pair];
-          if (more.length > 0 || value === undefined) {
-            throw new TypeError("Each query pair must be an iterable [name, value] tuple");
-          }
-          return [String(name), String(value)];
-        });
-      } else {
-        this.#parse(String(init));
-      }
-    }
-    #parse(text) {
-      const query = text.startsWith("?") ? text.slice(1) : text;
-      this.#pairs = query.split("&").filter(Boolean).map((pair) => {
-        const at = pair.indexOf("=");
-        return at < 0 ? [unescapeForm(pair), ""]
-          : [unescapeForm(pair.slice(0, at)), unescapeForm(pair.slice(at + 1))];
-      });
-    }
-    static reset(params, text) {
-      params.#parse(text);
-    }
-    get size() { return this.#pairs.length; }
-    append(name, value) {
-      this.#pairs.push([String(name), String(value)]);
-      this.#changed(this.toString());
-    }
-    delete(name, value) {
-      this.#pairs = this.#pairs.filter(
-        (pair) => pair[0] !== String(name) || (value !== undefined && pair[1] !== String(value)),
-      );
-      this.#changed(this.toString());
-    }
-    get(name) {
-      return this.#pairs.find((pair) => pair[0] === String(name))?.[1] ?? null;
-    }
-    getAll(name) {
-      return this.#pairs.filter((pair) => pair[0] === String(name)).map((pair) => pair[1]);
-    }
-    has(name, value) {
-      return this.#pairs.some(
-        (pair) => pair[0] === String(name) && (value === undefined || pair[1] === String(value)),
-      );
-    }
-    set(name, value) {
-      const at = this.#pairs.findIndex((pair) => pair[0] === String(name));
-      if (at < 0) return this.append(name, value);
-      this.#pairs = this.#pairs.filter((pair, i) => i <= at || pair[0] !== String(name));
-      this.#pairs[at] = [String(name), String(value)];
-      this.#changed(this.toString());
-    }
-    sort() {
-      this.#pairs.sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0));
-      this.#changed(this.toString());
-    }
-    forEach(callback, receiver) {
-      for (const [name, value] of this.#pairs) Reflect.apply(callback, receiver, [value, name, this]);
-    }
-    *entries() {
-      for (const [name, value] of this.#pairs) yield [name, value];
-    }
-    *keys() {
-      for (const pair of this.#pairs) yield pair[0];
-    }
-    *values() {
-      for (const pair of this.#pairs) yield pair[1];
-    }
-    [Symbol.iterator]() {
-      return this.entries();
-    }
-    toString() {
-      return this.#pairs.map(([k, v]) => `${escapeForm(k)}=${escapeForm(v)}`).join("&");
-    }
-    inspect() {
-      return `URLSearchParams { ${this.toString()} }`;
-    }
-  }
-  const resetParams = URLSearchParams.reset;
-  delete URLSearchParams.reset;
-
-  function unescapeForm(text) {
-    const spaced = text.replaceAll("+", " ");
-    if (!spaced.includes("%")) return spaced;
-    const bytes = [];
-    for (const byte of new TextEncoder().encode(spaced)) bytes.push(byte);
-    const out = [];
-    for (let i = 0; i < bytes.length; i++) {
-      const hex = bytes[i] === 37 ? String.fromCharCode(bytes[i + 1] ?? 0, bytes[i + 2] ?? 0) : "";
-      if (/^[0-9a-fA-F]{2}$/.test(hex)) {
-        out.push(parseInt(hex, 16));
-        i += 2;
-      } else out.push(bytes[i]);
-    }
-    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new Uint8Array(out));
-  }
-
-  function escapeForm(text) {
-    let out = "";
-    for (const byte of new TextEncoder().encode(text)) {
-      const character = String.fromCharCode(byte);
-      if (/[A-Za-z0-9*\-._]/.test(character)) out += character;
-      else if (byte === 32) out += "+";
-      else out += `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-    }
-    return out;
-  }
-
-  class URL {
-    #parts;
-    #params = null;
-    constructor(url, base) {
-      const parts = urlParts(String(url), base === undefined ? undefined : String(base));
-      if (parts === "") throw new TypeError(`Invalid URL: '${url}'`);
-      this.#parts = JSON.parse(parts);
-    }
-    static canParse(url, base) {
-      return urlParts(String(url), base === undefined ? undefined : String(base)) !== "";
-    }
-    static parse(url, base) {
-      return URL.canParse(url, base) ? new URL(url, base) : null;
-    }
-    static part(url, name) {
-      return url.#parts[name];
-    }
-    static change(url, name, value, keepsParams) {
-      const parts = urlParts(url.#parts.href, undefined, name, String(value));
-      if (parts === "") {
-        if (name === "href") throw new TypeError(`Invalid URL: '${value}'`);
-        return;
-      }
-      url.#parts = JSON.parse(parts);
-      if (url.#params !== null && !keepsParams) resetParams(url.#params, url.#parts.search);
-    }
-    get searchParams() {
-      this.#params ??= new URLSearchParams(this.#parts.search, SECRET, (query) => {
-        changeUrl(this, "search", query, true);
-      });
-      return this.#params;
-    }
-    toString() {
-      return this.#parts.href;
-    }
-    toJSON() {
-      return this.#parts.href;
-    }
-    inspect() {
-      return `URL { ${this.#parts.href} }`;
-    }
-  }
-  const { part: partOf, change: changeUrl } = URL;
-  delete URL.part;
-  delete URL.change;
-  for (const name of ["href", "origin", "protocol", "username", "password", "host", "hostname",
-    "port", "pathname", "search", "hash"]) {
-    Object.defineProperty(URL.prototype, name, {
-      configurable: true,
-      enumerable: true,
-      get() {
-        return partOf(this, name);
-      },
-      set: name === "origin" ? undefined : function (value) {
-        changeUrl(this, name, value, false);
-      },
-    });
-  }
-
-  // ------------------------------------------------------------------------------ headers and bodies
-
-  class Headers {
-    #map = new Map();
-    constructor(init) {
-      if (init === undefined || init === null) return;
-      const pairs = typeof init[Symbol.iterator] === "function" ? init : Object.entries(init);
-      for (const [name, value] of pairs) this.append(name, value);
-    }
-    #name(name) {
-      const text = String(name).toLowerCase();
-      if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(text)) {
-        throw new TypeError(`Invalid header name: '${name}'`);
-      }
-      return text;
-    }
-    #value(value) {
-      const text = String(value).replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, "");
-      if (/[\0\r\n]/.test(text)) throw new TypeError(`Invalid header value: '${value}'`);
-      return text;
-    }
-    append(name, value) {
-      const key = this.#name(name);
-      const list = this.#map.get(key) ?? [];
-      list.push(this.#value(value));
-      this.#map.set(key, list);
-    }
-    delete(name) {
-      this.#map.delete(this.#name(name));
-    }
-    get(name) {
-      return this.#map.get(this.#name(name))?.join(", ") ?? null;
-    }
-    getSetCookie() {
-      return [...(this.#map.get("set-cookie") ?? [])];
-    }
-    has(name) {
-      return this.#map.has(this.#name(name));
-    }
-    set(name, value) {
-      this.#map.set(this.#name(name), [this.#value(value)]);
-    }
-    forEach(callback, receiver) {
-      for (const [name, value] of this) Reflect.apply(callback, receiver, [value, name, this]);
-    }
-    *entries() {
-      for (const name of [...this.#map.keys()].sort()) {
-        if (name === "set-cookie") {
-          for (const cookie of this.#map.get(name)) yield [name, cookie];
-        } else yield [name, this.#map.get(name).join(", ")];
-      }
-    }
-    *keys() {
-      for (const [name] of this.entries()) yield name;
-    }
-    *values() {
-      for (const [, value] of this.entries()) yield value;
-    }
-    [Symbol.iterator]() {
-      return this.entries();
-    }
-  }
-
-  class Blob {
-    #bytes;
-    #type;
-    constructor(parts = [], { type = "" } = {}) {
-      const pieces = [...parts].map((part) => {
-        if (part instanceof Blob) return part.#bytes;
-        if (part instanceof ArrayBuffer || ArrayBuffer.isView(part)) return viewOf(part);
-        return new TextEncoder().encode(String(part));
-      });
-      this.#bytes = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-      let at = 0;
-      for (const piece of pieces) {
-        this.#bytes.set(piece, at);
-        at += piece.length;
-      }
-      this.#type = /^[\x20-\x7e]*$/.test(String(type)) ? String(type).toLowerCase() : "";
-    }
-    get size() { return this.#bytes.length; }
-    get type() { return this.#type; }
-    async arrayBuffer() {
-      return this.#bytes.slice().buffer;
-    }
-    async bytes() {
-      return this.#bytes.slice();
-    }
-    async text() {
-      return new TextDecoder().decode(this.#bytes);
-    }
-    slice(from = 0, to = this.size, type = "") {
-      return new Blob([this.#bytes.slice(from, to)], { type });
-    }
-    stream() {
-      throw missing("Blob.stream()");
-    }
-  }
-
-  class File extends Blob {
-    #name;
-    #lastModified;
-    constructor(parts, name, options = {}) {
-      super(parts, options);
-      this.#name = String(name);
-      this.#lastModified = options.lastModified ?? environment.now();
-    }
-    get name() { return this.#name; }
-    get lastModified() { return this.#lastModified; }
-  }
-
-  class FormData {
-    #pairs = [];
-    #entry(name, value, filename) {
-      if (!(value instanceof Blob)) return [String(name), String(value)];
-      if (value instanceof File && filename === undefined) return [String(name), value];
-      const label = filename ?? "blob";
-      return [String(name), new File([value], label, { type: value.type })];
-    }
-    append(name, value, filename) {
-      this.#pairs.push(this.#entry(name, value, filename));
-    }
-    delete(name) {
-      this.#pairs = this.#pairs.filter((pair) => pair[0] !== String(name));
-    }
-    get(name) {
-      return this.#pairs.find((pair) => pair[0] === String(name))?.[1] ?? null;
-    }
-    getAll(name) {
-      return this.#pairs.filter((pair) => pair[0] === String(name)).map((pair) => pair[1]);
-    }
-    has(name) {
-      return this.#pairs.some((pair) => pair[0] === String(name));
-    }
-    set(name, value, filename) {
-      const at = this.#pairs.findIndex((pair) => pair[0] === String(name));
-      if (at < 0) return this.append(name, value, filename);
-      this.#pairs = this.#pairs.filter((pair, i) => i <= at || pair[0] !== String(name));
-      this.#pairs[at] = this.#entry(name, value, filename);
-    }
-    forEach(callback, receiver) {
-      for (const [name, value] of this.#pairs) Reflect.apply(callback, receiver, [value, name, this]);
-    }
-    *entries() {
-      for (const [name, value] of this.#pairs) yield [name, value];
-    }
-    *keys() {
-      for (const pair of this.#pairs) yield pair[0];
-    }
-    *values() {
-      for (const pair of this.#pairs) yield pair[1];
-    }
-    [Symbol.iterator]() {
-      return this.entries();
-    }
-  }
-
-  class Body {
-    #blob;
-    #used = false;
-    constructor(body) {
-      this.#blob = body === null || body === undefined ? null : bodyOf(body);
-    }
-    get bodyUsed() { return this.#used; }
-    get body() {
-      if (this.#blob === null) return null;
-      throw missing("a body as a stream");
-    }
-    #take() {
-      if (this.#used) throw new TypeError("Body already consumed");
-      this.#used = this.#blob !== null;
-      return this.#blob ?? new Blob();
-    }
-    static copy(from) {
-      if (from.#used) throw new TypeError("Body already consumed");
-      return from.#blob;
-    }
-    async text() {
-      return await this.#take().text();
-    }
-    async json() {
-      return JSON.parse(await this.#take().text());
-    }
-    async arrayBuffer() {
-      return await this.#take().arrayBuffer();
-    }
-    async bytes() {
-      return await this.#take().bytes();
-    }
-    async blob() {
-      return this.#take();
-    }
-    async formData() {
-      throw new Error(
-        "Can't use formData() in queries and mutations. Please consider using an action. " +
-          "See https://docs.convex.dev/functions/actions for more details.",
-      );
-    }
-  }
-  const copyBody = Body.copy;
-  delete Body.copy;
-
-  function bodyOf(body) {
-    if (body instanceof Blob) return body;
-    if (body instanceof URLSearchParams) {
-      return new Blob([body.toString()], { type: "application/x-www-form-urlencoded;charset=utf-8" });
-    }
-    if (body instanceof FormData) throw missing("a multipart body");
-    if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) return new Blob([body]);
-    return new Blob([String(body)], { type: "text/plain;charset=utf-8" });
-  }
-
-  function withType(headers, body) {
-    if (body === null || body === undefined || headers.has("content-type")) return;
-    const { type } = bodyOf(body);
-    if (type) headers.set("content-type", type.replace("charset=utf-8", "charset=UTF-8"));
-  }
-
-  const METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"];
-
-  class Request extends Body {
-    #url;
-    #method;
-    #headers;
-    #signal;
-    constructor(input, options = {}) {
-      const other = input instanceof Request ? input : null;
-      const url = new URL(other === null ? input : other.url);
-      if (!/^https?:$/.test(url.protocol)) {
-        throw new TypeError(`Requests are http: or https:, not ${url.protocol}`);
-      }
-      const method = String(options.method ?? other?.method ?? "GET");
-      const upper = METHODS.includes(method.toUpperCase()) ? method.toUpperCase() : method;
-      const body = options.body ?? (other === null ? null : copyBody(other));
-      if (body !== null && (upper === "GET" || upper === "HEAD")) {
-        throw new TypeError("Request with GET/HEAD method cannot have body.");
-      }
-      super(body);
-      this.#url = url.href;
-      this.#method = upper;
-      this.#headers = new Headers(options.headers ?? other?.headers);
-      this.#signal = options.signal ?? other?.signal ?? new AbortController().signal;
-      withType(this.#headers, body);
-    }
-    get url() { return this.#url; }
-    get method() { return this.#method; }
-    get headers() { return this.#headers; }
-    get signal() { return this.#signal; }
-    clone() {
-      return new Request(this);
-    }
-  }
-
-  class Response extends Body {
-    #status;
-    #statusText;
-    #headers;
-    constructor(body = null, { status = 200, statusText = "", headers } = {}) {
-      if (!Number.isInteger(status) || status < 200 || status > 599) {
-        throw new RangeError(`The status provided (${status}) is outside the range [200, 599].`);
-      }
-      super(body);
-      this.#status = status;
-      this.#statusText = String(statusText);
-      this.#headers = new Headers(headers);
-      withType(this.#headers, body);
-    }
-    get status() { return this.#status; }
-    get statusText() { return this.#statusText; }
-    get headers() { return this.#headers; }
-    get ok() { return this.#status >= 200 && this.#status < 300; }
-    get redirected() { return false; }
-    get type() { return "default"; }
-    get url() { return ""; }
-    clone() {
-      return new Response(copyBody(this), {
-        status: this.#status, statusText: this.#statusText, headers: this.#headers,
-      });
-    }
-    static json(data, init = {}) {
-      const headers = new Headers(init.headers);
-      if (!headers.has("content-type")) headers.set("content-type", "application/json");
-      return new Response(JSON.stringify(data), { ...init, headers });
-    }
-    static redirect(url, status = 302) {
-      if (![301, 302, 303, 307, 308].includes(status)) {
-        throw new RangeError(`${status} is no status of a redirection.`);
-      }
-      return new Response(null, { status, headers: { location: new URL(url).href } });
-    }
-    static error() {
-      throw missing("Response.error()");
-    }
-  }
-
   // ----------------------------------------------------------------------------------------- cloning
 
   function structuredClone(value, options) {
@@ -808,203 +335,6 @@
     return copy;
   }
 
-  // ------------------------------------------------------------------------------------------ crypto
-
-  const entropy = () => new Error(
-    "Can't use cryptographic randomness in queries and mutations. Please consider using an action. " +
-      "See https://docs.convex.dev/functions/actions for more details.",
-  );
-  const HASHES = { "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512" };
-
-  function hashOf(algorithm) {
-    const name = String(typeof algorithm === "object" ? algorithm?.name : algorithm).toUpperCase();
-    if (!Object.hasOwn(HASHES, name)) {
-      throw new DOMException(`Unrecognized algorithm name: ${name}`, "NotSupportedError");
-    }
-    return name;
-  }
-
-  function bufferOf(hex) {
-    const bytes = new Uint8Array(hex.length / 2);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = parseInt(hex.slice(2 * i, 2 * i + 2), 16);
-    return bytes.buffer;
-  }
-
-  class CryptoKey {
-    #material;
-    constructor(secret, material, algorithm, extractable, usages, type = "secret") {
-      if (secret !== SECRET) throw new TypeError("Illegal constructor");
-      this.#material = material;
-      this.type = type;
-      this.algorithm = algorithm;
-      this.extractable = extractable;
-      this.usages = usages;
-    }
-    static bytes(key) {
-      return key.#material;
-    }
-  }
-  const keyBytes = CryptoKey.bytes;
-  delete CryptoKey.bytes;
-
-  function hmacOf(key, usage, data) {
-    if (!(key instanceof CryptoKey) || key.algorithm.name !== "HMAC" || !key.usages.includes(usage)) {
-      throw new DOMException(`The key cannot be used to ${usage}.`, "InvalidAccessError");
-    }
-    return hmac(HASHES[key.algorithm.hash.name], keyBytes(key), viewOf(data));
-  }
-
-  function isHmac(algorithm) {
-    const name = typeof algorithm === "object" ? algorithm?.name : algorithm;
-    if (String(name).toUpperCase() !== "HMAC") throw missing(`crypto.subtle with ${name}`);
-  }
-
-  const isRsa = (algorithm) => nameOf(algorithm) === "RSASSA-PKCS1-V1_5";
-
-  function rsaKey(format, data, algorithm, extractable, usages) {
-    const usage = { pkcs8: "sign", spki: "verify" }[format];
-    if (usage === undefined) throw missing(`importing an RSA key as ${format}`);
-    if ([...usages].some((each) => each !== usage)) {
-      throw new DOMException(`Such a key is there to ${usage}.`, "SyntaxError");
-    }
-    const der = viewOf(data).slice();
-    const modulusLength = rsaBits(format, der);
-    if (!modulusLength) throw new DOMException("This is no RSA key.", "DataError");
-    const described = {
-      name: "RSASSA-PKCS1-v1_5",
-      hash: { name: hashOf(algorithm.hash) },
-      modulusLength,
-    };
-    const type = format === "pkcs8" ? "private" : "public";
-    return new CryptoKey(SECRET, der, described, Boolean(extractable), [...usages], type);
-  }
-
-  function rsaBytes(key, usage) {
-    if (!(key instanceof CryptoKey) || !isRsa(key.algorithm) || !key.usages.includes(usage)) {
-      throw new DOMException(`The key cannot be used to ${usage}.`, "InvalidAccessError");
-    }
-    return keyBytes(key);
-  }
-
-  const DERIVATIONS = ["PBKDF2", "HKDF"];
-  const DERIVED_BYTES_MAX = 2 ** 20;
-  const nameOf = (algorithm) =>
-    String(typeof algorithm === "object" ? algorithm?.name : algorithm).toUpperCase();
-  const isDerivation = (algorithm) => DERIVATIONS.includes(nameOf(algorithm));
-
-  function derivationKey(format, data, algorithm, extractable, usages) {
-    if (format !== "raw") throw missing(`importing a ${nameOf(algorithm)} key as ${format}`);
-    if (extractable || [...usages].some((usage) => !["deriveBits", "deriveKey"].includes(usage))) {
-      throw new DOMException("Such a key only derives others, and stays secret.", "SyntaxError");
-    }
-    const described = { name: nameOf(algorithm) };
-    return new CryptoKey(SECRET, viewOf(data).slice(), described, false, [...usages]);
-  }
-
-  function derivedBits(algorithm, key, length) {
-    if (!isDerivation(algorithm)) throw missing(`crypto.subtle.deriveBits() with ${nameOf(algorithm)}`);
-    const name = nameOf(algorithm);
-    if (!(key instanceof CryptoKey) || key.algorithm.name !== name || !key.usages.includes("deriveBits")) {
-      throw new DOMException("The key cannot be used to derive bits.", "InvalidAccessError");
-    }
-    if (!Number.isInteger(length) || length <= 0 || length % 8 || length > DERIVED_BYTES_MAX * 8) {
-      throw new DOMException("The length is no number of whole bytes.", "OperationError");
-    }
-    const hash = HASHES[hashOf(algorithm.hash)];
-    const salt = viewOf(algorithm.salt);
-    if (name === "HKDF") return hkdf(hash, keyBytes(key), salt, viewOf(algorithm.info), length / 8);
-    if (!(algorithm.iterations >= 1 && algorithm.iterations < 2 ** 31)) {
-      throw new DOMException("`iterations` must be at least 1.", "OperationError");
-    }
-    return pbkdf2(hash, keyBytes(key), salt, Math.floor(algorithm.iterations), length / 8);
-  }
-
-  class SubtleCrypto {
-    constructor(secret) {
-      if (secret !== SECRET) throw new TypeError("Illegal constructor");
-    }
-    async digest(algorithm, data) {
-      return bufferOf(digest(HASHES[hashOf(algorithm)], viewOf(data)));
-    }
-    async importKey(format, data, algorithm, extractable, usages) {
-      if (isRsa(algorithm)) return rsaKey(format, data, algorithm, extractable, usages);
-      if (isDerivation(algorithm)) return derivationKey(format, data, algorithm, extractable, usages);
-      isHmac(algorithm);
-      if (format !== "raw") throw missing(`importing an HMAC key as ${format}`);
-      const bytes = viewOf(data).slice();
-      const described = { name: "HMAC", hash: { name: hashOf(algorithm.hash) }, length: bytes.length * 8 };
-      return new CryptoKey(SECRET, bytes, described, Boolean(extractable), [...usages]);
-    }
-    async exportKey(format, key) {
-      if (format !== "raw" || key.type !== "secret") {
-        throw missing(`exporting a ${key.type} key as ${format}`);
-      }
-      if (!key.extractable) {
-        throw new DOMException("The key is not extractable.", "InvalidAccessError");
-      }
-      return keyBytes(key).slice().buffer;
-    }
-    async sign(algorithm, key, data) {
-      if (isRsa(algorithm)) {
-        const der = rsaBytes(key, "sign");
-        return bufferOf(rsaSign(HASHES[key.algorithm.hash.name], der, viewOf(data)));
-      }
-      isHmac(algorithm);
-      return bufferOf(hmacOf(key, "sign", data));
-    }
-    async verify(algorithm, key, signature, data) {
-      if (isRsa(algorithm)) {
-        const der = rsaBytes(key, "verify");
-        return rsaVerify(HASHES[key.algorithm.hash.name], der, viewOf(signature), viewOf(data));
-      }
-      isHmac(algorithm);
-      const given = [...viewOf(signature)].map((byte) => byte.toString(16).padStart(2, "0"));
-      return sameText(given.join(""), hmacOf(key, "verify", data));
-    }
-    async deriveBits(algorithm, key, length) {
-      return bufferOf(derivedBits(algorithm, key, length));
-    }
-    async generateKey() {
-      throw entropy();
-    }
-  }
-  for (const name of ["encrypt", "decrypt", "deriveKey", "wrapKey", "unwrapKey"]) {
-    SubtleCrypto.prototype[name] = async function () {
-      throw missing(`crypto.subtle.${name}()`);
-    };
-  }
-
-  class Crypto {
-    #subtle = new SubtleCrypto(SECRET);
-    constructor(secret) {
-      if (secret !== SECRET) throw new TypeError("Illegal constructor");
-    }
-    get subtle() { return this.#subtle; }
-    getRandomValues(array) {
-      if (!ArrayBuffer.isView(array) || array instanceof DataView ||
-        array instanceof Float32Array || array instanceof Float64Array) {
-        throw new DOMException("getRandomValues takes an array of integers.", "TypeMismatchError");
-      }
-      if (array.byteLength > 65536) {
-        throw new DOMException(
-          `The requested length (${array.byteLength}) exceeds the limit of 65536 bytes.`,
-          "QuotaExceededError",
-        );
-      }
-      const view = viewOf(array);
-      for (let i = 0; i < view.length; i++) view[i] = environment.randomByte();
-      return array;
-    }
-    randomUUID() {
-      const bytes = this.getRandomValues(new Uint8Array(16));
-      bytes[6] = (bytes[6] & 0x0f) | 0x40;
-      bytes[8] = (bytes[8] & 0x3f) | 0x80;
-      const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-      return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)]
-        .join("-");
-    }
-  }
-
   // ----------------------------------------------------------------------------------- async context
 
   const { asyncContext, setAsyncContext } = host;
@@ -1061,47 +391,47 @@
     }
   }
 
-  // ----------------------------------------------------------------------------------------- streams
+  // What is large or seldom used is in files of its own, which are evaluated when they are needed.
+  const PARTS = {
+    urls: ["URL", "URLSearchParams"],
+    fetch: ["Headers", "Blob", "File", "FormData", "Request", "Response"],
+    crypto: ["CryptoKey", "SubtleCrypto", "Crypto", "crypto"],
+    streams: [
+      "ReadableStream", "ReadableStreamDefaultReader", "ReadableStreamBYOBReader", "WritableStream",
+      "WritableStreamDefaultWriter",
+    ],
+    transforms: ["TransformStream", "TextEncoderStream", "TextDecoderStream"],
+    performance: [
+      "Performance", "PerformanceEntry", "PerformanceMark", "PerformanceMeasure", "performance",
+    ],
+  };
+  const parts = {}; // those that are there, by name: their classes, and what they share
 
-  // They exist, so that modules that name them can be imported; making one fails.
-  const streams = Object.fromEntries([
-    "ReadableStream", "WritableStream", "TransformStream", "TextDecoderStream", "TextEncoderStream",
-    "ReadableStreamDefaultReader", "ReadableStreamBYOBReader", "WritableStreamDefaultWriter",
-  ].map((name) => [name, {
-    [name]: class {
-      constructor() {
-        throw missing(name);
-      }
-    },
-  }[name]]));
-
-  // ------------------------------------------------------------------------------------- performance
-
-  class Performance extends EventTarget {
-    #origin = environment.clock.nowMs;
-    constructor(secret) {
-      if (secret !== SECRET) throw new TypeError("Illegal constructor");
-      super();
+  function part(name) {
+    if (parts[name] === undefined) {
+      const { classes, ...more } = loadPart(name)(host, environment, shared);
+      parts[name] = { ...tagged(classes), ...more };
     }
-    get timeOrigin() { return this.#origin; }
-    now() {
-      return environment.now() - this.#origin;
-    }
-    toJSON() {
-      return { timeOrigin: this.#origin };
-    }
+    return parts[name];
   }
 
-  return {
+  const shared = {
+    AbortController, DOMException, EventTarget, SECRET, TextDecoder, TextEncoder, atob, btoa, missing,
+    part, parts, structuredClone, viewOf,
+  };
+  const found = {
     ...tagged({
       DOMException, Event, CustomEvent, EventTarget, AbortSignal, AbortController, TextEncoder,
-      TextDecoder, URLSearchParams, URL, Headers, Blob, File, FormData, Request, Response, CryptoKey,
-      SubtleCrypto, Crypto, Performance, AsyncLocalStorage, AsyncResource, ...streams,
+      TextDecoder, AsyncLocalStorage, AsyncResource,
     }),
     atob,
     btoa,
     structuredClone,
-    crypto: new Crypto(SECRET),
-    performance: new Performance(SECRET),
   };
+  for (const [name, members] of Object.entries(PARTS)) {
+    for (const member of members) {
+      Object.defineProperty(found, member, { get: () => part(name)[member], enumerable: true });
+    }
+  }
+  return found;
 })
