@@ -21,12 +21,14 @@ from importlib import resources
 from pathlib import Path
 
 from cupola.errors import OperatorError
+from cupola.runtimes.python.process_figures import ProcessFigures
 
 HOST = Path(str(resources.files("cupola.runtimes.v8"))) / "host"
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
 _PR_SET_PDEATHSIG = 1
 _HEADER = struct.Struct("<I")
 _MIB = 2**20
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _BUFFER_BYTES = 1 << 16
 _TICK_S = 0.05
 _monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
@@ -134,7 +136,7 @@ def bound_memory(process: subprocess.Popen[bytes], bytes_max: int) -> None:
         return  # not Linux: only V8's own bound holds
     try:
         with open(f"/proc/{process.pid}/statm") as statm:
-            reserved = int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+            reserved = int(statm.read().split()[5]) * _PAGE_BYTES
         bound = reserved + bytes_max
         resource.prlimit(process.pid, resource.RLIMIT_DATA, (bound, bound))
     except OSError:
@@ -145,18 +147,21 @@ def resident_bytes(pid: int) -> int:
     """Resident memory of a process; 0 when it is gone."""
     try:
         with open(f"/proc/{pid}/statm") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            return int(statm.read().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError):
         return 0
 
 
 class Deno:
-    """One process. Frames are a character that says what they are, then text."""
+    """One process. Frames are a character that says what they are, then text; what it sends ends
+    with a line feed more (`host/frames.mjs` says why).
+    """
 
     def __init__(self, main: str, heap_bytes_max: int) -> None:
         """See `start_process`."""
         self._process, ours = start_process(main, heap_bytes_max)
         self._socket = ours
+        self.figures = ProcessFigures(self._process.pid)
         # A blocking read that ends now and then costs one system call; waiting first, two.
         tick = struct.pack("@ll", 0, int(_TICK_S * 1e6))
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
@@ -212,7 +217,7 @@ class Deno:
     def _take(self, length: int) -> tuple[bytes, bytes]:
         start = self._start + _HEADER.size
         end = start + length
-        kind, body = bytes(self._view[start : start + 1]), bytes(self._view[start + 1 : end])
+        kind, body = bytes(self._view[start : start + 1]), bytes(self._view[start + 1 : end - 1])
         if end == self._end:
             self._start = self._end = 0
             if len(self._buffer) > _BUFFER_BYTES:
@@ -233,20 +238,10 @@ class Deno:
         self._buffer = buffer
         self._view = memoryview(buffer)
 
-    def processor_s(self) -> float:
-        """How long its main thread has run, in s; 0 when that cannot be told."""
-        try:
-            with open(f"/proc/{self.pid}/task/{self.pid}/schedstat") as schedstat:
-                return int(schedstat.read().split()[0]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return 0.0
-
-    def memory_bytes(self) -> int:
-        return resident_bytes(self.pid)
-
     def end(self) -> int | None:
         """End it now, whatever it does. Returns how it ended."""
         self._socket.close()
+        self.figures.close()
         if self._process.poll() is None:
             try:  # it may be ending by itself, and why is worth knowing
                 return self._process.wait(0.05)
@@ -258,6 +253,7 @@ class Deno:
         """End it now; nobody asks how."""
         self._process.kill()
         self._socket.close()
+        self.figures.close()
         self._process.wait()
 
 

@@ -6,12 +6,14 @@ import { readFrame, writeFrame } from "./frames.mjs";
 import { functionsForContexts } from "./natives.mjs";
 import { analyze } from "./analysis.mjs";
 
-const SPARES_MAX = 3;
+const MODULES_MAX = 3;
+const WARM_MAX = 2; // contexts of the module that was called last; one of each other
 
 let contexts;
 let bundle = null;
 let blank = null;
-const warm = new Map(); // path of a module -> a context in which it is evaluated already
+const warm = new Map(); // path of a module -> contexts in which it is evaluated already
+let recent = []; // paths of modules that were used lately, the one that was called last first
 let rejected = null; // what was rejected with nobody listening, since the last turn
 
 addEventListener("unhandledrejection", (event) => {
@@ -74,36 +76,46 @@ async function run(request) {
 }
 
 function takeContext(path) {
-  const ready = warm.get(path);
-  if (ready !== undefined) {
-    warm.delete(path);
-    return ready;
-  }
+  remember(path);
+  const ready = warm.get(path)?.pop();
+  if (ready !== undefined) return ready;
   const context = blank ?? contexts.create(bundle);
   blank = null;
   return context;
 }
 
-/** While nobody waits: contexts for the next calls, one with the module that was used last. */
-async function prepare(path) {
-  if (bundle === null) return;
-  blank ??= contexts.create(bundle);
-  if (path === null || warm.has(path)) return;
+function remember(path) {
+  if (recent[0] === path) return;
+  recent = [path, ...recent.filter((each) => each !== path)];
+  while (recent.length > MODULES_MAX) warm.delete(recent.pop());
+}
+
+/** The path of a module that has too few contexts; "" if a blank one lacks, null if nothing does. */
+function lacking() {
+  for (const path of recent) {
+    if ((warm.get(path)?.length ?? 0) < (path === recent[0] ? WARM_MAX : 1)) return path;
+  }
+  return bundle !== null && blank === null ? "" : null;
+}
+
+/** Make one context for the calls to come. */
+async function prepare() {
+  const path = lacking();
+  if (path === "") blank = contexts.create(bundle);
+  if (path === null || path === "") return;
   rejected = null;
   const context = contexts.create(bundle);
   try {
     context.evaluate(path);
+    if ((await takeRejected()) !== null) throw new Error("rejected");
   } catch {
-    await takeRejected();
+    recent = recent.filter((each) => each !== path);
     return; // the next call meets it again, and tells
   }
-  if ((await takeRejected()) !== null) return;
-  warm.set(path, context);
-  if (warm.size > SPARES_MAX) warm.delete(warm.keys().next().value);
+  warm.set(path, [...(warm.get(path) ?? []), context]);
 }
 
 async function serve() {
-  let last = null;
   for (;;) {
     // Each frame begins a turn of its own, so that nothing here runs inside a microtask of ours.
     const frame = await new Promise((resolve) => setImmediate(() => resolve(readFrame())));
@@ -118,16 +130,18 @@ async function serve() {
       case "B":
         bundle = new Bundle(JSON.parse(body));
         blank = null;
+        recent = [];
         warm.clear();
-        await prepare(null);
+        await prepare();
         break;
-      case "R": {
-        const request = JSON.parse(body);
-        await run(request);
-        last = request.path;
-        await prepare(last);
+      case "R":
+        await run(JSON.parse(body));
         break;
-      }
+      case "W": // the worker has nothing to do, and says when we may use the processor
+        if (body !== "") remember(body);
+        await prepare();
+        writeFrame(lacking() === null ? "W" : "Wmore");
+        break;
       case "A":
         await analyze(JSON.parse(body), contexts, bundle, takeRejected);
         break;
