@@ -14,7 +14,7 @@ import msgspec
 
 from cupola.errors import CupolaError, DeveloperError
 from cupola.functions.bundles import Bundle
-from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process
+from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process_with_socket
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
 from cupola.runtimes.v8.source_maps import SourceMaps
 
@@ -63,7 +63,9 @@ class ActionHost:
 
     async def start(self) -> None:
         """Raises OperatorError, DeveloperError: it does not come up."""
-        self._process, ours = start_process("actions.mjs", _HEAP_BYTES_MAX, ["--allow-net"])
+        self._process, ours = start_process_with_socket(
+            "actions.mjs", _HEAP_BYTES_MAX, ["--allow-net"]
+        )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))

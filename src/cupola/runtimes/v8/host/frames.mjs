@@ -1,4 +1,4 @@
-// Frames over the socket on file descriptors 0 and 1: four bytes of length (little-endian), then a
+// Frames over standard input and output: four bytes of length (little-endian), then a
 // character that says what it is, then text. Reading and writing block.
 //
 // Ours end with a line feed, which belongs to the length: Deno's standard output holds back what

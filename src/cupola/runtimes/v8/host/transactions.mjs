@@ -1,5 +1,5 @@
-// The host of queries and mutations: runs one at a time for the worker at the other end of the
-// socket, each in a fresh context. It needs no permission at all, and is given none.
+// The host of queries and mutations: runs one at a time for the worker that started it, each in a
+// fresh context. It needs no permission at all, and is given none.
 
 import { Bundle, Contexts, Told } from "./contexts.mjs";
 import { readFrame, writeFrame } from "./frames.mjs";
