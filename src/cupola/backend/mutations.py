@@ -106,6 +106,11 @@ class MutationQueue:
         if not self.may_run:
             return
         may_execute, offload = self._may_execute, self.offload
+        if may_execute and offload is not None:
+            while self._queue and not self._background and offload.takes(self._queue[0]):
+                self._queue.popleft()  # needs no group before it comes back
+            if not self.may_run:
+                return
         group = _Group(self._node)
         self._current = None
         try:

@@ -202,6 +202,11 @@ class Deno:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self._process.poll() is not None
+
     def fileno(self) -> int:
         """Readable when it has said something."""
         return self._input

@@ -111,7 +111,7 @@ class JavaScriptRuntime:
         self._deno = self._start()
         self._await_ready(self._deno)
         self.replaced = 0
-        self._last_module = b""
+        self._last_module = _largest_module(bundle)
         self._contexts_ahead = 0  # of the module that was called last, at least
         self._is_preparing = False
 
@@ -154,6 +154,8 @@ class JavaScriptRuntime:
         """
         if self._deno.figures.resident_bytes() > _TIRED_BYTES:
             self._replace()  # before another call meets what this one has left behind
+        if self._contexts_ahead == CONTEXTS_AHEAD and self._spare is not None:
+            return
         if self._contexts_ahead and _is_readable(engine.fileno(), _QUIET_MS):
             return
         try:
@@ -175,7 +177,7 @@ class JavaScriptRuntime:
                 return False
             _, body = self._deno.receive(_START_S)
             self._is_preparing = False
-            more = body != b""
+            more = body == b"more"
         self._contexts_ahead = CONTEXTS_AHEAD
         return True
 
@@ -226,6 +228,8 @@ class JavaScriptRuntime:
         self._last_module = function.module.encode()
         self._contexts_ahead = max(self._contexts_ahead - 1, 0)
         self._is_preparing = False  # what it says when it has will come before the call's end
+        if self._deno.has_ended:
+            self._replace()
         conversation = _Conversation(self._deno, self._limits, self._maps)
         try:
             return conversation.run(call, function, args, b"R")
@@ -362,6 +366,13 @@ class _Conversation:
             if function.kind is Kind.MUTATION:
                 call.transaction.rollback(mark)
             raise
+
+
+def _largest_module(bundle: Bundle) -> bytes:
+    """The module to be ready for before anything was called: what takes longest to compile."""
+    modules = [m for m in bundle.modules if m.environment == "isolate" and not m.is_dependency]
+    largest = max(modules, key=lambda module: len(module.source), default=None)
+    return b"" if largest is None else largest.path.encode()
 
 
 def _is_readable(descriptor: int, wait_ms: float | None, other: int | None = None) -> bool:

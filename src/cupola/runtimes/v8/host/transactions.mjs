@@ -12,8 +12,9 @@ const WARM_MAX = 2; // contexts of the module that was called last; one of each 
 let contexts;
 let bundle = null;
 let blank = null;
-const warm = new Map(); // path of a module -> contexts in which it is evaluated already
+const warm = new Map(); // path of a module -> [{context, printed}] in which it is evaluated already
 let recent = []; // paths of modules that were used lately, the one that was called last first
+let held = null; // frames of what modules print while contexts are made ahead: of calls to come
 let rejected = null; // what was rejected with nobody listening, since the last turn
 
 addEventListener("unhandledrejection", (event) => {
@@ -40,7 +41,9 @@ function syscall(op, args) {
 }
 
 function log(level, text) {
-  writeFrame(`L${level} ${text}`);
+  const frame = `L${level} ${text}`;
+  if (held === null) writeFrame(frame);
+  else held.push(frame);
 }
 
 /** A call made by the one that waits in `syscall`. */
@@ -77,8 +80,11 @@ async function run(request) {
 
 function takeContext(path) {
   remember(path);
-  const ready = warm.get(path)?.pop();
-  if (ready !== undefined) return ready;
+  const ready = warm.get(path)?.shift();
+  if (ready !== undefined) {
+    ready.printed.forEach(writeFrame);
+    return ready.context;
+  }
   const context = blank ?? contexts.create(bundle);
   blank = null;
   return context;
@@ -104,15 +110,17 @@ async function prepare() {
   if (path === "") blank = contexts.create(bundle);
   if (path === null || path === "") return;
   rejected = null;
-  const context = contexts.create(bundle);
+  held = [];
   try {
+    const context = contexts.create(bundle);
     context.evaluate(path);
     if ((await takeRejected()) !== null) throw new Error("rejected");
+    warm.set(path, [...(warm.get(path) ?? []), { context, printed: held }]);
   } catch {
-    recent = recent.filter((each) => each !== path);
-    return; // the next call meets it again, and tells
+    recent = recent.filter((each) => each !== path); // the next call meets it again, and tells
+  } finally {
+    held = null;
   }
-  warm.set(path, [...(warm.get(path) ?? []), context]);
 }
 
 async function serve() {
