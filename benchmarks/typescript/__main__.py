@@ -143,6 +143,7 @@ async def calls(deployment: Deployment) -> None:
     print("| | |\n|---|--:|")
     print(f"| first call after a push that nothing waited for, ms | {first_ms:.0f} |")
     print(f"| trivial queries per second, 8 at once | {await deployment.per_second(2000, 8):.0f} |")
+    await processor_time(deployment, item)
     started = time.perf_counter()
     with_error = False
     try:
@@ -163,6 +164,36 @@ async def one_insert(deployment: Deployment) -> float:
     took = (time.perf_counter() - started) * 1000
     await asyncio.sleep(0.005)
     return took
+
+
+async def processor_time(deployment: Deployment, item: str) -> None:
+    """What calls take of the processor, whoever else uses it: for comparisons on a busy machine."""
+
+    async def per_call(times: int) -> dict[str, float]:
+        before = processor_ms()
+        for _ in range(5):
+            await deployment.times(60, "query", "bench:gets", id=item, times=times)
+        after = processor_ms()
+        return {name: (after[name] - before[name]) / 300 for name in after}
+
+    few, many = await per_call(0), await per_call(100)
+    for name in few:
+        each = (many[name] - few[name]) * 10
+        print(f"| processor time of {name}: trivial query, ms | {few[name]:.2f} |")
+        print(f"| and of each `db.get`, µs | {each:.1f} |")
+
+
+def processor_ms() -> dict[str, float]:
+    """Since their start, all threads."""
+    found = {"the server": 0.0, "workers": 0.0, "Deno": 0.0}
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        command = process.cmdline()
+        name = "workers" if any("worker" in word for word in command) else "the server"
+        name = "Deno" if any(word.endswith(".mjs") for word in command) else name
+        for thread in os.listdir(f"/proc/{process.pid}/task"):
+            schedstat = Path(f"/proc/{process.pid}/task/{thread}/schedstat").read_text()
+            found[name] += int(schedstat.split()[0]) / 1e6
+    return found
 
 
 def memory() -> None:

@@ -107,6 +107,8 @@ class MutationQueue:
         if not self.may_run:
             return
         may_execute, offload = self._may_execute, self.offload
+        if may_execute and offload is not None and self._all_go_to_workers():
+            return
         group = _Group(self._node)
         self._current = None
         try:
@@ -123,6 +125,12 @@ class MutationQueue:
             if self._current is None and not group and len(self):
                 self._current = self._next()  # the group could not even begin
             group.fail(error, self._current)
+
+    def _all_go_to_workers(self) -> bool:
+        """Send those away that head the queue. True: no group is needed, before they come back."""
+        while self._queue and not self._background and self.offload.takes(self._queue[0]):
+            self._queue.popleft()
+        return not self.may_run
 
     def _execute(self, group: _Group) -> None:
         node, offload = self._node, self.offload

@@ -32,6 +32,7 @@ from cupola.runtimes.python.http_runs import HttpRuns
 from cupola.runtimes.python.lifeline import die_with_parent
 from cupola.runtimes.python.log_capture import level_of_stream, logged, printed
 from cupola.runtimes.python.messages import (
+    PIECE_BYTES,
     ActionDone,
     Alive,
     BodyPart,
@@ -80,7 +81,7 @@ class ActionWorker:
         """Until the engine goes away."""
         loop = asyncio.get_running_loop()
         buffer = FrameBuffer()
-        while data := await loop.sock_recv(self._socket, 1 << 20):
+        while data := await loop.sock_recv(self._socket, PIECE_BYTES):
             for body in buffer.feed(data):
                 self._receive(to_worker_decoder.decode(body))
 

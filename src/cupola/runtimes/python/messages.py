@@ -18,6 +18,8 @@ from cupola.auth import Identity
 from cupola.limits import Limits
 
 _HEADER = struct.Struct("<I")
+PIECE_BYTES = 1 << 16
+"""How much to receive at once: a larger buffer is mapped and given back each time."""
 
 
 class Message(msgspec.Struct, tag=True, frozen=True, array_like=True):

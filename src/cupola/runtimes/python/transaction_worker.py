@@ -34,6 +34,7 @@ from cupola.persistence.sqlite import SqliteSnapshots
 from cupola.runtimes.python.in_process import InProcessRuntime
 from cupola.runtimes.python.lifeline import die_with_parent
 from cupola.runtimes.python.messages import (
+    PIECE_BYTES,
     CallDone,
     Failure,
     FrameBuffer,
@@ -69,14 +70,14 @@ class TransactionWorker:
     def serve(self) -> None:
         """Until the engine goes away."""
         buffer = FrameBuffer()
-        while data := self._socket.recv(1 << 20):
+        while data := self._socket.recv(PIECE_BYTES):
             for body in buffer.feed(data):
                 message = to_worker_decoder.decode(body)
                 if isinstance(message, Setup):
                     self._send(self._set_up(message))
                 elif isinstance(message, RunCall):
                     self._run(message)
-                    self._after_call()
+                self._rest()
 
     def _send(self, message: Message) -> None:
         self._socket.sendall(frame(message))
@@ -103,8 +104,8 @@ class TransactionWorker:
     def _execute(self, call: Call, function: Function[Any, Any], args: bytes) -> Execution:
         return self._runtime.run(call, function, args)
 
-    def _after_call(self) -> None:
-        """Something to do while nobody waits."""
+    def _rest(self) -> None:
+        """Something to do until the engine has more to say."""
 
     def _run(self, run: RunCall) -> None:
         snapshot = self._snapshots.open()

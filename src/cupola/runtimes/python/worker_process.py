@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cupola.runtimes.python.messages import (
+    PIECE_BYTES,
     FrameBuffer,
     Message,
     Ready,
@@ -19,6 +20,7 @@ from cupola.runtimes.python.messages import (
     frame,
     from_worker_decoder,
 )
+from cupola.runtimes.python.process_figures import ProcessFigures
 
 
 class WorkerProcess:
@@ -61,6 +63,7 @@ class WorkerProcess:
             raise
         finally:
             theirs.close()
+        self._figures = ProcessFigures(self.process.pid)
         self.is_open = True
         loop.add_reader(ours, self._read)
         self.send(setup)
@@ -92,7 +95,7 @@ class WorkerProcess:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(1 << 20)
+            data = self._socket.recv(PIECE_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -119,14 +122,11 @@ class WorkerProcess:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
+        self._figures.close()
         self.process.kill()
         self.process.wait()  # SIGKILL was sent: the kernel ends it within a moment
         self._ended()
 
     def memory_bytes(self) -> int:
         """Resident memory; 0 when the process is gone."""
-        try:
-            with open(f"/proc/{self.pid}/statm") as statm:
-                return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):
-            return 0
+        return self._figures.resident_bytes()

@@ -17,7 +17,7 @@ import msgspec
 from cupola.errors import CupolaError, DeveloperError, OperatorError
 from cupola.functions.bundles import Bundle
 from cupola.limits import Limits
-from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process
+from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process_with_socket
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
 from cupola.runtimes.v8.packages import installed
 from cupola.runtimes.v8.source_maps import SourceMaps
@@ -108,7 +108,9 @@ class ActionHost:
             )
             permissions.append(f"--allow-read={folder}")
             npm = "--node-modules-dir=manual"
-        self._process, ours = start_process("actions.mjs", _HEAP_BYTES_MAX, permissions, npm)
+        self._process, ours = start_process_with_socket(
+            "actions.mjs", _HEAP_BYTES_MAX, permissions, npm
+        )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))

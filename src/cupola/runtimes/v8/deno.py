@@ -1,35 +1,40 @@
-"""A Deno process at the other end of a socket: how it is started, jailed, spoken to and ended.
+"""A Deno process and how it is started, jailed, spoken to and ended.
 
-The process has no permissions: no file, socket, process or variable of the machine (its own socket
-is on its standard input and output). Kernel limits bound its memory, `--v8-flags` its heap; time is
-bounded by whoever waits for it, with SIGKILL.
+The process has no permissions: no file, socket, process or variable of the machine (we speak to
+it through its standard input and output). Kernel limits bound its memory, `--v8-flags` its heap;
+time is bounded by whoever waits for it, with SIGKILL.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import resource
+import select
 import signal
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 from cupola.errors import OperatorError
+from cupola.runtimes.python.process_figures import ProcessFigures
 
 HOST = Path(str(resources.files("cupola.runtimes.v8"))) / "host"
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
 _PR_SET_PDEATHSIG = 1
 _HEADER = struct.Struct("<I")
 _MIB = 2**20
-_BUFFER_BYTES = 1 << 16
-_TICK_S = 0.05
-_monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PIECE_BYTES = 1 << 16
+_PIPE_BYTES = _MIB  # what a process without privileges may ask for: a bundle fits in
+_F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux has it
+_read, _write = os.read, os.write  # bound here, before the guard of Python functions replaces them
 _BESIDES_HEAP_BYTES = 192 * _MIB
 """What a process may take beside its heap: array buffers, which no flag bounds, and V8's own."""
 
@@ -80,16 +85,19 @@ def host_source(name: str) -> str:
 
 
 def start_process(
-    main: str, heap_bytes_max: int, permissions: Sequence[str] = (), npm: str = "--no-npm"
-) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start a file of the host folder. Returns the process and our end of its socket.
+    main: str,
+    heap_bytes_max: int,
+    ends: tuple[int, int],
+    permissions: Sequence[str] = (),
+    npm: str = "--no-npm",
+) -> subprocess.Popen[bytes]:
+    """Start a file of the host folder. `ends`: its standard input and output.
 
     `npm`: how names of npm packages are resolved.
 
     Raises:
         OperatorError: There is no Deno, or no room for another process.
     """
-    ours, theirs = socket.socketpair()
     heap = heap_bytes_max // _MIB
     command = [
         executable(),
@@ -109,10 +117,10 @@ def start_process(
         resource.setrlimit(resource.RLIMIT_DATA, (most_data, most_data))
 
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
-            stdin=theirs.fileno(),
-            stdout=theirs.fileno(),
+            stdin=ends[0],
+            stdout=ends[1],
             stderr=None if os.environ.get("CUPOLA_DENO_STDERR") else subprocess.DEVNULL,
             env=_ENVIRONMENT,
             cwd="/",
@@ -120,12 +128,23 @@ def start_process(
             start_new_session=True,
         )
     except OSError as error:
-        ours.close()
         reason = f"No process for JavaScript can be started: {error}"
         raise OperatorError(reason, code="NoWorker") from error
+
+
+def start_process_with_socket(
+    main: str, heap_bytes_max: int, permissions: Sequence[str] = (), npm: str = "--no-npm"
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The same with a socket at both, and our end of it."""
+    ours, theirs = socket.socketpair()
+    try:
+        ends = theirs.fileno(), theirs.fileno()
+        return start_process(main, heap_bytes_max, ends, permissions, npm), ours
+    except OperatorError:
+        ours.close()
+        raise
     finally:
         theirs.close()
-    return process, ours
 
 
 def bound_memory(process: subprocess.Popen[bytes], bytes_max: int) -> None:
@@ -136,7 +155,7 @@ def bound_memory(process: subprocess.Popen[bytes], bytes_max: int) -> None:
         return  # not Linux: only V8's own bound holds
     try:
         with open(f"/proc/{process.pid}/statm") as statm:
-            reserved = int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+            reserved = int(statm.read().split()[5]) * _PAGE_BYTES
         bound = reserved + bytes_max
         resource.prlimit(process.pid, resource.RLIMIT_DATA, (bound, bound))
     except OSError:
@@ -147,23 +166,39 @@ def resident_bytes(pid: int) -> int:
     """Resident memory of a process; 0 when it is gone."""
     try:
         with open(f"/proc/{pid}/statm") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            return int(statm.read().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError):
         return 0
 
 
 class Deno:
-    """One process. Frames are a character that says what they are, then text."""
+    """One process at the ends of two pipes, which take half the time of a socket. Frames are a
+    character that says what they are, then text; what it sends ends with a line feed more
+    (`host/frames.mjs` says why).
+    """
 
     def __init__(self, main: str, heap_bytes_max: int) -> None:
         """See `start_process`."""
-        self._process, ours = start_process(main, heap_bytes_max)
-        self._socket = ours
-        # A blocking read that ends now and then costs one system call; waiting first, two.
-        tick = struct.pack("@ll", 0, int(_TICK_S * 1e6))
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
-        self._use_buffer(bytearray(_BUFFER_BYTES))
-        self._start = self._end = 0
+        their_input, self._output = os.pipe()
+        self._input, their_output = os.pipe()
+        try:
+            ends = their_input, their_output
+            self._process = start_process(main, heap_bytes_max, ends)
+        except OperatorError:
+            os.close(self._input)
+            os.close(self._output)
+            raise
+        finally:
+            os.close(their_input)
+            os.close(their_output)
+        if _F_SETPIPE_SZ is not None:
+            with contextlib.suppress(OSError):  # the user has many already
+                fcntl.fcntl(self._output, _F_SETPIPE_SZ, _PIPE_BYTES)
+        poll = select.poll()
+        poll.register(self._input, select.POLLIN)
+        self._poll = poll.poll
+        self._received = bytearray()  # of a frame that is not complete yet, or of the next ones
+        self.figures = ProcessFigures(self._process.pid)
         self._heap_bytes_max = heap_bytes_max
 
     def bound_memory(self) -> None:
@@ -173,13 +208,22 @@ class Deno:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self._process.poll() is not None
+
     def fileno(self) -> int:
-        return self._socket.fileno()
+        """Readable when it has said something."""
+        return self._input
 
     def send(self, kind: bytes, body: bytes = b"") -> None:
         """Raises ProcessEnded."""
+        frame = _HEADER.pack(len(kind) + len(body)) + kind + body
         try:
-            self._socket.sendall(_HEADER.pack(len(kind) + len(body)) + kind + body)
+            sent = _write(self._output, frame)
+            while sent < len(frame):
+                sent += _write(self._output, memoryview(frame)[sent:])
         except OSError:
             raise ProcessEnded(self.end()) from None
 
@@ -189,66 +233,39 @@ class Deno:
         Raises:
             TookTooLong, ProcessEnded
         """
-        deadline = 0.0
+        received = self._received
+        if not received:
+            data = self._piece(timeout_s)
+            if len(data) > _HEADER.size:  # most often it is one frame
+                (length,) = _HEADER.unpack_from(data)
+                if len(data) == _HEADER.size + length:
+                    return data[4:5], data[5:-1]
+            received += data
         while True:
-            have = self._end - self._start
-            if have >= _HEADER.size:
-                (length,) = _HEADER.unpack_from(self._buffer, self._start)
-                if have >= _HEADER.size + length:
-                    return self._take(length)
-                self._make_room(_HEADER.size + length)
-            try:
-                count = self._socket.recv_into(self._view[self._end :])
-            except BlockingIOError:  # a look at the clock now and then, see `_TICK_S`
-                now = _monotonic()
-                deadline = deadline or now + timeout_s - _TICK_S
-                if now >= deadline:
-                    raise TookTooLong from None
-                continue
-            except OSError:
-                count = 0
-            if not count:
-                raise ProcessEnded(self.end())
-            self._end += count
+            if len(received) >= _HEADER.size:
+                (length,) = _HEADER.unpack_from(received)
+                end = _HEADER.size + length
+                if len(received) >= end:
+                    kind, body = bytes(received[4:5]), bytes(received[5 : end - 1])
+                    del received[:end]
+                    return kind, body
+            received += self._piece(timeout_s)
 
-    def _take(self, length: int) -> tuple[bytes, bytes]:
-        start = self._start + _HEADER.size
-        end = start + length
-        kind, body = bytes(self._view[start : start + 1]), bytes(self._view[start + 1 : end])
-        if end == self._end:
-            self._start = self._end = 0
-            if len(self._buffer) > _BUFFER_BYTES:
-                self._use_buffer(bytearray(_BUFFER_BYTES))
-        else:
-            self._start = end
-        return kind, body
-
-    def _make_room(self, size: int) -> None:
-        """Let a frame of `size` bytes, its header included, fit behind `_start`."""
-        if self._start + size <= len(self._buffer):
-            return
-        rest = self._buffer[self._start : self._end]
-        self._use_buffer(rest + bytearray(max(size, _BUFFER_BYTES) - len(rest)))
-        self._start, self._end = 0, len(rest)
-
-    def _use_buffer(self, buffer: bytearray) -> None:
-        self._buffer = buffer
-        self._view = memoryview(buffer)
-
-    def processor_s(self) -> float:
-        """How long its main thread has run, in s; 0 when that cannot be told."""
+    def _piece(self, timeout_s: float) -> bytes:
+        """What has come, once something has."""
         try:
-            with open(f"/proc/{self.pid}/task/{self.pid}/schedstat") as schedstat:
-                return int(schedstat.read().split()[0]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return 0.0
-
-    def memory_bytes(self) -> int:
-        return resident_bytes(self.pid)
+            if not self._poll(timeout_s * 1000):
+                raise TookTooLong
+            data = _read(self._input, _PIECE_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            raise ProcessEnded(self.end())
+        return data
 
     def end(self) -> int | None:
         """End it now, whatever it does. Returns how it ended."""
-        self._socket.close()
+        self._close()
         if self._process.poll() is None:
             try:  # it may be ending by itself, and why is worth knowing
                 return self._process.wait(0.05)
@@ -259,8 +276,15 @@ class Deno:
     def kill(self) -> None:
         """End it now; nobody asks how."""
         self._process.kill()
-        self._socket.close()
+        self._close()
         self._process.wait()
+
+    def _close(self) -> None:
+        for descriptor in (self._input, self._output):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._input = self._output = -1
+        self.figures.close()
 
 
 _ENVIRONMENT = {

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import select
+import socket
 import time
 from typing import Any
 
@@ -41,6 +43,9 @@ from cupola.values import decode, decode_canonical, encode
 
 HEAP_BYTES_MAX = 128 * 2**20
 """Of one process: the documented 64 MiB of a function, and room for contexts to be collected."""
+CONTEXTS_AHEAD = 2
+"""So many of the module that was called last are ready (`WARM_MAX` of `host/transactions.mjs`)."""
+_QUIET_MS = 1.0
 _START_S = 30.0
 _monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
 _TIRED_BYTES = 200 * 2**20
@@ -111,7 +116,9 @@ class JavaScriptRuntime:
         self._deno = self._start()
         self._await_ready(self._deno)
         self.replaced = 0
-        self._prepare_spare()
+        self._last_place = _largest_module(bundle)
+        self._contexts_ahead = 0  # of the module that was called last, at least
+        self._is_preparing = False
 
     def _start(self) -> Deno:
         """A process that loads the bundle on its own while we do other things."""
@@ -132,25 +139,52 @@ class JavaScriptRuntime:
         assert kind == b"H", kind
         deno.bound_memory()
 
-    def _prepare_spare(self) -> None:
-        if self._spare is None:
-            self._spare = self._start()
-
     def _replace(self) -> None:
         """The process was hurt, or has grown: the spare takes its place."""
         self._deno.kill()
         self.replaced += 1
+        self._contexts_ahead, self._is_preparing = 0, False
         deno, self._spare = self._spare, None
         if deno is None:
             deno = self._start()
         self._await_ready(deno)
         self._deno = deno
 
-    def after_call(self) -> None:
-        """Between calls, while nobody waits."""
-        if self._deno.memory_bytes() > _TIRED_BYTES:
+    # ---------------------------------------------------------------- between calls
+
+    def rest(self, engine: socket.socket) -> None:
+        """Make ready for the calls to come, until `engine` has something to say.
+
+        Not at once: whoever waits for the answer just given needs the processor first.
+        """
+        if self._deno.figures.resident_bytes() > _TIRED_BYTES:
+            self._replace()  # before another call meets what this one has left behind
+        if self._contexts_ahead == CONTEXTS_AHEAD and self._spare is not None:
+            return
+        if self._contexts_ahead and _is_readable(engine.fileno(), _QUIET_MS):
+            return
+        try:
+            if not self._prepare(engine.fileno()):
+                return
+        except ProcessEnded:
             self._replace()
-        self._prepare_spare()
+        if self._spare is None:
+            self._spare = self._start()
+
+    def _prepare(self, engine: int) -> bool:
+        """Let the process make one context after the other. False: the engine wants something."""
+        more = True
+        while more:
+            if not self._is_preparing:
+                self._deno.send(b"W", self._last_place)
+                self._is_preparing = True
+            if _is_readable(engine, None, self._deno.fileno()):
+                return False
+            _, body = self._deno.receive(_START_S)
+            self._is_preparing = False
+            more = body == b"more"
+        self._contexts_ahead = CONTEXTS_AHEAD
+        return True
 
     def close(self) -> None:
         self._deno.kill()
@@ -204,6 +238,12 @@ class JavaScriptRuntime:
 
     def _run_whole(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """One conversation from beginning to end. Returns the encoded result."""
+        component = f"{function.component}//" if function.component else ""
+        self._last_place = f"{component}{function.module}".encode()
+        self._contexts_ahead = max(self._contexts_ahead - 1, 0)
+        self._is_preparing = False  # what it says when it has will come before the call's end
+        if self._deno.has_ended:
+            self._replace()
         conversation = _Conversation(self._deno, self._limits, self._maps)
         try:
             return conversation.run(call, function, args, b"R")
@@ -228,7 +268,7 @@ class _Conversation:
         self._maps = maps
         self._left_s = limits.user_time_s
         self._started = _monotonic()
-        self._used_before_s = deno.processor_s()
+        self._used_before_s = deno.figures.processor_s()
         self._runs = 0  # each of them has randomness of its own
         self.is_open = False
 
@@ -280,7 +320,7 @@ class _Conversation:
                 call.observe_time()
             elif kind == b"E":
                 return thrown(body, self._maps)
-            else:
+            elif kind != b"W":  # it was making contexts when the call came
                 raise OperatorError(f"Deno said {kind!r}.", code="InternalServerError")
 
     def _answer(self, syscalls: Syscalls, body: bytes) -> bytes:
@@ -315,7 +355,7 @@ class _Conversation:
         processor: what it has used counts, and the clock only at last.
         """
         limit_s = self._limits.user_time_s
-        used_s = self._deno.processor_s() - self._used_before_s
+        used_s = self._deno.figures.processor_s() - self._used_before_s
         if used_s >= limit_s or _monotonic() - self._started > limit_s * _STALL_FACTOR:
             raise TookTooLong
         self._left_s = max(limit_s - used_s, _LOOK_S)
@@ -353,6 +393,22 @@ class _Conversation:
             if function.kind is Kind.MUTATION:
                 call.transaction.rollback(mark)
             raise
+
+
+def _largest_module(bundle: Bundle) -> bytes:
+    """The module to be ready for before anything was called: what takes longest to compile."""
+    modules = [m for m in bundle.modules if m.environment == "isolate" and not m.is_dependency]
+    largest = max(modules, key=lambda module: len(module.source), default=None)
+    return b"" if largest is None else largest.path.encode()
+
+
+def _is_readable(descriptor: int, wait_ms: float | None, other: int | None = None) -> bool:
+    """Whether it is, once the time is up (None: there is no end to it) or `other` is readable."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if other is not None:
+        poll.register(other, select.POLLIN)
+    return any(ready == descriptor for ready, _ in poll.poll(wait_ms))
 
 
 def _cannot_start() -> OperatorError:

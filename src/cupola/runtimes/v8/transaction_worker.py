@@ -28,7 +28,7 @@ from cupola.runtimes.v8.runtime import JavaScriptRuntime
 class JavaScriptTransactionWorker(TransactionWorker):
     """Runs the calls of one socket, one after the other."""
 
-    _javascript: JavaScriptRuntime
+    _javascript: JavaScriptRuntime | None = None
 
     def _load(self, setup: Setup) -> App:
         code = msgspec.msgpack.decode(setup.javascript, type=PushedCode)
@@ -37,14 +37,16 @@ class JavaScriptTransactionWorker(TransactionWorker):
         return app.with_javascript(code)
 
     def _execute(self, call: Call, function: Function[Any, Any], args: bytes) -> Execution:
+        assert self._javascript is not None
         call.run_javascript = self._javascript.run_for_python
         self._runtime.prepare(call)
         if isinstance(function, JavaScriptFunction):
             return self._javascript.run(call, function, args)
         return self._runtime.run(call, function, args)
 
-    def _after_call(self) -> None:
-        self._javascript.after_call()
+    def _rest(self) -> None:
+        if self._javascript is not None:
+            self._javascript.rest(self._socket)
 
 
 def main(arguments: list[str]) -> Any:

@@ -6,7 +6,7 @@
 (function (host, environment, loadWeb) {
   "use strict";
   const { syscall } = host;
-  const call = { phase: "import", what: "queries and mutations" };
+  let isImporting = true;
   const stringify = JSON.stringify;
   const parse = JSON.parse;
   const variables = parse(host.environment);
@@ -83,13 +83,13 @@
   globalThis.Convex = {
     syscall(op, args) {
       check(op, args);
-      if (call.phase === "import") throw new Error("Can't use database at import time");
+      if (isImporting) throw new Error("Can't use database at import time");
       return ask(op, args);
     },
     // The engine answers at once, in the order of the calls, which is what makes it deterministic.
     async asyncSyscall(op, args) {
       check(op, args);
-      if (call.phase === "import") throw new Error(`${op} unsupported at import time`);
+      if (isImporting) throw new Error(`${op} unsupported at import time`);
       return ask(op, args);
     },
     jsSyscall(op, args) {
@@ -140,7 +140,7 @@
     }),
   });
   define("fetch", async function fetch() {
-    throw call.phase === "import" ? new Error("Can't use fetch at import time") : refused("fetch()");
+    throw isImporting ? new Error("Can't use fetch at import time") : refused("fetch()");
   });
   // The failure is of a promise that nobody holds: the function fails, whatever it catches.
   const timer = (name) => function () {
@@ -173,7 +173,6 @@
 
   // ---------------------------------------------------------------------------- calls and failures
 
-  const FLAGS = { query: "isQuery", mutation: "isMutation", action: "isAction" };
   const INVOKE = { query: "invokeQuery", mutation: "invokeMutation", action: "invokeAction" };
 
   function find(namespace, path, name, kind) {
@@ -181,15 +180,17 @@
     if (found === undefined) {
       throw new Error(`Couldn't find \`${name}\` in module \`${path}\`.`);
     }
-    const is = Object.keys(FLAGS).filter((each) => found[FLAGS[each]] === true);
-    if (is.length !== 1) {
+    const isQuery = found.isQuery === true, isMutation = found.isMutation === true;
+    const isAction = found.isAction === true;
+    if (isQuery + isMutation + isAction !== 1) {
       throw new Error(
         `Function \`${path}:${name}\` is neither a query nor a mutation; was it wrapped?`,
       );
     }
-    if (is[0] !== kind) {
+    const is = isQuery ? "query" : isMutation ? "mutation" : "action";
+    if (is !== kind) {
       throw new Error(
-        `Function \`${path}:${name}\` is registered as a ${is[0]} but is being run as a ${kind}.`,
+        `Function \`${path}:${name}\` is registered as a ${is} but is being run as a ${kind}.`,
       );
     }
     return found;
@@ -220,7 +221,7 @@
     launch,
     unsetVariable: () => unset,
     execute() {
-      call.phase = "execution";
+      isImporting = false;
     },
   };
 })

@@ -123,6 +123,7 @@ class Context {
   #drain;
   #install;
   #modules = new Map();
+  #evaluated = new Map(); // path -> namespace
 
   constructor(context, { environment, abi, describe, install }, bundle, drain) {
     this.#describe = describe;
@@ -141,6 +142,8 @@ class Context {
 
   /** The namespace of a module, evaluated once with all that it imports. */
   evaluate(path) {
+    const evaluated = this.#evaluated.get(path);
+    if (evaluated !== undefined) return evaluated;
     let module = this.#modules.get(path);
     if (module === undefined || module.status === "unlinked") module = this.#load(path);
     if (module.status === "linked" || module.status === "unlinked") {
@@ -160,7 +163,9 @@ class Context {
         stack: "",
       });
     }
-    return module.namespace;
+    const { namespace } = module;
+    this.#evaluated.set(path, namespace);
+    return namespace;
   }
 
   #load(path) {

@@ -16,12 +16,13 @@
   const block = new Uint32Array(16);
   const bytes = new Uint8Array(block.buffer);
   let used = 64;
+  let seed = ""; // 64 hexadecimal digits that `state` is to be made of; "": it is
 
-  function seed(hex) {
+  function takeSeed() {
     state.set([0x61707865, 0x3320646e, 0x79622d32, 0x6b206574]);
-    for (let i = 0; i < 8; i++) state[4 + i] = parseInt(hex.slice(8 * i, 8 * i + 8), 16);
+    for (let i = 0; i < 8; i++) state[4 + i] = parseInt(seed.slice(8 * i, 8 * i + 8), 16);
     state.fill(0, 12);
-    used = 64;
+    seed = "";
   }
 
   function quarter(a, b, c, d) {
@@ -32,6 +33,7 @@
   }
 
   function refill() {
+    if (seed !== "") takeSeed(); // few calls need it
     block.set(state);
     for (let round = 0; round < 6; round++) {
       quarter(0, 4, 8, 12); quarter(1, 5, 9, 13); quarter(2, 6, 10, 14); quarter(3, 7, 11, 15);
@@ -186,7 +188,8 @@
     },
     /** Another phase begins: seed (64 hexadecimal digits), time in ms, and whether it is a call. */
     begin(seedHex, nowMs, running) {
-      seed(seedHex);
+      seed = seedHex;
+      used = 64;
       clock.nowMs = nowMs;
       if (!running) clock.importedMs = nowMs;
       clock.running = running;

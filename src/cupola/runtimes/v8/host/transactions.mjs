@@ -1,17 +1,21 @@
-// The host of queries and mutations: runs one at a time for the worker at the other end of the
-// socket, each in a fresh context. It needs no permission at all, and is given none.
+// The host of queries and mutations: runs one at a time for the worker that started it, each in a
+// fresh context. It needs no permission at all, and is given none.
 
 import { Bundle, Contexts, Told } from "./contexts.mjs";
 import { readFrame, writeFrame } from "./frames.mjs";
 import { functionsForContexts } from "./natives.mjs";
 import { analyze } from "./analysis.mjs";
 
-const SPARES_MAX = 3;
+const MODULES_MAX = 3;
+const WARM_MAX = 2; // contexts of the module that was called last; one of each other
 
 let contexts;
 let bundle = null;
 let blank = null;
-const warm = new Map(); // `placeOf` a call -> a context in which its module is evaluated already
+// `placeOf` a call -> [{context, printed}] in which its module is evaluated already
+const warm = new Map();
+let recent = []; // places that were called lately, the last one first
+let held = null; // frames of what modules print while contexts are made ahead: of calls to come
 let rejected = null; // what was rejected with nobody listening, since the last turn
 
 addEventListener("unhandledrejection", (event) => {
@@ -38,12 +42,15 @@ function syscall(op, args) {
 }
 
 function log(level, text) {
-  writeFrame(`L${level} ${text}`);
+  const frame = `L${level} ${text}`;
+  if (held === null) writeFrame(frame);
+  else held.push(frame);
 }
 
 /** The call looks at the clock, for the first time. */
 function timeObserved() {
-  writeFrame("T");
+  if (held === null) writeFrame("T");
+  else held.push("T");
 }
 
 /** A call made by the one that waits in `syscall`. */
@@ -81,41 +88,60 @@ async function run(request) {
 /** A module, in the app itself or in a component, whose variables are others. */
 const placeOf = ({ path, component }) => (component ? `${component}//${path}` : path);
 
+function createAt(place) {
+  const cut = place.indexOf("//");
+  if (cut < 0) return contexts.create(bundle);
+  const environment = JSON.stringify(bundle.environments[place.slice(0, cut)] ?? {});
+  return contexts.create(bundle, { environment });
+}
+
+const moduleAt = (place) => place.slice(place.indexOf("//") < 0 ? 0 : place.indexOf("//") + 2);
+
 function takeContext(call) {
   const place = placeOf(call);
-  const ready = warm.get(place);
+  remember(place);
+  const ready = warm.get(place)?.shift();
   if (ready !== undefined) {
-    warm.delete(place);
-    return ready;
+    ready.printed.forEach(writeFrame);
+    return ready.context;
   }
-  if (call.component) return createIn(call.component);
+  if (call.component) return createAt(place);
   const context = blank ?? contexts.create(bundle);
   blank = null;
   return context;
 }
 
-function createIn(component) {
-  if (!component) return contexts.create(bundle);
-  const environment = JSON.stringify(bundle.environments[component] ?? {});
-  return contexts.create(bundle, { environment });
+function remember(place) {
+  if (recent[0] === place) return;
+  recent = [place, ...recent.filter((each) => each !== place)];
+  while (recent.length > MODULES_MAX) warm.delete(recent.pop());
 }
 
-/** While nobody waits: contexts for the next calls, one with the module that was used last. */
-async function prepare(call) {
-  if (bundle === null) return;
-  blank ??= contexts.create(bundle);
-  if (call === null || warm.has(placeOf(call))) return;
-  rejected = null;
-  const context = createIn(call.component);
-  try {
-    context.evaluate(call.path);
-  } catch {
-    await takeRejected();
-    return; // the next call meets it again, and tells
+/** The place that has too few contexts; "" if a blank one lacks, null if nothing does. */
+function lacking() {
+  for (const place of recent) {
+    if ((warm.get(place)?.length ?? 0) < (place === recent[0] ? WARM_MAX : 1)) return place;
   }
-  if ((await takeRejected()) !== null) return;
-  warm.set(placeOf(call), context);
-  if (warm.size > SPARES_MAX) warm.delete(warm.keys().next().value);
+  return bundle !== null && blank === null ? "" : null;
+}
+
+/** Make one context for the calls to come. */
+async function prepare() {
+  const place = lacking();
+  if (place === "") blank = contexts.create(bundle);
+  if (place === null || place === "") return;
+  rejected = null;
+  held = [];
+  try {
+    const context = createAt(place);
+    context.evaluate(moduleAt(place));
+    if ((await takeRejected()) !== null) throw new Error("rejected");
+    warm.set(place, [...(warm.get(place) ?? []), { context, printed: held }]);
+  } catch {
+    recent = recent.filter((each) => each !== place); // the next call meets it again, and tells
+  } finally {
+    held = null;
+  }
 }
 
 async function serve() {
@@ -135,15 +161,18 @@ async function serve() {
       case "B":
         bundle = new Bundle(JSON.parse(body));
         blank = null;
+        recent = [];
         warm.clear();
-        await prepare(null);
+        await prepare();
         break;
-      case "R": {
-        const request = JSON.parse(body);
-        await run(request);
-        await prepare(request);
+      case "R":
+        await run(JSON.parse(body));
         break;
-      }
+      case "W": // the worker has nothing to do, and says when we may use the processor
+        if (body !== "") remember(body);
+        await prepare();
+        writeFrame(lacking() === null ? "W" : "Wmore");
+        break;
       case "A":
         await analyze(JSON.parse(body), contexts, bundle, takeRejected);
         break;
