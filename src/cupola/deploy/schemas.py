@@ -6,9 +6,14 @@ from typing import Any
 
 from cupola.database.catalog import Catalog
 from cupola.errors import SchemaError
-from cupola.schema import ANY, IndexDefinition, SchemaDefinition, TableDefinition
-
-_BUILT_IN = ("by_id", "by_creation_time")
+from cupola.schema import (
+    ANY,
+    AnyIndexDefinition,
+    IndexDefinition,
+    SchemaDefinition,
+    TableDefinition,
+    TextIndexDefinition,
+)
 
 
 def joined_schema(
@@ -26,7 +31,7 @@ def joined_schema(
     tables = dict(python.tables)
     for name, table in javascript.tables.items():
         if not javascript.validate:  # the tables of Python are checked all the same
-            table = TableDefinition(name, ANY, table.indexes, table.carried)
+            table = TableDefinition(name, ANY, table.indexes, table.searches)
         known = tables.get(name)
         tables[name] = table if known is None else _agreed(known, table)
     return SchemaDefinition.of(tables.values(), validate=True)
@@ -50,9 +55,18 @@ def _agreed(python: TableDefinition, javascript: TableDefinition) -> TableDefini
                 "with different fields. Declare it once, or the same in both.",
                 code="DuplicateTable",
             )
-    carried = {**python.carried, **javascript.carried}
+    searches = {index.name: index for index in python.searches}
+    for search in javascript.searches:
+        if searches.setdefault(search.name, search) != search:
+            raise SchemaError(
+                f"Index `{search.name}` of table `{name}` is declared differently in Python and "
+                "in schema.ts. Declare it once, or the same in both.",
+                code="DuplicateTable",
+            )
     references = tuple(dict.fromkeys((*python.references, *javascript.references)))
-    return TableDefinition(name, python.document, tuple(indexes.values()), carried, references)
+    return TableDefinition(
+        name, python.document, tuple(indexes.values()), tuple(searches.values()), references
+    )
 
 
 # ------------------------------------------------------------------------------------ what changes
@@ -82,26 +96,31 @@ def index_diff(catalog: Catalog, schema: SchemaDefinition) -> dict[str, list[dic
     return diff
 
 
-def _existing(catalog: Catalog) -> dict[str, IndexDefinition]:
+def _existing(catalog: Catalog) -> dict[str, AnyIndexDefinition]:
     """Indexes that serve, by `table.index`."""
     return {
         f"{table.name}.{index.name}": index.definition
         for table in catalog.by_name.values()
         if table.document_id is not None
-        for index in table.indexes.values()
-        if index.name not in _BUILT_IN and index.state in ("ready", "staged")
+        for index in table.declared
+        if index.state in ("ready", "staged")
     }
 
 
-def _wanted(schema: SchemaDefinition) -> dict[str, IndexDefinition]:
+def _wanted(schema: SchemaDefinition) -> dict[str, AnyIndexDefinition]:
     return {
         f"{table.name}.{index.name}": index
         for table in schema.tables.values()
-        for index in table.indexes
+        for index in (*table.indexes, *table.searches)
     }
 
 
-def _shown(name: str, index: IndexDefinition) -> dict[str, Any]:
+def _shown(name: str, index: AnyIndexDefinition) -> dict[str, Any]:
+    if not isinstance(index, IndexDefinition):
+        tree = index.to_json()
+        del tree["indexDescriptor"]
+        kind = "search" if isinstance(index, TextIndexDefinition) else "vector"
+        return {"name": name, "type": kind, **tree, "staged": index.staged}
     return {
         "name": name,
         "type": "database",
