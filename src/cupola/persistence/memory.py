@@ -84,14 +84,17 @@ class MemorySnapshot:
     def version_ts(self, version: int) -> Timestamp | None:
         return self.versions[version - 1][0] if 1 <= version <= len(self.versions) else None
 
-    def changes(self, tables: Collection[int], after: int, through: int) -> list[Change]:
-        return [
+    def changes(
+        self, tables: Collection[int], after: int, through: int, *, limit: int
+    ) -> list[Change]:
+        found = (
             Change(number, table, document_id, body)
             for number, (_, table, document_id, _, body) in enumerate(
                 self.versions[after:through], after + 1
             )
             if table in tables
-        ]
+        )
+        return list(islice(found, limit))
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -188,9 +188,11 @@ class Reader(Protocol):
         """When a version was committed; None if the log does not have it."""
         ...
 
-    def changes(self, tables: Collection[int], after: int, through: int) -> list[Change]:
-        """The versions after `after`, up to and with `through`, of documents of some tables, in the
-        order of their commits. Whoever follows the log asks for a bounded slice at a time.
+    def changes(
+        self, tables: Collection[int], after: int, through: int, *, limit: int
+    ) -> list[Change]:
+        """At most `limit` of the versions after `after`, up to and with `through`, of documents of
+        some tables, in the order of their commits. Takes time with how far `through` is.
         """
         ...
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import orjson
 
-from cupola.database.catalog import CATALOG_TABLES, INDEXES, TABLES, primary_index_id
+from cupola.database.catalog import INDEXES, TABLES, primary_index_id
 from cupola.database.load import load_catalog
 from cupola.database.search_indexes import SearchIndex
 from cupola.persistence import Reader
@@ -29,6 +29,8 @@ from cupola.search.vector_query import filter_value
 from cupola.values import UNSET, decode_tree
 
 _SLICE: Final = 256  # versions or documents; bodies have a megabyte at most
+_WINDOW: Final = 20_000  # versions that are looked through for those
+_DEFINITIONS: Final = frozenset({TABLES, INDEXES})
 _SAVE_SHARE: Final = 0.1
 _SAVE_CHANGES_MIN: Final = 1000
 
@@ -96,10 +98,8 @@ class VectorIndexes:
         assert self._version is not None
         newest = reader.newest_version()
         if self._version < newest:
-            through = min(newest, self._version + _SLICE)
-            self._apply(reader, self._version, through)
-            self._version = through
-            self._ts = reader.version_ts(through) or 0
+            self._version = self._apply(reader, self._version, newest)
+            self._ts = reader.version_ts(self._version) or 0
         if self._version < newest:
             return False
         kept = next((k for k in self._indexes.values() if k.cursor is not None), None)
@@ -149,10 +149,12 @@ class VectorIndexes:
             empty = VectorIndex(info.definition.dimensions, len(info.definition.filters))
             self._indexes[name] = _Kept(info, empty, total=total)
 
-    def _apply(self, reader: Reader, after: int, through: int) -> None:
-        tables = {kept.info.table for kept in self._indexes.values()}
-        changes = reader.changes({*tables, *CATALOG_TABLES.values()}, after, through)
-        if any(change.table in (INDEXES, TABLES) for change in changes):
+    def _apply(self, reader: Reader, after: int, newest: int) -> int:
+        """A slice of the log. Returns the version up to which it goes."""
+        tables = {kept.info.table for kept in self._indexes.values()} | _DEFINITIONS
+        through = min(newest, after + _WINDOW)
+        changes = reader.changes(tables, after, through, limit=_SLICE)
+        if any(change.table in _DEFINITIONS for change in changes):
             self._declare(reader)
         touched = {change.table for change in changes}
         for kept in self._indexes.values():
@@ -161,6 +163,7 @@ class VectorIndexes:
                     if change.table == kept.info.table:
                         _update(kept, change.id, change.body)
         self._bound([k for k in self._indexes.values() if k.info.table in touched])
+        return changes[-1].version if len(changes) == _SLICE else through
 
     def _read_page(self, reader: Reader, kept: _Kept) -> None:
         """Documents that were there before the index, in the order of their ids."""

@@ -34,7 +34,7 @@ NEWEST_VERSION = "SELECT ifnull(max(version), 0) FROM versions"
 VERSION_TS = "SELECT ts FROM versions WHERE version=?"
 CHANGES = (
     "SELECT version, tbl, id, body FROM versions WHERE version>? AND version<=? "
-    "AND tbl IN (SELECT value FROM json_each(?)) ORDER BY version"
+    "AND tbl IN (SELECT value FROM json_each(?)) ORDER BY version LIMIT ?"
 )
 ANSWER = "SELECT ts, result, log_lines FROM commits WHERE ts=?"
 
@@ -117,10 +117,12 @@ class SqliteReader:
             raise explain(error, self._path) from error
         return Timestamp(rows[0][0]) if rows else None
 
-    def changes(self, tables: Collection[int], after: int, through: int) -> list[Change]:
+    def changes(
+        self, tables: Collection[int], after: int, through: int, *, limit: int
+    ) -> list[Change]:
         wanted = orjson.dumps(list(tables)).decode()
         try:
-            rows = self._execute(CHANGES, (after, through, wanted)).fetchall()
+            rows = self._execute(CHANGES, (after, through, wanted, limit)).fetchall()
         except apsw.Error as error:
             raise explain(error, self._path) from error
         return [Change(*row) for row in rows]
