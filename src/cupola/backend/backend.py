@@ -47,10 +47,12 @@ from cupola.backend.passes import Passes
 from cupola.backend.queries import QueryRunner, report
 from cupola.backend.scheduled import ScheduledCalls
 from cupola.backend.sessions import SessionHost
+from cupola.backend.vector_searches import InlineVectors, SearchIndexBuilds, VectorSearches
 from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.schema_push import SchemaPush
+from cupola.database.search_indexes import NothingToBuild
 from cupola.database.system_commits import Work, commit_now
 from cupola.database.transaction import Transaction
 from cupola.errors import (
@@ -108,6 +110,11 @@ class _PushWork:
             )
         next(self._steps)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether somebody else has to do something first, who then wakes the backend."""
+        return self._push is not None and self._push.is_waiting
+
     def tell_if_reached(self) -> None:
         """To be called after each step: old code must not meet the new schema."""
         if not self._is_told and self._is_reached():
@@ -164,6 +171,7 @@ class Backend:
         self.files = Files(self, files or MemoryFiles())
         self.http_actions = HttpActions(self)
         self.actions: ActionRuntime = InlineActions(self)
+        self.vectors: VectorSearches = InlineVectors(self)
         self._scheduled = ScheduledCalls(self)
         self.scheduler = Executor(self._scheduled, limits, self.clock)
         """Runs scheduled functions and cron jobs."""
@@ -246,8 +254,11 @@ class Backend:
 
         `data_path`: the database file, which transaction workers read.
         """
+        from cupola.backend.vector_workers import VectorWorkers
+
         self._worker_data_path = data_path
         self.node.runtime.time_s = self.limits.in_process_time_s
+        self.vectors = VectorWorkers(self, data_path)
 
     def always_in_workers(self, paths: Sequence[str]) -> None:
         """These functions never run on the loop: they have stopped it before."""
@@ -269,6 +280,7 @@ class Backend:
         if self._worker_data_path is not None:
             self._make_workers(self._worker_data_path, loop)
         self.request_turn = loop.call_soon
+        self.vectors.attach(loop)
         self._scheduled.loop = loop
 
         owner = threading.get_ident()
@@ -338,7 +350,8 @@ class Backend:
         if persistence.head_ts > persistence.durable_ts:
             persistence.sync()
         node.outbox.release(persistence.durable_ts)
-        return more or bool(self._pushes) or bool(self._asked) or self.mutations.may_run
+        pushes = bool(self._pushes) and not self._pushes[0].is_waiting
+        return more or pushes or bool(self._asked) or self.mutations.may_run
 
     def run_until_idle(self) -> None:
         """Turn until nothing is left to do: for tests and scripts without an event loop."""
@@ -594,7 +607,10 @@ class Backend:
             self._staged.is_overwritten = True
             self._staged = None
         node = self.node
-        return SchemaPush(schema, node.committer, node.persistence, self.clock, node.publish)
+        searches = SearchIndexBuilds(NothingToBuild(), self.vectors)
+        return SchemaPush(
+            schema, node.committer, node.persistence, self.clock, node.publish, searches
+        )
 
     def _queue(self, work: _PushWork) -> None:
         self._pushes.append(work)
@@ -654,6 +670,8 @@ class Backend:
             while self.clock.monotonic_ns() < deadline or self.node.state == "starting":
                 work.step()
                 work.tell_if_reached()
+                if work.is_waiting:
+                    return
         except StopIteration:
             self._pushes.popleft()
             work.tell_if_reached()
@@ -691,6 +709,7 @@ class Backend:
         self._scheduled.close()
         self.passes.abandon()
         await self.actions.close()
+        self.vectors.close()
         await self.files.close()
         if self.mutations.offload is not None:
             self.mutations.offload.close()

@@ -205,7 +205,16 @@ class VectorIndexes:
         assert direction is not None, "it has been checked"
         return kept.vectors.search(direction, limit, conditions) if limit else []
 
+    def is_being_built(self, index: str) -> bool:
+        kept = self._indexes.get(index)
+        return kept is not None and kept.cursor is not None
+
     # ---------------------------------------------------------------- saving
+
+    @property
+    def wants_saving(self) -> bool:
+        """Whether much has changed since it was saved."""
+        return self._folder is not None and any(map(_is_save_due, self._indexes.values()))
 
     def save_due(self) -> None:
         """Save what has changed much since it was saved. Takes about a second per gigabyte.
@@ -216,11 +225,15 @@ class VectorIndexes:
         if self._folder is None or self._version is None:
             return
         for name, kept in self._indexes.items():
-            much = max(_SAVE_CHANGES_MIN, int(len(kept.vectors) * _SAVE_SHARE))
-            if kept.cursor is None and not kept.is_too_large and kept.unsaved >= much:
+            if _is_save_due(kept):
                 at = self._version, self._ts
                 vector_files.save(self._folder, kept.vectors, name, kept.filters, at)
                 kept.unsaved = 0
+
+
+def _is_save_due(kept: _Kept) -> bool:
+    much = max(_SAVE_CHANGES_MIN, int(len(kept.vectors) * _SAVE_SHARE))
+    return kept.cursor is None and not kept.is_too_large and kept.unsaved >= much
 
 
 def _update(kept: _Kept, document_id: str, body: bytes | None) -> None:

@@ -40,7 +40,6 @@ _CALLS = {
     "1.0/actions/action": Kind.ACTION,
 }
 _NOT_YET = {
-    "1.0/actions/vectorSearch": "`ctx.vectorSearch`",
     "1.0/createServiceToken": "A service token",
 }
 
@@ -181,6 +180,9 @@ class JavaScriptActionWorker(ActionWorker):
             case "1.0/actions/cancel_job":
                 job = {"id": arguments.get("id")}
                 return _value_of(await self.ask(run, "system", CANCEL, encode(job)))
+            case "1.0/actions/vectorSearch":
+                asked = msgspec.json.encode(arguments.get("query"))
+                return _value_of(await self.ask(run, "vectors", "search", asked))
             case "1.0/getUserIdentity":
                 if isinstance(run, RunHttp) and run.identity_problem is not None:
                     raise UnauthenticatedError(run.identity_problem)
