@@ -122,7 +122,8 @@ def test_a_worker_that_hangs_fails_searches_and_nothing_else(tmp_path: Path) -> 
     (tmp_path / "functions" / "movies.py").write_text(MOVIES)
     server = Server(tmp_path, "--limit", "vector_search_time_s=1")
     try:
-        check(server, [1.0, 0.0, 0.0, 0.0])
+        plot = [1.0, 0.0, 0.0, 0.0]
+        until(lambda: server.try_call("action", "movies:nearest", plot=plot)["status"] == "success")
         worker = server.vector_worker()
         assert worker is not None
         worker.suspend()
@@ -131,6 +132,7 @@ def test_a_worker_that_hangs_fails_searches_and_nothing_else(tmp_path: Path) -> 
         server.call("mutation", "movies:put", name="a", plot=[1.0, 0.0, 0.0, 0.0], genre="b")
         until(lambda: not worker.is_running())
 
+        until(lambda: server.try_call("action", "movies:nearest", plot=plot)["status"] == "success")
         assert check(server, [1.0, 0.0, 0.0, 0.0]) == 1
     finally:
         server.kill()

@@ -38,6 +38,7 @@ _BUILDING_S: Final = 0.3
 _HELD_S: Final = 0.02
 _IDLE_S: Final = 600.0
 _STARTS_MAX: Final = 3  # in a row, without an answer; then it is given some time
+_START_S: Final = 30.0
 _START_AGAIN_S: Final = 10.0
 _SYSTEM: Final = Identity("admin")
 
@@ -117,10 +118,12 @@ class VectorWorkers:
     def _overdue(self, number: int) -> None:
         """Time is up. A worker that has said nothing for as long hangs: it is ended."""
         self._give_up(number)
-        silence_s = self._running_loop.time() - self._heard_at
-        is_silent = silence_s >= self._backend.limits.vector_search_time_s
-        if self._worker is not None and is_silent and not self._unsent:
-            self._worker.kill()
+        worker, silence_s = self._worker, self._running_loop.time() - self._heard_at
+        if worker is None or self._unsent:
+            return
+        wait_s = self._backend.limits.vector_search_time_s
+        if silence_s >= (wait_s if worker.is_ready else max(wait_s, _START_S)):
+            worker.kill()
 
     def _give_up(self, number: int) -> None:
         waiting = self._ended(number)
