@@ -358,6 +358,11 @@ class Catalog:
             for table in self.by_name.values()
             for index in table.searches.values()
         }
+        self.text_tables: dict[int, list[SearchIndex]] = {}
+        """The indexes for text, by the number of their table."""
+        for table, search in self.searches.values():
+            if search.is_text:
+                self.text_tables.setdefault(table.number, []).append(search)
         self.schema: SchemaDefinition | None = None
         self.pending: SchemaDefinition | None = None
         for document in documents.get(SCHEMAS, {}).values():
@@ -386,6 +391,11 @@ class Catalog:
             changed[document_id] = document
         documents[table] = changed
         return Catalog(documents)
+
+    def index_label(self, number: int) -> str:
+        """The name of an index, for messages."""
+        table, index = self.index_tables.get(number) or self.searches.get(number) or (None, None)
+        return f"`{table.name}.{index.name}`" if table and index else "a dropped index"
 
     def documents(self, table: int) -> Mapping[str, Document]:
         return self._documents.get(table, {})
