@@ -136,11 +136,11 @@ class VectorWorker:
             sys.exit(error.message)
         try:
             self._is_behind = not self._indexes.step(snapshot)
-            if not self._is_behind:
-                self._answer(self._indexes, snapshot.newest_ts())
         finally:
             snapshot.close()
         self._tell(self._indexes)
+        if not self._is_behind:
+            self._answer(self._indexes, snapshot.newest_ts())
         self._pause_s = (time.monotonic() - began) * _PAUSE_SHARE if not self._asked else 0.0
 
     def _answer(self, indexes: VectorIndexes, ts: int) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float32]
+_Wanted: TypeAlias = dict[int, NDArray[np.bool_]]
 
 BLOCK_BYTES: Final = 4 * 2**20
 _ROW_OVERHEAD_BYTES: Final = 200  # its id, in a list and a dict; measured
@@ -137,18 +138,12 @@ class VectorIndex:
 
         With conditions: those documents that meet at least one.
         """
-        wanted: dict[int, list[int]] | None = None
-        for field, value in conditions:
-            wanted = {} if wanted is None else wanted
-            if (code := self._values[field].code_of(value)) is not None:
-                wanted.setdefault(field, []).append(code)
-        if wanted == {}:
+        wanted = self._wanted(conditions)
+        if not self._ids or wanted == {}:
             return []
         found = [
             self._search_block(block, vector, limit, wanted) for block in range(len(self._blocks))
         ]
-        if not found:
-            return []
         scores = np.concatenate([scores for scores, _ in found])
         rows = np.concatenate([rows for _, rows in found])
         best = _largest(scores, limit)
@@ -159,8 +154,21 @@ class VectorIndex:
         hits.sort(key=lambda hit: (-hit.score, hit.id))
         return hits[:limit]
 
+    def _wanted(self, conditions: Iterable[Condition]) -> _Wanted | None:
+        """Per filter field that matters, which codes meet a condition; None: there is none."""
+        wanted: _Wanted = {}
+        is_filtered = False
+        for field, value in conditions:
+            is_filtered = True
+            values = self._values[field]
+            if (code := values.code_of(value)) is not None:
+                if field not in wanted:
+                    wanted[field] = np.zeros(values.codes, np.bool_)
+                wanted[field][code] = True
+        return wanted if is_filtered else None
+
     def _search_block(
-        self, number: int, vector: Floats, limit: int, wanted: dict[int, list[int]] | None
+        self, number: int, vector: Floats, limit: int, wanted: _Wanted | None
     ) -> tuple[Floats, NDArray[np.intp]]:
         """Scores and rows of a block's best, at least `limit` of them if it has so many."""
         start = number * self._block_rows
@@ -172,8 +180,7 @@ class VectorIndex:
         columns = self._codes[number][:, : len(block)]
         matches = np.zeros(len(block), np.bool_)
         for field, codes in wanted.items():
-            column = columns[field]
-            matches |= column == codes[0] if len(codes) == 1 else np.isin(column, codes)
+            matches |= codes[columns[field]]
         rows = np.flatnonzero(matches)
         if len(rows) > len(block) * _GATHER_SHARE:
             scores = (block @ vector)[rows]
@@ -214,6 +221,11 @@ class _Values:
         self._known: list[tuple[bytes, int]] = []  # by code: the value, how many rows have it
         self._free: list[int] = []
         self.size_bytes = 0
+
+    @property
+    def codes(self) -> int:
+        """All codes are below this."""
+        return len(self._known)
 
     def code_of(self, value: bytes) -> int | None:
         return self._codes.get(value)
