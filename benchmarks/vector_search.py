@@ -29,6 +29,7 @@ from cupola.backend.calls import CallResult
 from cupola.backend.vector_workers import VectorWorkers
 from cupola.limits import Limits
 from cupola.persistence.sqlite import SqlitePersistence
+from cupola.runtimes.vector_worker import SAVED
 
 APP = Path(__file__).parent / "vectors_app"
 DIMENSIONS, LIMIT, SEARCHES = 256, 64, 200
@@ -147,7 +148,7 @@ async def main(count: int) -> None:
         bench = Bench(backend, count)
         await bench.fill()
         bench.read_ids()
-        saved = Path(folder) / "vectors"
+        saved = Path(path + SAVED)
         await bench.start(saved)
         while not list(saved.glob("*.vectors")):
             await asyncio.sleep(0.01)

@@ -144,7 +144,7 @@ def test_after_kill_9_a_search_finds_what_the_database_holds(server: Server) -> 
     chance = random.Random(4711)
     server.call("mutation", "movies:fill", start=0, count=1500)  # enough to be saved
     check(server, [1.0, 0.5, 0.0, 0.0])
-    until(lambda: list((server.data / "vectors").glob("*.vectors")))
+    until(lambda: list(server.data.glob("data.sqlite3-vectors/*.vectors")))
     for _ in range(KILLS):
         writers = [threading.Thread(target=_write, args=(server, chance.random())) for _ in "ab"]
         for writer in writers:

@@ -113,5 +113,6 @@ def only_in_actions() -> NoReturn:
     """What queries and mutations answer: there, results would depend on more than the snapshot."""
     raise FunctionKindError(
         "Vector searches run in actions only: search in an action, and load the documents that it "
-        "finds with `ctx.run_query`."
+        "finds with `ctx.run_query`.",
+        code="VectorSearchOutsideAction",
     )

@@ -40,8 +40,8 @@ from cupola.search.vector_index import Condition
 from cupola.search.vector_indexes import VectorIndexes
 from cupola.values import use_limits
 
-FOLDER = "vectors"
-"""Where indexes are saved, beside the database file."""
+SAVED = "-vectors"
+"""Where indexes are saved: beside the database file, in a folder with this at the end."""
 
 _LOG = logging.getLogger("cupola")
 _ALLOWED_S = 1.0
@@ -120,7 +120,7 @@ class VectorWorker:
         use_limits(limits)
         self._waiting_s = limits.vector_search_time_s
         self._snapshots = SqliteSnapshots(setup.data_path)
-        folder = Path(setup.data_path).parent / FOLDER
+        folder = Path(setup.data_path + SAVED)
         self._indexes = VectorIndexes(folder, limits.vector_index_bytes_max)
         return Ready(None)
 
