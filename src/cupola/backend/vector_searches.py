@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 class VectorSearches(Protocol):
     """Who carries out vector searches, and builds their indexes (`SearchBuilds`)."""
 
+    @property
+    def waiting(self) -> int:
+        """How many searches are under way."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """What the indexes take in memory, roughly."""
+        ...
+
     def submit(self, asked: bytes, done: Done) -> None:
         """Search. `asked`: JSON, see `search.vector_query`. `done` is called once, on this thread,
         with `{"results": [{"_id", "_score"}, ...]}`, when the commits that it shows are durable.
@@ -57,6 +67,11 @@ class InlineVectors:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._indexes: VectorIndexes | None = None
+        self.waiting = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return self._indexes.size_bytes if self._indexes is not None else 0
 
     def submit(self, asked: bytes, done: Done) -> None:
         from cupola.search.vector_index import Condition

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from cupola.auth import Identity
 from cupola.backend.answers import deliver, failed
 from cupola.backend.calls import CallRequest, Done
 from cupola.backend.vector_searches import answer, name_of, read_query, too_large
@@ -32,6 +32,7 @@ from cupola.search.vector_query import VectorQuery
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
 
+_LOG = logging.getLogger("cupola")
 MODULE: Final = "cupola.runtimes.vector_worker"
 _FOLLOW_S: Final = 0.1
 _BUILDING_S: Final = 0.3
@@ -40,7 +41,6 @@ _IDLE_S: Final = 600.0
 _STARTS_MAX: Final = 3  # in a row, without an answer; then it is given some time
 _START_S: Final = 30.0
 _START_AGAIN_S: Final = 10.0
-_SYSTEM: Final = Identity("admin")
 
 
 @dataclasses.dataclass(slots=True)
@@ -74,7 +74,10 @@ class VectorWorkers:
         self._searched_at = 0.0
         self._is_closed = False
         self.size_bytes = 0
-        """What the indexes take in memory."""
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -156,14 +159,18 @@ class VectorWorkers:
     # ---------------------------------------------------------------- building
 
     def is_built(self, index: SearchIndex) -> bool:
-        """Raises: OperatorError: Nobody can build it."""
+        """Also if nobody can build it: searches say so then, and pushes go on."""
         progress = self._kept.get(index.document_id)
         if progress is not None and progress.is_built:
             return True
         if self._loop is None:
             self._is_wanted = True
             return True
-        self._start()
+        try:
+            self._start()
+        except OperatorError as error:
+            _LOG.warning("A vector index is enabled before it is built. %s", error.message)
+            return True
         self._follow_in(_FOLLOW_S)
         return False
 
@@ -225,6 +232,8 @@ class VectorWorkers:
             if (waiting := self._ended(number)) is not None and not self._is_closed:
                 text = "The vector worker ended unexpectedly; search again."
                 self._fail(waiting, unavailable(text))
+        if not self._is_closed:
+            self._backend.wake()  # a push may wait
 
     def _end_if_idle(self) -> None:
         left_s = self._searched_at + _IDLE_S - self._running_loop.time()
