@@ -59,9 +59,16 @@ class Server:
         self._process.wait()
 
     def vector_worker(self) -> psutil.Process | None:
+        return self.worker("cupola.runtimes.vector_worker")
+
+    def text_worker(self) -> psutil.Process | None:
+        return self.worker("cupola.runtimes.text_worker")
+
+    def worker(self, module: str) -> psutil.Process | None:
+        """The child that runs a module, if there is one."""
         for process in psutil.Process(self._process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if "cupola.runtimes.vector_worker" in process.cmdline():
+                if module in process.cmdline():
                     return process
         return None
 

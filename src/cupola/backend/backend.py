@@ -76,6 +76,8 @@ from cupola.values import use_limits
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from cupola.backend.text_workers import TextWorkers
+
 _LOG = logging.getLogger("cupola")
 _PING_SLICES = 5
 
@@ -172,6 +174,7 @@ class Backend:
         self.http_actions = HttpActions(self)
         self.actions: ActionRuntime = InlineActions(self)
         self.vectors: VectorSearches = InlineVectors(self)
+        self._texts: TextWorkers | None = None
         self._scheduled = ScheduledCalls(self)
         self.scheduler = Executor(self._scheduled, limits, self.clock)
         """Runs scheduled functions and cron jobs."""
@@ -254,9 +257,13 @@ class Backend:
 
         `data_path`: the database file, which transaction workers read.
         """
+        from cupola.backend.text_workers import TextWorkers
         from cupola.backend.vector_workers import VectorWorkers
+        from cupola.search.places import text_folder
 
         self._worker_data_path = data_path
+        self._texts = TextWorkers(self, data_path)
+        self.node.text_folder = text_folder(data_path)
         self.node.runtime.time_s = self.limits.in_process_time_s
         self.vectors = VectorWorkers(self, data_path)
 
@@ -281,6 +288,8 @@ class Backend:
             self._make_workers(self._worker_data_path, loop)
         self.request_turn = loop.call_soon
         self.vectors.attach(loop)
+        if self._texts is not None:
+            self._texts.attach(loop)
         self._scheduled.loop = loop
 
         owner = threading.get_ident()
@@ -607,7 +616,7 @@ class Backend:
             self._staged.is_overwritten = True
             self._staged = None
         node = self.node
-        searches = SearchIndexBuilds(NothingToBuild(), self.vectors)
+        searches = SearchIndexBuilds(self._texts or NothingToBuild(), self.vectors)
         return SchemaPush(
             schema, node.committer, node.persistence, self.clock, node.publish, searches
         )
@@ -710,6 +719,8 @@ class Backend:
         self.passes.abandon()
         await self.actions.close()
         self.vectors.close()
+        if self._texts is not None:
+            self._texts.close()
         await self.files.close()
         if self.mutations.offload is not None:
             self.mutations.offload.close()

@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import re
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -48,6 +47,8 @@ def words_of(text: str) -> list[str]:
 @functools.cache
 def _words_pattern() -> re.Pattern[str]:
     """Letters and digits as Unicode has them, and the marks that sit on them in many scripts."""
+    import unicodedata  # loaded with the first text that needs it
+
     starts: list[int] = []
     marks = []
     for point in range(min(_MARKS_END, sys.maxunicode) + 1):

@@ -27,7 +27,6 @@ from cupola.values import decode_id, encode_id
 if TYPE_CHECKING:
     import tantivy
 
-FORMAT: Final = 1  # part of the folder's name: files of another format are not looked at
 _WRITER_BYTES: Final = 20_000_000
 _POSITION: Final = "position"  # no document has this id
 _POSITION_WORD: Final = "."  # nor this word

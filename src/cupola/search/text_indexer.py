@@ -21,8 +21,9 @@ from cupola.database.catalog import primary_index_id
 from cupola.database.load import CatalogLoader
 from cupola.database.search_indexes import SearchIndex
 from cupola.persistence import Reader
+from cupola.search.places import text_files_of
 from cupola.search.text_files import Position, SearchFilesError, TextWriter, delete_files
-from cupola.search.text_indexes import folder_of, position_at
+from cupola.search.text_indexes import position_at
 from cupola.search.text_memory import text_entry
 from cupola.values import decode_canonical
 
@@ -61,7 +62,7 @@ class _IndexWriter:
 
     def __init__(self, index: SearchIndex, root: Path, reader: Reader, through: Position) -> None:
         self.index = index
-        self._folder = folder_of(root, index)
+        self._folder = text_files_of(root, index)
         self._build: _Build | None = None
         self._uncommitted = 0
         self._seen = 0
@@ -210,7 +211,7 @@ class TextIndexer:
             if (writer := self._writers.pop(name, None)) is not None:
                 writer.close()
             self._kept.pop(name, None)
-        folders = {folder_of(self._root, index) for index in declared.values()}
+        folders = {text_files_of(self._root, index) for index in declared.values()}
         if self._root.is_dir():
             for folder in self._root.iterdir():
                 if folder not in folders:

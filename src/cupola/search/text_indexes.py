@@ -28,8 +28,8 @@ from cupola.database.documents import StoredDocument
 from cupola.database.search_indexes import SearchIndex
 from cupola.limits import Limits
 from cupola.persistence import Change, Reader
+from cupola.search.places import text_files_of
 from cupola.search.text_files import (
-    FORMAT,
     Candidate,
     Position,
     SearchFilesError,
@@ -67,16 +67,6 @@ class Matches(NamedTuple):
 
 
 _Ranked = tuple[float, int, Match]
-
-
-def text_folder(data_path: str) -> Path:
-    """Beside a database file, where the files of its text indexes are."""
-    return Path(data_path + "-text")
-
-
-def folder_of(root: Path, index: SearchIndex) -> Path:
-    """Where the files of an index are. No other one ever has the same place."""
-    return root / f"{index.document_id}-{index.table}-{FORMAT}"
 
 
 def position_at(reader: Reader, ts: int) -> Position:
@@ -126,7 +116,7 @@ class TextIndexes:
         """
         found = self._indexes.get(index.document_id)
         if found is None or found.index.table != index.table:
-            folder = folder_of(self._root, index) if self._root is not None else None
+            folder = text_files_of(self._root, index) if self._root is not None else None
             found = _TextIndex(index, folder, self._limits, self._log, self._head_ts)
             self._indexes[index.document_id] = found
         try:

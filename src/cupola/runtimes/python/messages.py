@@ -146,6 +146,14 @@ class FollowLog(Message, frozen=True):
     """Something was committed; and snapshots may be opened, for a second."""
 
 
+class IndexText(Message, frozen=True):
+    """Bring the files of text indexes up to date, and tell how far they are. `synced_ts`: what is
+    not newer survives a power cut. Snapshots may be opened, for a second.
+    """
+
+    synced_ts: int
+
+
 class Probe(Message, frozen=True):
     """Are you there? Answered by `Alive`, unless something blocks the worker's loop."""
 
@@ -255,6 +263,24 @@ class VectorsKept(Message, frozen=True):
     size_bytes: int
 
 
+class TextProgress(msgspec.Struct, frozen=True):
+    """How far a text index is; see `search.text_indexer.Progress`."""
+
+    is_built: bool
+    version: int
+    seen: int
+    total: int
+
+
+class TextIndexed(Message, frozen=True):
+    """The answer to an IndexText: all text indexes by the ids of their documents. `is_done`: there
+    was nothing left to do.
+    """
+
+    indexes: dict[str, TextProgress]
+    is_done: bool
+
+
 class Alive(Message, frozen=True):
     number: int
 
@@ -263,8 +289,10 @@ ToHttpAction = RunHttp | BodyPart | PartTaken | Cancel
 FromHttpAction = BodyWanted | ResponseHead | ResponsePart
 ToVectors = FindVectors | FollowLog
 FromVectors = VectorsFound | VectorsKept
-ToWorker = Setup | RunCall | RunAction | ToHttpAction | Tables | NestedResult | Probe | ToVectors
-FromWorker = Ready | CallDone | ActionDone | FromHttpAction | NestedCall | Alive | FromVectors
+ToSearch = IndexText | ToVectors
+FromSearch = TextIndexed | FromVectors
+ToWorker = Setup | RunCall | RunAction | ToHttpAction | Tables | NestedResult | Probe | ToSearch
+FromWorker = Ready | CallDone | ActionDone | FromHttpAction | NestedCall | Alive | FromSearch
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)

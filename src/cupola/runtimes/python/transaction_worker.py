@@ -104,7 +104,8 @@ class TransactionWorker:
 
     def _text_indexes(self) -> TextIndexes:
         if self._texts is None:
-            from cupola.search.text_indexes import TextIndexes, text_folder
+            from cupola.search.places import text_folder
+            from cupola.search.text_indexes import TextIndexes
 
             self._texts = TextIndexes(self._limits, text_folder(self._data_path), self._read_newest)
         return self._texts
