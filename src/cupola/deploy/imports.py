@@ -214,7 +214,7 @@ class Imports:
         backend = self._backend
         ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         works = _works(plan, folder)
-        backend.commit_in_slices("_system:import", works, ended.set_result)
+        backend.pushes.commit_in_slices("_system:import", works, ended.set_result)
         error = await ended
         shutil.rmtree(folder, ignore_errors=True)
         if error is not None:
