@@ -199,6 +199,7 @@ class Stream:
         self._call = call
         self._plan = plan
         self._found: TextScan | None = None
+        self._failure: CupolaError | None = None
         place = plan.place(call) if plan.search is None else None
         self._index = place[0] if place is not None else None
         self._keys = place[1] if place is not None else EVERYTHING
@@ -237,6 +238,8 @@ class Stream:
 
     def next_batch(self) -> Batch:
         """The next rows, at least one unless there are none."""
+        if self._failure is not None:
+            raise self._failure
         wanted = self._ahead if self._reads_ahead else 1
         if self._left is not None and self._reads_ahead:
             wanted = min(wanted, self._left)
@@ -247,10 +250,11 @@ class Stream:
         while len(found) < wanted and size < _AHEAD_BYTES:
             try:
                 row = next(self._rows, None)
-            except CupolaError:
+            except CupolaError as error:
                 if not found:
                     raise
-                break  # it is met again by who asks for more
+                self._failure = error  # it is met by who asks for more
+                break
             if row is None:
                 is_last = True
                 break
@@ -270,6 +274,7 @@ class Stream:
             return
         if self._left is not None:
             self._left += unread
+        self._failure = None
         looked_at = self._read[:-unread]
         if self._found is not None:
             self._found.take_back([key.decode() for key in self._read[-unread:]])
