@@ -175,6 +175,27 @@ def test_an_index_of_a_push_is_built_before_it_is_used(
     run(story)
 
 
+def test_a_staged_index_is_built_though_nobody_waits(
+    run: Callable[..., None], write_app: Callable[..., Path]
+) -> None:
+    """So that the push which enables it later is done at once."""
+
+    async def story(backend: Backend) -> None:
+        await add(backend, 1.0, 1.0)
+        staged = '"again": VectorIndex("plot", dimensions=2, filters=["plot"], staged=True)'
+        more = MOVIES.replace("dimensions=2)", f"dimensions=2), {staged}")
+        pushed: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        backend.deploy(load_app(write_app(movies=more)), pushed.set_result)
+        assert await pushed is None
+        index = backend.node.committer.catalog.by_name["movies"].searches["again"]
+        async with asyncio.timeout(20):
+            while backend.vectors.progress(index) != (1, 1):
+                await asyncio.sleep(0.01)
+        assert index.state == "staged" and backend.vectors.is_built(index)
+
+    run(story)
+
+
 def test_an_idle_worker_ends_and_the_next_search_starts_another(
     run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -512,6 +512,9 @@ class Backend:
         self.passes.everything_stale()
         node.state = "ready" if node.state == "starting" else node.state
         self.scheduler.declare(app.crons)
+        for _, index in node.committer.catalog.searches.values():
+            if index.state == "staged":  # nobody waits for it, but it is to be built
+                self._search_builds().is_built(index)
 
     def prepare(self, app: App) -> None:
         """`app` will become the running code, most likely: start its workers now."""

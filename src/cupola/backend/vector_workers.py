@@ -82,7 +82,7 @@ class VectorWorkers:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         if self._is_wanted:
-            self._start()
+            self._start_or_warn()
 
     @property
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -166,10 +166,7 @@ class VectorWorkers:
         if self._loop is None:
             self._is_wanted = True
             return True
-        try:
-            self._start()
-        except OperatorError as error:
-            _LOG.warning("A vector index is enabled before it is built. %s", error.message)
+        if not self._start_or_warn():
             return True
         self._follow_in(_FOLLOW_S)
         return False
@@ -179,6 +176,15 @@ class VectorWorkers:
         return (progress.seen, progress.total) if progress is not None else (0, 0)
 
     # ---------------------------------------------------------------- the worker
+
+    def _start_or_warn(self) -> bool:
+        """Returns whether there is a worker."""
+        try:
+            self._start()
+        except OperatorError as error:
+            _LOG.warning("A vector index is enabled before it is built. %s", error.message)
+            return False
+        return True
 
     def _start(self) -> None:
         """Raises: OperatorError: There is no worker, and none can be started."""
@@ -243,7 +249,7 @@ class VectorWorkers:
             self._failed_starts = 0
         else:
             self._timers["idle"] = self._running_loop.call_later(
-                max(left_s, _FOLLOW_S), self._end_if_idle
+                max(left_s, _BUILDING_S), self._end_if_idle
             )
 
     # ---------------------------------------------------------------- following the log
