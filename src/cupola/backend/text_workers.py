@@ -153,8 +153,8 @@ class TextWorkers:
     def _look_whether_behind(self) -> None:
         """Live queries that an index has refused are asked again when it has caught up."""
         newest = self._node.persistence.reader.newest_version()
-        known = min((each.version for each in self._kept.values()), default=newest)
-        is_behind = newest - known > self._node.limits.search_changes_max
+        oldest = newest - self._node.limits.search_changes_max
+        is_behind = any(not e.is_built or e.version < oldest for e in self._kept.values())
         if self._was_behind and not is_behind:
             self._backend.passes.everything_stale()
         self._was_behind = is_behind

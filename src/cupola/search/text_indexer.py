@@ -216,6 +216,8 @@ class TextIndexer:
             for folder in self._root.iterdir():
                 if folder not in folders:
                     delete_files(folder)
+            if not folders:
+                delete_files(self._root)
         return declared
 
     def _writer(self, index: SearchIndex, reader: Reader, through: Position) -> _IndexWriter:

@@ -43,6 +43,7 @@ from cupola.values import decode_canonical, encode_key
 _SLICE: Final = 500  # versions read at once; bodies have a megabyte at most
 _WINDOW: Final = 20_000  # versions that are looked through for those
 _WINDOWS_MAX: Final = 50  # behind by more than so many, an index does not serve
+_WORDS_EACH: Final = 100  # different ones of a document: some take more room, on average
 _DIGITS: Final = ".5g"  # tantivy computes with seven, and sums in another order
 
 T = TypeVar("T")
@@ -147,6 +148,7 @@ class _TextIndex:
         self._limits = limits
         self._log = log
         self._head_ts = head_ts
+        self._words_max = _WORDS_EACH * limits.search_changes_max
         self._files: TextReader | None = None
         self._restart(Position(0, 0))
 
@@ -240,6 +242,8 @@ class _TextIndex:
             entry = _entry_of(self.index, change.body) if change.body is not None else None
             self._memory.put(change.id, entry)
             self._latest[change.id] = change.version
+            if self._folder is not None and self._memory.size > self._words_max:
+                raise self._behind(through - self._base)
         self._through = max(self._through, through)
 
     def _unsettled(self, reader: Reader, version: int) -> set[str]:

@@ -121,12 +121,15 @@ class TextMemory:
         self._having: dict[str, dict[str, None]] = {}
         self._sorted: list[str] | None = []
         self._length = 0
+        self.size = 0
+        """How many different words all entries have, each counted anew: what memory goes by."""
 
     def put(self, document_id: str, entry: TextEntry | None) -> None:
         """The document is this now; None: nothing in it can be found."""
         old = self.entries.pop(document_id, None)
         if old is not None:
             self._length -= old.length
+            self.size -= len(old.words)
             for word in old.words:
                 having = self._having[word]
                 del having[document_id]
@@ -137,6 +140,7 @@ class TextMemory:
             return
         self.entries[document_id] = entry
         self._length += entry.length
+        self.size += len(entry.words)
         for word in entry.words:
             having = self._having.setdefault(word, {})
             if not having:
