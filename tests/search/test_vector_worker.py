@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import random
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,11 @@ from .vector_world import similarity
 KILLS = int(os.environ.get("CUPOLA_TEST_KILLS", "4"))
 
 MOVIES = """
+import json
 from collections.abc import Sequence
 from typing import Any
-from cupola import ActionCtx, MutationCtx, QueryCtx, Table, VectorIndex, action, mutation, query
+from cupola import ActionCtx, HttpCtx, MutationCtx, QueryCtx, Request, Response, Table, VectorIndex
+from cupola import action, http_action, mutation, query
 
 class Movie(Table, name="movies", indexes={
     "by_plot": VectorIndex("plot", dimensions=4, filters=["genre"]),
@@ -62,6 +66,11 @@ async def nearest(ctx: ActionCtx, plot: list[float], genre: str | None = None) -
 async def put_and_find(ctx: ActionCtx, name: str, plot: list[float]) -> Any:
     await ctx.run_mutation(put, name=name, plot=plot, genre="new")
     return await ctx.vector_search("movies", "by_plot", plot, limit=1)
+
+@http_action("GET", "/first")
+async def first(ctx: HttpCtx, request: Request) -> Response:
+    found = await ctx.vector_search(Movie, "by_plot", [1.0, 0.0, 0.0, 0.0], limit=1)
+    return Response(json.dumps(found))
 """
 
 
@@ -98,6 +107,9 @@ def test_a_search_sees_every_commit_before_it(server: Server) -> None:
         (found,) = server.call("action", "movies:put_and_find", name=f"movie {n}", plot=plot)
         assert found["_score"] == pytest.approx(1.0)
     check(server, [1.0, 1.0, 1.0, 1.0], "new")
+    with urllib.request.urlopen(f"{server.url}/http/first") as response:
+        (first,) = json.load(response)
+    assert first["_score"] == pytest.approx(similarity([1.0, 0.0, 0.5, 0.0], [1.0, 0.0, 0.0, 0.0]))
 
 
 def test_a_killed_worker_is_started_again_by_the_next_search(server: Server) -> None:
