@@ -32,6 +32,7 @@ MODULE: Final = "cupola.runtimes.text_worker"
 _FOLLOW_S: Final = 0.2
 _HELD_S: Final = 0.02
 _IDLE_S: Final = 60.0
+_NOTED_VERSIONS: Final = 10_000
 _SILENT_S: Final = 120.0
 _START_AGAIN_S: Final = 0.5
 _START_AGAIN_S_MAX: Final = 60.0
@@ -55,6 +56,7 @@ class TextWorkers:
         self._wanted_ts = 0  # the newest commit that the files should know
         self._done_ts = -1  # up to which they know all
         self._asked_ts: int | None = None  # what the worker is at
+        self._noted_version = 0  # the newest when it was asked
         self._was_behind = False
         self._lost_in_a_row = 0
         self._is_closed = False
@@ -105,7 +107,9 @@ class TextWorkers:
         if not self._is_used and not self._kept:
             return
         is_declared = {index for tables in self._text_tables() for index in tables}
-        if any(commit.texts for commit in published) or is_declared != self._kept.keys():
+        newest = self._node.persistence.reader.newest_version()
+        is_far = newest - self._noted_version > _NOTED_VERSIONS  # of other tables
+        if any(c.texts for c in published) or is_far or is_declared != self._kept.keys():
             self._want(published[-1].ts)
 
     def _text_tables(self) -> list[list[str]]:
@@ -129,6 +133,7 @@ class TextWorkers:
             return
         assert self._worker is not None
         self._asked_ts = self._node.persistence.durable_ts
+        self._noted_version = self._node.persistence.reader.newest_version()
         self._later("silent", _SILENT_S, self._overdue)
         self._worker.send(IndexText(self._asked_ts))
 

@@ -43,6 +43,7 @@ from cupola.values import decode_canonical, encode_key
 _SLICE: Final = 500  # versions read at once; bodies have a megabyte at most
 _WINDOW: Final = 20_000  # versions that are looked through for those
 _WINDOWS_MAX: Final = 50  # behind by more than so many, an index does not serve
+_OPEN_MAX: Final = 64
 _WORDS_EACH: Final = 100  # different ones of a document: some take more room, on average
 _DIGITS: Final = ".5g"  # tantivy computes with seven, and sums in another order
 
@@ -119,6 +120,7 @@ class TextIndexes:
         if found is None or found.index.table != index.table:
             folder = text_files_of(self._root, index) if self._root is not None else None
             found = _TextIndex(index, folder, self._limits, self._log, self._head_ts)
+            self._forget_predecessors(index)
             self._indexes[index.document_id] = found
         try:
             return found.find(reader, query, own, count)
@@ -126,10 +128,12 @@ class TextIndexes:
             del self._indexes[index.document_id]  # the files may have been replaced
             raise
 
-    def keep(self, document_ids: Iterable[str]) -> None:
-        """Forget all other indexes."""
-        for document_id in self._indexes.keys() - set(document_ids):
-            del self._indexes[document_id]
+    def _forget_predecessors(self, index: SearchIndex) -> None:
+        """Those that this one has replaced, and of too many those that were opened first."""
+        for document_id, known in list(self._indexes.items()):
+            is_replaced = (known.index.table, known.index.name) == (index.table, index.name)
+            if is_replaced or len(self._indexes) >= _OPEN_MAX:
+                del self._indexes[document_id]
 
 
 class _TextIndex:
