@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,3 +133,10 @@ def test_more_indexes_than_may_be_open_are_all_built(
     world.index(3)
     versions = {each.version for each in world.indexer.progress().values()}
     assert versions == {world.log.reader.newest_version()}
+
+
+def test_who_does_not_search_does_not_load_the_engine() -> None:
+    """A server's start and memory are measured."""
+    modules = "cupola.backend.backend, cupola.backend.text_workers, cupola.server.serve"
+    look = f"import sys, {modules}; sys.exit('tantivy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
