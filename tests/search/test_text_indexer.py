@@ -12,8 +12,8 @@ import pytest
 from cupola.database.schema_push import SchemaPush
 from cupola.schema import ANY, SchemaDefinition, TableDefinition, TextIndexDefinition
 from cupola.search import text_indexer
-from cupola.search.text_files import TextReader
-from cupola.search.text_indexer import Progress
+from cupola.search.text_files import TextReader, TextWriter
+from cupola.search.text_indexer import Progress, TextIndexer
 from cupola.search.text_query import TextQuery
 
 from .test_text_model import World
@@ -140,3 +140,22 @@ def test_who_does_not_search_does_not_load_the_engine() -> None:
     modules = "cupola.backend.backend, cupola.backend.text_workers, cupola.server.serve"
     look = f"import sys, {modules}; sys.exit('tantivy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
+
+
+def test_files_that_somebody_else_writes_are_left_alone_until_he_is_done(world: World) -> None:
+    """The worker before this one may still be ending. Its index fails; it is tried again."""
+    fox(world)
+    world.index(3)
+    fox(world)
+    world.indexer.close()
+    (folder,) = files(world)
+    other = TextWriter(folder)
+    world.indexer = TextIndexer(world.root)
+    assert not world.indexer.step(world.log.reader, world.log.durable_ts)
+    (why,) = world.indexer.failures.values()
+    assert "Lock" in why
+    world.check(world.transaction(), (["fox"], None))
+    other.close()
+    world.index(3)
+    assert world.indexer.failures == {}
+    assert progress(world).version == world.log.reader.newest_version()

@@ -130,6 +130,24 @@ def test_the_index_is_built_before_its_code_serves(server: Server, tmp_path: Pat
     assert documents_in_files(server) == 700
 
 
+def test_a_server_starts_though_its_index_cannot_be_written(server: Server, tmp_path: Path) -> None:
+    """Only searches fail, until the files can be written."""
+    add(server, "note", 3)
+    server.kill()
+    shutil.rmtree(next(server.data.glob("*-text")))
+    blocked = server.data / "data.sqlite3-text"
+    blocked.write_text("no folder")
+    module = tmp_path / "app" / "functions" / "notes.py"
+    module.write_text(NOTES.replace('filters=["author"]', "filters=[]"))
+    server.start()
+    add(server, "note", 1)
+    assert len(server.call("query", "notes:all")) == 4
+    blocked.unlink()
+    add(server, "note", 1)
+    until(lambda: documents_in_files(server) == 5)
+    assert check(server, "note") == 5
+
+
 def test_a_killed_worker_is_started_again(server: Server) -> None:
     """Searches do not notice."""
     add(server, "note", 20)

@@ -79,8 +79,8 @@ class TextWorkers:
     # ---------------------------------------------------------------- whether they are built
 
     def is_built(self, index: SearchIndex) -> bool:
-        if self._loop is None:
-            self._build_inline()
+        if self._loop is None and index.document_id in self._build_inline().failures:
+            return True  # a server starts all the same; the worker tries again
         progress = self._kept.get(index.document_id)
         return progress is not None and progress.is_built
 
@@ -88,7 +88,7 @@ class TextWorkers:
         progress = self._kept.get(index.document_id)
         return (progress.seen, progress.total) if progress is not None else (0, 0)
 
-    def _build_inline(self) -> None:
+    def _build_inline(self) -> TextIndexer:
         from cupola.search.text_indexer import TextIndexer
 
         if self._inline is None:
@@ -100,6 +100,7 @@ class TextWorkers:
             name: TextProgress(each.is_built, each.version, each.seen, each.total)
             for name, each in self._inline.progress().items()
         }
+        return self._inline
 
     # ---------------------------------------------------------------- following the log
 

@@ -33,6 +33,7 @@ from cupola.search.text_indexer import TextIndexer
 from cupola.values import use_limits
 
 _SLICE_S = 0.25  # then the engine hears how far it is, and says whether to go on
+_AGAIN_S = 1.0  # after a failure, of the disk say
 _NICE = 5  # calls come first
 
 
@@ -77,6 +78,9 @@ class TextWorker:
                 is_done = self._indexer.step(snapshot, synced_ts)
             finally:
                 snapshot.close()
+            if self._indexer.failures:
+                time.sleep(_AGAIN_S)
+                break
         kept = {
             name: TextProgress(each.is_built, each.version, each.seen, each.total)
             for name, each in self._indexer.progress().items()

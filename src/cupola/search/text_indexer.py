@@ -162,6 +162,8 @@ class TextIndexer:
         self._catalogs = CatalogLoader()
         self._writers: dict[str, _IndexWriter] = {}
         self._kept: dict[str, Progress] = {}
+        self.failures: dict[str, str] = {}
+        """Indexes whose files could not be read or written in the last step, and why."""
 
     def progress(self) -> dict[str, Progress]:
         """By the id of the index's document."""
@@ -184,9 +186,13 @@ class TextIndexer:
                 is_done = writer.step(reader, through) and is_done
                 self._kept[name] = writer.progress
                 is_building = is_building or not writer.progress.is_built
+                self.failures.pop(name, None)
             except SearchFilesError as error:
-                _LOG.warning("Search index `%s` is not brought up to date: %s", name, error.message)
+                if self.failures.get(name) != error.message:
+                    _LOG.warning("`%s` is not brought up to date: %s", index.name, error.message)
+                self.failures[name] = error.message
                 self._writers.pop(name, None)  # its files stay as they were committed last
+                is_done = False
         return is_done
 
     def _is_current(self, name: str, index: SearchIndex, reader: Reader, through: Position) -> bool:
@@ -211,6 +217,7 @@ class TextIndexer:
             if (writer := self._writers.pop(name, None)) is not None:
                 writer.close()
             self._kept.pop(name, None)
+            self.failures.pop(name, None)
         folders = {text_files_of(self._root, index) for index in declared.values()}
         if self._root.is_dir():
             for folder in self._root.iterdir():
