@@ -76,7 +76,7 @@ class Limits:
     search_words_max: int = 16
     search_filters_max: int = 8
     search_results_max: int = 1024
-    search_changes_max: int = 20_000
+    search_changes_max: int = 10_000
 
     # Vector searches
     vector_results_max: int = 256
