@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cupola.functions.http import HttpCtx, Request, Response, http_action
     from cupola.functions.pages import Page, PaginationOptions
     from cupola.functions.storage import FileMetadata, StorageId, StoredFile
-    from cupola.schema import Aggregate, Id, Table, Unique
+    from cupola.schema import Aggregate, Id, Table, TextIndex, Unique, VectorIndex
     from cupola.values import UNSET, Int64, UnsetType
 
 __version__ = "0.1.0"
@@ -49,7 +49,7 @@ _PLACES = {
     "cupola.functions.http": ("HttpCtx", "Request", "Response", "http_action"),
     "cupola.functions.pages": ("Page", "PaginationOptions"),
     "cupola.functions.storage": ("FileMetadata", "StorageId", "StoredFile"),
-    "cupola.schema": ("Aggregate", "Id", "Table", "Unique"),
+    "cupola.schema": ("Aggregate", "Id", "Table", "TextIndex", "Unique", "VectorIndex"),
     "cupola.values": ("UNSET", "Int64", "UnsetType"),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
@@ -76,8 +76,10 @@ __all__ = [
     "StorageId",
     "StoredFile",
     "Table",
+    "TextIndex",
     "Unique",
     "UnsetType",
+    "VectorIndex",
     "__version__",
     "action",
     "field",

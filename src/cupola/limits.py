@@ -73,6 +73,19 @@ class Limits:
     upload_url_age_s: float = 3600.0
     http_action_body_bytes_max: int = 20 * MiB
 
+    # Text searches
+    search_words_max: int = 16
+    search_filters_max: int = 8
+    search_results_max: int = 1024
+    search_changes_max: int = 10_000
+
+    # Vector searches
+    vector_results_max: int = 256
+    vector_conditions_max: int = 64
+    vector_index_bytes_max: int = 1024 * MiB
+    vector_searches_waiting_max: int = 1000
+    vector_search_time_s: float = 10.0
+
     # The turn of the loop
     group_time_s: float = 0.005
     group_calls_max: int = 256

@@ -3,9 +3,13 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
+from cupola.database.search_indexes import SearchIndex
+from cupola.database.text_keys import WrittenText, searched
 from cupola.database.write_log import WriteLog, WrittenKey
-from cupola.values import after, encode_key
+from cupola.schema import TextIndexDefinition
+from cupola.values import after, encode, encode_key
 
 INDEX = 7
 NAMES = ("a", "b", "c")
@@ -69,3 +73,28 @@ def test_overlapping_snapshots_do_not_keep_the_log_for_ever():
     assert sum(map(len, log._writes.values())) < 20
     log.close_snapshot(999)
     assert not log._writes
+
+
+def test_words_of_written_documents_are_found_by_those_who_searched_for_them():
+    """Their keys are made only then: nothing is filed for writes that no search asks about."""
+    definition = TextIndexDefinition("search", "body", ("author",))
+    index = SearchIndex(8, 10001, "search", "ready", definition, "index-id")
+
+    def document(body: str, author: str) -> StoredDocument:
+        return StoredDocument(1, encode({"_id": "id", "body": body, "author": author}))
+
+    def search(word: str, *filters: str) -> list[Interval]:
+        return searched(index, [word], word, (0, encode_key(filters[0])) if filters else None)
+
+    log = WriteLog()
+    log.open_snapshot(0)
+    log.add(1, [], [WrittenText(index, "id", document("a Fox", "ada"), document("hares", "bob"))])
+    for read in (search("fox"), search("hare"), search("fox", "ada"), search("ha", "bob")):
+        conflict = log.first_conflict(read, 0)
+        assert conflict is not None and conflict.ts == 1
+        assert log.first_touch(read, 0) == 1
+        assert log.first_conflict(read, 1) is None
+    for read in (search("foxes"), search("hart"), search("fox", "bob"), search("are")):
+        assert log.first_conflict(read, 0) is None
+    log.drop_after(0)
+    assert log.first_conflict(search("fox"), 0) is None

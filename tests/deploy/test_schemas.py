@@ -103,3 +103,30 @@ def test_the_index_diff_names_what_a_push_does() -> None:
         "fields": ["b", "_creationTime"],
         "staged": True,
     }
+
+
+def test_the_index_diff_tells_of_indexes_for_searches() -> None:
+    """As the command line prints them (spec: deploy API, 4.5)."""
+    text = {"indexDescriptor": "search_a", "searchField": "a", "filterFields": ["b"]}
+    both = {**table("notes"), "searchIndexes": [text], "stagedVectorIndexes": []}
+    assert joined_schema(schema(table("notes")), schema(both)) == schema(both)
+    different = {**both, "searchIndexes": [{**text, "filterFields": []}]}
+    with pytest.raises(SchemaError, match="`search_a` of table `notes`"):
+        joined_schema(schema(both), schema(different))
+
+    backend = Backend(clock=ManualClock())
+    backend.deploy_now(App({}, {}, schema=schema(table("notes"))))
+    assert index_diffs(backend.node.committer.catalog, schema(both), ())[""]["added_indexes"] == [
+        {
+            "name": "notes.search_a",
+            "type": "search",
+            "searchField": "a",
+            "filterFields": ["b"],
+            "staged": False,
+        }
+    ]
+    backend.deploy_now(App({}, {}, schema=schema(both)))
+    staged = {**both, "searchIndexes": [], "stagedSearchIndexes": [text]}
+    diff = index_diffs(backend.node.committer.catalog, schema(staged), ())[""]
+    assert [index["name"] for index in diff["disabled_indexes"]] == ["notes.search_a"]
+    assert diff["added_indexes"] == diff["removed_indexes"] == []

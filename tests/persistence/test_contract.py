@@ -297,6 +297,36 @@ def test_a_dropped_index_goes_in_slices(notes, persistence):
     assert notes.retired() == []
 
 
+# ------------------------------------------------------------------------------------------ the log
+
+
+def test_whoever_follows_the_log_reads_each_version_once(notes, persistence):
+    """Search indexes are brought up to date from here, a slice at a time."""
+    with notes.group():
+        notes.put("a", "general", "first")
+        notes.put("b", "general")
+    snapshot = persistence.open_snapshot()
+    with notes.group():
+        notes.put("a", "lobby", "second")
+        removed_ts = notes.remove("b")
+
+    reader = persistence.reader
+    newest = reader.newest_version()
+    assert [(c.id, c.body) for c in reader.changes({10}, 0, newest, limit=9)] == [
+        ("a", b"first"),
+        ("b", b"hi"),
+        ("a", b"second"),
+        ("b", None),
+    ]
+    assert [c.version for c in reader.changes({9, 10}, 1, newest - 1, limit=9)] == [2, 3]
+    assert [c.version for c in reader.changes({10}, 1, newest, limit=2)] == [2, 3]
+    assert reader.changes({9}, 0, newest, limit=9) == []
+    assert reader.version_ts(newest) == removed_ts
+    assert reader.version_ts(newest + 1) is None
+    assert snapshot.newest_version() == 2
+    snapshot.close()
+
+
 # ----------------------------------------------------------------------------------------- requests
 
 

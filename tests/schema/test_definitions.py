@@ -10,14 +10,18 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.schema import (
     ANY,
     BIGINT,
+    NUMBER,
     STRING,
+    ArrayValidator,
     Field,
     IdValidator,
     IndexDefinition,
     ObjectValidator,
     SchemaDefinition,
     TableDefinition,
+    TextIndexDefinition,
     UnionValidator,
+    VectorIndexDefinition,
 )
 from cupola.values import Int64, encode_id, use_limits
 
@@ -49,6 +53,10 @@ EXPORTED = {
                         "optional": False,
                     },
                     "n": {"fieldType": {"type": "bigint"}, "optional": True},
+                    "emb": {
+                        "fieldType": {"type": "array", "value": {"type": "number"}},
+                        "optional": True,
+                    },
                 },
             },
         }
@@ -56,7 +64,12 @@ EXPORTED = {
     "schemaValidation": True,
 }
 DOCUMENT = ObjectValidator(
-    {"body": Field(STRING), "author": Field(IdValidator("users")), "n": Field(BIGINT, True)}
+    {
+        "body": Field(STRING),
+        "author": Field(IdValidator("users")),
+        "n": Field(BIGINT, True),
+        "emb": Field(ArrayValidator(NUMBER), True),
+    }
 )
 TABLES = {"users": 10001, "messages": 10002}
 USER_ID = encode_id(10001, bytes(16))
@@ -68,11 +81,14 @@ def with_indexes(*indexes: IndexDefinition) -> TableDefinition:
 
 
 def test_an_exported_schema_is_read_and_written_again() -> None:
-    """Search and vector indexes are carried through, though nothing builds them yet."""
     schema = SchemaDefinition.from_json(EXPORTED)
     assert schema.tables["messages"].indexes == (
         IndexDefinition("by_author", ("author", "n")),
         IndexDefinition("by_n", ("n",), staged=True),
+    )
+    assert schema.tables["messages"].searches == (
+        TextIndexDefinition("s", "body", ("author",)),
+        VectorIndexDefinition("vi", "emb", 3, ("author",)),
     )
     assert schema.tables["messages"].document == DOCUMENT
     assert schema.to_json() == EXPORTED

@@ -14,7 +14,11 @@ from cupola.errors import CupolaError
 from cupola.testing import Deployment
 
 SCHEMA = """
-    class Note(Table, name="notes", indexes={"by_rank": ["rank"]}):
+    class Note(
+        Table,
+        name="notes",
+        indexes={"by_rank": ["rank"], "search_body": TextIndex("body", filters=["rank"])},
+    ):
         body: str
         rank: float | None = None
 """
@@ -98,6 +102,15 @@ def test_an_index_narrows(app: Deployment) -> None:
     assert bodies(app, {"index": equal}) == [3.0]
 
 
+def test_a_text_index_searches(app: Deployment) -> None:
+    add(app, 3.0, 1.0, 30.0)
+    index: dict[str, Any] = {"name": "search_body", "search": "rank 3", "clauses": []}
+    assert sorted(bodies(app, {"index": index})) == [1.0, 3.0, 30.0]
+    rank = {"field": "rank", "enabled": True, "value": 3}
+    assert bodies(app, {"index": {**index, "search": "3", "clauses": [rank]}}) == [3.0]
+    assert bodies(app, {"index": {**index, "search": "4"}}) == []
+
+
 def test_a_filter_that_is_none_is_refused(app: Deployment) -> None:
     options = {"cursor": None, "numItems": 100}
     with pytest.raises(CupolaError, match="filter makes no sense"):
@@ -146,13 +159,14 @@ def test_tables_schemas_and_indexes_are_told(app: Deployment) -> None:
     assert sorted(ask(app, "getTableMapping:default").values()) == ["extra", "notes"]
     active = json.loads(ask(app, "getSchemas:default")["active"])
     assert [table["tableName"] for table in active["tables"]] == ["notes"]
-    (index,) = ask(app, "indexes:default", tableName="notes", tableNamespace=None)
+    index, text = ask(app, "indexes:default", tableName="notes", tableNamespace=None)
     assert index == {
         "name": "by_rank",
         "staged": False,
         "fields": ["rank", "_creationTime"],
         "backfill": {"state": "done"},
     }
+    assert text["fields"] == {"searchField": "body", "filterFields": ["rank"]}
 
 
 def test_functions_are_told_by_module(app: Deployment) -> None:

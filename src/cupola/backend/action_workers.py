@@ -255,10 +255,13 @@ class _ActionWorker:
                 failure = messages.Failure(text, str(error.code), data)
             self._send(NestedResult(message.call, message.nested, result.value, failure))
 
-        if message.kind == "storage":
+        if message.kind in ("storage", "vectors"):
             try:
                 component, _ = split_qualified(running.path)
-                self._backend.files.submit(message.path, message.args, done, component)
+                if message.kind == "storage":
+                    self._backend.files.submit(message.path, message.args, done, component)
+                else:
+                    self._backend.vectors.submit(message.args, done)
             except CupolaError as error:
                 failure = messages.Failure(error.message, error.code, None)
                 self._send(NestedResult(message.call, message.nested, None, failure))

@@ -145,6 +145,19 @@ class _InlineCaller:
     async def call_system(self, path: str, args: Mapping[str, Any]) -> Any:
         return await self._call("system", path, args)
 
+    async def search_vectors(self, asked: bytes) -> bytes:
+        found: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
+
+        def done(result: CallResult) -> None:
+            if not found.done():
+                found.set_result(result)
+
+        self._backend.vectors.submit(asked, done)
+        result = await found
+        if result.value is None:
+            raise error_of(result)
+        return result.value
+
     async def _call(self, kind: str, path: str, args: Mapping[str, Any]) -> Any:
         request = nested_request(kind, path, encode_arguments(args), self._identity, self._job)
         result = await self._backend.call(request)

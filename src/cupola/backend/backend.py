@@ -48,9 +48,11 @@ from cupola.backend.pushes import PushDone, Pushes
 from cupola.backend.queries import QueryRunner, report
 from cupola.backend.scheduled import ScheduledCalls
 from cupola.backend.sessions import SessionHost
+from cupola.backend.vector_searches import InlineVectors, SearchIndexBuilds, VectorSearches
 from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
+from cupola.database.search_indexes import NothingToBuild, SearchBuilds
 from cupola.errors import (
     CupolaError,
     OperatorError,
@@ -69,6 +71,8 @@ from cupola.values import qualified, use_limits
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from cupola.backend.text_workers import TextWorkers
 
 _LOG = logging.getLogger("cupola")
 _PING_SLICES = 5
@@ -107,7 +111,7 @@ class Backend:
         self.node.wake = self.wake
         self.users = TokenVerifier(self.clock, limits, self.node.session_tokens)
         self.users.exchange_api_key = partial(exchange_api_key, self)
-        self.pushes = Pushes(self.node, self.use)
+        self.pushes = Pushes(self.node, self.use, self._search_builds)
         self._queries = QueryRunner(self.node)
         self.mutations = MutationQueue(self.node)
         self.passes = Passes(self.node, self._queries)
@@ -117,6 +121,8 @@ class Backend:
         self.files = Files(self, files or MemoryFiles())
         self.http_actions = HttpActions(self)
         self.actions: ActionRuntime = InlineActions(self)
+        self.vectors: VectorSearches = InlineVectors(self)
+        self._texts: TextWorkers | None = None
         self._scheduled = ScheduledCalls(self)
         self.scheduler = Executor(self._scheduled, limits, self.clock)
         """Runs scheduled functions and cron jobs."""
@@ -213,8 +219,15 @@ class Backend:
 
         `data_path`: the database file, which transaction workers read.
         """
+        from cupola.backend.text_workers import TextWorkers
+        from cupola.backend.vector_workers import VectorWorkers
+        from cupola.search.places import text_folder
+
         self._worker_data_path = data_path
+        self._texts = TextWorkers(self, data_path)
+        self.node.text_folder = text_folder(data_path)
         self.node.runtime.time_s = self.limits.in_process_time_s
+        self.vectors = VectorWorkers(self, data_path)
 
     def always_in_workers(self, paths: Sequence[str]) -> None:
         """These functions never run on the loop: they have stopped it before."""
@@ -236,6 +249,9 @@ class Backend:
         if self._worker_data_path is not None:
             self._make_workers(self._worker_data_path, loop)
         self.request_turn = loop.call_soon
+        self.vectors.attach(loop)
+        if self._texts is not None:
+            self._texts.attach(loop)
         self._scheduled.loop = loop
 
         owner = threading.get_ident()
@@ -305,7 +321,7 @@ class Backend:
         if persistence.head_ts > persistence.durable_ts:
             persistence.sync()
         node.outbox.release(persistence.durable_ts)
-        return more or bool(self.pushes) or bool(self._asked) or self.mutations.may_run
+        return more or self.pushes.is_busy or bool(self._asked) or self.mutations.may_run
 
     def run_until_idle(self) -> None:
         """Turn until nothing is left to do: for tests and scripts without an event loop."""
@@ -499,6 +515,10 @@ class Backend:
         """
         self.pushes.deploy(app, done)
 
+    def _search_builds(self) -> SearchBuilds:
+        """Who builds indexes for searches, that a push waits for."""
+        return SearchIndexBuilds(self._texts or NothingToBuild(), self.vectors)
+
     def use(self, app: App, environment: Mapping[str, str] | None = None) -> None:
         """Run other code on the schema in force. `environment`: other variables for it."""
         node = self.node
@@ -512,6 +532,9 @@ class Backend:
         self.passes.everything_stale()
         node.state = "ready" if node.state == "starting" else node.state
         self.scheduler.declare(app.crons)
+        for _, index in node.committer.catalog.searches.values():
+            if index.state == "staged":  # nobody waits for it, but it is to be built
+                self._search_builds().is_built(index)
 
     def prepare(self, app: App) -> None:
         """`app` will become the running code, most likely: start its workers now."""
@@ -573,6 +596,9 @@ class Backend:
         self._scheduled.close()
         self.passes.abandon()
         await self.actions.close()
+        self.vectors.close()
+        if self._texts is not None:
+            self._texts.close()
         await self.files.close()
         if self.mutations.offload is not None:
             self.mutations.offload.close()

@@ -78,6 +78,8 @@ class NodeCollector:
             "cached_queries": (len(node.cache), "Query results known"),
             "query_cache_bytes": (node.cache.bytes, "Memory of the query cache"),
             "read_intervals": (node.cache.intervals, "Index intervals that live queries depend on"),
+            "vector_searches": (self._backend.vectors.waiting, "Vector searches under way"),
+            "vector_index_bytes": (self._backend.vectors.size_bytes, "Memory of vector indexes"),
             "ready": (float(node.state == "ready"), "1 while the deployment serves"),
         }
         for name, value in node.persistence.statistics().items():

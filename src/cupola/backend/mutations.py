@@ -269,6 +269,7 @@ class _Group:
             job=mutation.job,
             completes_job=mutation.completes_job,
             links=node.links,
+            text_indexes=node.text_indexes,
         )
         execution = run_as_job(call, lambda: node.runtime.run(call, function, mutation.args))
         return transaction, execution

@@ -7,7 +7,8 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from cupola.auth import Identity, SessionTokens
 from cupola.backend.outbox import Outbox
@@ -32,6 +33,9 @@ from cupola.runtimes.python.in_process import InProcessRuntime
 from cupola.system import System
 from cupola.system.registry import PREFIX
 from cupola.values import decode, encode
+
+if TYPE_CHECKING:
+    from cupola.search.text_indexes import TextIndexes
 
 State = Literal["starting", "ready", "draining", "failed"]
 
@@ -84,6 +88,22 @@ class Node:
         self._undecided: list[ExecutionLog] = []
         self.counters: collections.Counter[str] = collections.Counter()
         self.arguments = CanonicalArguments()
+        self.text_folder: Path | None = None
+        """Where the files of text indexes are; None: there are none."""
+        self._text_indexes: TextIndexes | None = None
+
+    def text_indexes(self) -> TextIndexes:
+        """What text searches look into. It is loaded with the first of them."""
+        if self._text_indexes is None:
+            from cupola.search.text_indexes import TextIndexes
+
+            self._text_indexes = TextIndexes(
+                self.limits,
+                self.text_folder,
+                lambda read: read(self.persistence.reader),
+                lambda: self.persistence.head_ts,
+            )
+        return self._text_indexes
 
     @property
     def head_ts(self) -> int:

@@ -57,7 +57,7 @@ class Passes:
         """Commits happened: note which live queries they touched."""
         touch = self._node.cache.touch
         for commit in published:
-            for entry in touch(commit.ts, commit.written):
+            for entry in touch(commit.ts, commit.written, commit.texts):
                 self._stale[entry] = None
 
     def everything_stale(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from cupola.backend.node import Node
 from cupola.database.schema_push import SchemaPush
+from cupola.database.search_indexes import SearchBuilds
 from cupola.database.system_commits import Work, commit_now
 from cupola.database.transaction import Transaction
 from cupola.errors import BadRequestError, CupolaError
@@ -47,6 +48,11 @@ class _PushWork:
             )
         next(self._steps)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether somebody else has to do something first, who then wakes the backend."""
+        return self._push is not None and self._push.is_waiting
+
     def tell_if_reached(self) -> None:
         """To be called after each step: old code must not meet the new schema."""
         if not self._is_told and self._is_reached():
@@ -64,15 +70,25 @@ class _PushWork:
 class Pushes:
     """What waits to become the running code and schema, first come, first served."""
 
-    def __init__(self, node: Node, use: Callable[[App], None]) -> None:
-        """`use`: make an app, whose schema is in force by then, the running code."""
+    def __init__(
+        self, node: Node, use: Callable[[App], None], searches: Callable[[], SearchBuilds]
+    ) -> None:
+        """`use`: make an app, whose schema is in force by then, the running code. `searches`: who
+        builds indexes for searches.
+        """
         self._node = node
         self._use = use
+        self._searches = searches
         self._waiting: collections.deque[_PushWork] = collections.deque()
         self._staged: SchemaPush | None = None
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something to do in the next turn."""
+        return bool(self._waiting) and not self._waiting[0].is_waiting
 
     def run(self) -> None:
         """Some milliseconds of the first that waits. Steps commit groups of their own."""
@@ -85,6 +101,8 @@ class Pushes:
             while node.clock.monotonic_ns() < deadline or node.state == "starting":
                 work.step()
                 work.tell_if_reached()
+                if work.is_waiting:
+                    return
         except StopIteration:
             self._waiting.popleft()
             work.tell_if_reached()
@@ -164,7 +182,9 @@ class Pushes:
             self._staged.is_overwritten = True
             self._staged = None
         node = self._node
-        return SchemaPush(schema, node.committer, node.persistence, node.clock, node.publish)
+        return SchemaPush(
+            schema, node.committer, node.persistence, node.clock, node.publish, self._searches()
+        )
 
     def _put(self, work: _PushWork) -> None:
         self._waiting.append(work)

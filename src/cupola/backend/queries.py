@@ -189,6 +189,7 @@ class QueryRunner:
             limits=node.limits,
             sealer=node.sealer,
             links=node.links,
+            text_indexes=node.text_indexes,
             journal=key.journal,
         )
         return node.runtime.run(call, function, key.args)

@@ -13,13 +13,16 @@ again with the ids that they have; for the app's tables it is `number`, for the 
 | table      | document                                                                     |
 |------------|------------------------------------------------------------------------------|
 | `_tables`  | `{name, number}`; `idNumber`, of components                                  |
-| `_indexes` | `{table, name, fields, number, state}`; `unique` and `aggregate`, where declared |
+| `_indexes` | `{table, name, fields, number, state}`; `unique` and `aggregate`, where declared; |
+|            | for text `{…, searchField, filterFields}` instead of `fields`, |
+|            | for vectors `{…, vectorField, dimensions, filterFields}` |
 | `_schemas` | `{state, schema}`; state "active" or "pending", schema as JSON text          |
 
 An index is "backfilling", then "ready" or "staged", and in the end "dropping" until its rows are
-deleted. Every table has two indexes without a document: `by_id` and `by_creation_time`. An index
-key is the indexed fields in order, then `_creationTime` (user indexes), then the id (spec: values,
-section 5.1).
+deleted. Those for text and vectors are kept elsewhere, built from the log; the catalog says what
+they are, and a push waits until they are built. Every table has two indexes without a document:
+`by_id` and `by_creation_time`. An index key is the indexed fields in order, then `_creationTime`
+(user indexes), then the id (spec: values, section 5.1).
 
 Documents of `_storage` say what is known of a stored file: `{sha256, size, contentType?}`, the
 digest in base64. Functions read them like others; `ctx.storage` writes them.
@@ -54,9 +57,16 @@ from typing import Any, Final
 
 from cupola.database.documents import StoredDocument
 from cupola.database.rules import Reference, TableRules, references_of, rules_of
+from cupola.database.search_indexes import SearchIndex, search_index
 from cupola.errors import DatabaseUseError
 from cupola.persistence import EntryNumbers
-from cupola.schema import IndexDefinition, SchemaDefinition
+from cupola.schema import (
+    IndexDefinition,
+    SchemaDefinition,
+    SearchIndexDefinition,
+    TextIndexDefinition,
+    VectorIndexDefinition,
+)
 from cupola.values import UNSET, Int64, Value, encode_key, split_qualified
 
 TABLES: Final = 513
@@ -72,6 +82,7 @@ SCHEDULED_FUNCTIONS: Final = 540
 CRON_JOBS: Final = 541
 CRON_RUNS: Final = 542
 COMPONENT_JOBS: Final = 543
+BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
     "_modules": MODULES,
@@ -209,6 +220,8 @@ class TableInfo:
     """What it is called where it belongs."""
     id_number: int = 0
     """What the ids of its documents carry; no other table of its component has the same."""
+    searches: Mapping[str, SearchIndex] = dataclasses.field(default_factory=dict)
+    """Its indexes for text and vectors."""
 
     @property
     def is_readable(self) -> bool:
@@ -219,6 +232,12 @@ class TableInfo:
     def primary(self) -> Index:
         return self.indexes["by_id"]
 
+    @property
+    def declared(self) -> list[Index | SearchIndex]:
+        """All indexes that some schema has declared."""
+        own = [i for name, i in self.indexes.items() if name not in BUILT_IN_INDEXES]
+        return [*own, *self.searches.values()]
+
     def index(self, name: str) -> Index:
         """Look up an index that queries may use.
 
@@ -227,16 +246,45 @@ class TableInfo:
         """
         index = self.indexes.get(name) or self.indexes.get(building(name))
         if index is None:
+            if name in self.searches:
+                how = "with_search_index" if self.searches[name].is_text else "ctx.vector_search"
+                raise DatabaseUseError(
+                    f"`{self.name}.{name}` is an index for searches; use {how}.",
+                    code="IndexNotFound",
+                )
             has = ", ".join(f"`{n}`" for n in self.indexes)
             raise DatabaseUseError(
                 f"`{self.name}` has no index `{name}`; it has {has}.", code="IndexNotFound"
             )
-        if index.state != "ready":
-            why = "is still being built" if index.state == "backfilling" else "is staged"
+        self._require_ready(name, index.state)
+        return index
+
+    def text_index(self, name: str) -> SearchIndex:
+        """Look up an index for text searches. Raises: as `index`."""
+        return self._search_index(name, TextIndexDefinition)
+
+    def vector_index(self, name: str) -> SearchIndex:
+        """Look up an index for vector searches. Raises: as `index`."""
+        return self._search_index(name, VectorIndexDefinition)
+
+    def _search_index(self, name: str, kind: type[SearchIndexDefinition]) -> SearchIndex:
+        index = self.searches.get(name) or self.searches.get(building(name))
+        if index is None or not isinstance(index.definition, kind):
+            what = "search" if kind is TextIndexDefinition else "vector"
+            found = [n for n, i in self.searches.items() if isinstance(i.definition, kind)]
+            has = f"it has {', '.join(f'`{n}`' for n in found)}" if found else "it has none"
+            raise DatabaseUseError(
+                f"`{self.name}` has no {what} index `{name}`; {has}.", code="IndexNotFound"
+            )
+        self._require_ready(name, index.state)
+        return index
+
+    def _require_ready(self, name: str, state: str) -> None:
+        if state != "ready":
+            why = "is still being built" if state == "backfilling" else "is staged"
             raise DatabaseUseError(
                 f"Index `{self.name}.{name}` {why} and cannot be queried yet.", code="IndexNotReady"
             )
-        return index
 
 
 def table_to_come(name: str) -> TableInfo:
@@ -255,14 +303,13 @@ def _table(
     document_id: str | None,
     more: Iterable[Index] = (),
     id_number: int | None = None,
+    searches: Iterable[SearchIndex] = (),
 ) -> TableInfo:
     built_in = (
         Index(primary_index_id(number), number, "by_id", ()),
         Index(creation_index_id(number), number, "by_creation_time", (("_creationTime",),)),
     )
-    indexes = {
-        building(i.name) if i.state == "backfilling" else i.name: i for i in (*built_in, *more)
-    }
+    indexes = {_name_of(index): index for index in (*built_in, *more)}
     aggregated = tuple(index for index in indexes.values() if index.aggregate is not None)
     component, own_name = split_qualified(name)
     if number == COMPONENT_JOBS:
@@ -276,7 +323,12 @@ def _table(
         component,
         own_name,
         number if id_number is None else id_number,
+        {_name_of(search): search for search in searches},
     )
+
+
+def _name_of(index: Index | SearchIndex) -> str:
+    return building(index.name) if index.state == "backfilling" else index.name
 
 
 def system_index(table: int, name: str) -> Index:
@@ -328,10 +380,13 @@ class Catalog:
             per_table.setdefault(str(document["table"]), []).append(document)
         for document in documents.get(TABLES, {}).values():
             name, number = str(document["name"]), _integer(document["number"])
-            more = [_user_index(number, d) for d in per_table.get(name, [])]
-            more.sort(key=lambda index: index.number)
+            mine = sorted(per_table.get(name, []), key=lambda d: _integer(d["number"]))
+            more = [_user_index(number, d) for d in mine if "fields" in d]
+            searches = [search_index(number, d) for d in mine if "fields" not in d]
             id_number = _integer(document.get("idNumber", document["number"]))
-            self.by_name[name] = _table(number, name, str(document["_id"]), more, id_number)
+            self.by_name[name] = _table(
+                number, name, str(document["_id"]), more, id_number, searches
+            )
         self.by_number = {table.number: table for table in self.by_name.values()}
         self.numbers = {table.name: table.id_number for table in self.by_name.values()}
         """What ids carry, by table."""
@@ -345,6 +400,16 @@ class Catalog:
             for table in self.by_name.values()
             for index in table.indexes.values()
         }
+        self.searches: dict[int, tuple[TableInfo, SearchIndex]] = {
+            index.number: (table, index)
+            for table in self.by_name.values()
+            for index in table.searches.values()
+        }
+        self.text_tables: dict[int, list[SearchIndex]] = {}
+        """The indexes for text, by the number of their table."""
+        for table, search in self.searches.values():
+            if search.is_text:
+                self.text_tables.setdefault(table.number, []).append(search)
         self.schema: SchemaDefinition | None = None
         self.pending: SchemaDefinition | None = None
         for document in documents.get(SCHEMAS, {}).values():
@@ -373,6 +438,11 @@ class Catalog:
             changed[document_id] = document
         documents[table] = changed
         return Catalog(documents)
+
+    def index_label(self, number: int) -> str:
+        """The name of an index, for messages."""
+        table, index = self.index_tables.get(number) or self.searches.get(number) or (None, None)
+        return f"`{table.name}.{index.name}`" if table and index else "a dropped index"
 
     def documents(self, table: int) -> Mapping[str, Document]:
         return self._documents.get(table, {})

@@ -22,6 +22,7 @@ from cupola.database.catalog import Catalog, TableInfo
 from cupola.database.constraints import pending_violation
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
+from cupola.database.text_keys import WrittenText
 from cupola.database.transaction import Write
 from cupola.database.write_log import WriteLog, WrittenKey
 from cupola.errors import ConflictError, DeveloperError
@@ -43,6 +44,8 @@ class Published(NamedTuple):
 
     ts: Timestamp
     written: tuple[WrittenKey, ...]
+    texts: tuple[WrittenText, ...] = ()
+    """Documents of tables with text indexes; their keys are made when somebody asks."""
 
 
 class Committer:
@@ -109,10 +112,7 @@ class Committer:
         conflict = self.write_log.first_conflict(read_set, since)
         if conflict is not None:
             self.conflicts += 1
-            table, index = self.group_catalog.index_tables.get(
-                conflict.interval.index, (None, None)
-            )
-            name = f"`{table.name}.{index.name}`" if table and index else "a dropped index"
+            name = self.group_catalog.index_label(conflict.interval.index)
             raise ConflictError(
                 f"Documents read from {name} were changed by another commit; run it again."
             )
@@ -142,12 +142,13 @@ class Committer:
             if record.result is not None:
                 record = msgspec.structs.replace(record, result=resolved(record.result, ts))
         rows, written, summaries = self._rows(writes)
+        texts = self._texts(writes)
         self._write(Commit(ts, rows, record, (), (), summaries))
         self._last_ts = ts
         self._last_creation_time = max(self._last_creation_time, creation_time)
         self._note_definitions(writes)
-        self._group.append(Published(ts, written))
-        self.write_log.add(ts, written)
+        self._group.append(Published(ts, written, texts))
+        self.write_log.add(ts, written, texts)
         return ts
 
     def apply_entries(
@@ -222,6 +223,17 @@ class Committer:
             for index in info.aggregated:
                 summaries += summary_changes(index, old, new)
         return rows, tuple(written), summaries
+
+    def _texts(self, writes: Sequence[Write]) -> tuple[WrittenText, ...]:
+        """What those who searched for words must look at."""
+        indexes = self._group_catalog.text_tables
+        if not indexes:
+            return ()
+        return tuple(
+            WrittenText(index, document_id, old, new)
+            for table, document_id, old, new in writes
+            for index in indexes.get(table.number, ())
+        )
 
     def _note_definitions(self, writes: Sequence[Write]) -> None:
         """Changed definitions hold for the next commit; a pending schema sees each write."""

@@ -6,7 +6,8 @@ push.steps(): ...`):
 1. *declare*: missing tables come into being; new indexes are declared as backfilling, so that every
    write from now on maintains them; the schema is stored as pending, so that every write is checked
    against it too;
-2. *backfill*: rows of the new indexes for what was there before, in batches by id;
+2. *backfill*: rows of the new indexes for what was there before, in batches by id; those for
+   searches are built elsewhere meanwhile, and waited for after stage 3 unless they are staged;
 3. *check*: stored documents against the pending schema, only in tables where it may refuse what the
    old one took; new unique indexes for values that occur twice; new references for those that lead
    nowhere;
@@ -29,14 +30,29 @@ from typing import NoReturn
 
 from cupola.clock import Clock
 from cupola.database.aggregates import entry_change
-from cupola.database.catalog import INDEXES, SCHEMAS, TABLES, Catalog, Document, Index, TableInfo
+from cupola.database.catalog import (
+    INDEXES,
+    SCHEMAS,
+    TABLES,
+    Catalog,
+    Document,
+    Index,
+    TableInfo,
+    building,
+)
 from cupola.database.committer import Committer, Published
 from cupola.database.constraints import dangling, twins, unique_prefix
+from cupola.database.search_indexes import (
+    NothingToBuild,
+    SearchBuilds,
+    SearchIndex,
+    definition_fields,
+)
 from cupola.database.system_commits import commit_now
 from cupola.database.transaction import Transaction
 from cupola.errors import DeveloperError, SchemaError
 from cupola.persistence import CommitRecord, IndexEntry, Persistence, SummaryChange, Timestamp
-from cupola.schema import IndexDefinition, SchemaDefinition, is_subset
+from cupola.schema import AnyIndexDefinition, SchemaDefinition, is_subset
 from cupola.values import decode_canonical
 
 _BATCH = 200  # documents per group: about 5 ms with three indexes; a quarter with summaries
@@ -53,8 +69,10 @@ class SchemaPush:
         persistence: Persistence,
         clock: Clock,
         publish: Callable[[list[Published]], None],
+        searches: SearchBuilds | None = None,
     ) -> None:
         self._schema = schema
+        self._searches = searches or NothingToBuild()
         self._committer = committer
         self._persistence = persistence
         self._clock = clock
@@ -67,6 +85,7 @@ class SchemaPush:
         """Set by the owner: another push has begun, so this one must not be accepted any more."""
         self.failed_table: str | None = None
         """The table of the document that refused the schema."""
+        self._is_waiting = False
 
     def steps(self) -> Iterator[None]:
         """Run the push; each step is one small group.
@@ -96,13 +115,24 @@ class SchemaPush:
                 yield from self._check(table)
             for table in self._committer.catalog.by_name.values():
                 yield from self._check_references(table)
+            self._is_waiting = True
+            while self._unbuilt():
+                self._refuse_violation()
+                yield
             self._refuse_violation()
         except GeneratorExit:
             raise
         except BaseException:
+            self._is_waiting = False
             yield from self._clean_up()
             raise
+        self._is_waiting = False
         self.is_prepared = True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is nothing to do but to let indexes for searches be built."""
+        return self._is_waiting and bool(self._unbuilt())
 
     def accept(self, also: Callable[[Transaction], None] | None = None) -> Iterator[None]:
         """Put the prepared schema in force, and do `also` in the same transaction.
@@ -145,8 +175,10 @@ class SchemaPush:
 
     def progress(self) -> tuple[int, int]:
         """How many of the indexes that this push needs are built, and how many there are."""
-        total = sum(len(table.indexes) for table in self._schema.tables.values())
-        return total if self.is_prepared else max(total - len(self._building()), 0), total
+        tables = self._schema.tables.values()
+        total = sum(len(table.indexes) + len(table.searches) for table in tables)
+        left = len(self._building()) + len(self._unbuilt())
+        return total if self.is_prepared else max(total - left, 0), total
 
     # ---------------------------------------------------------------- what differs
 
@@ -156,12 +188,12 @@ class SchemaPush:
         same = catalog.schema is not None and catalog.schema.to_json() == self._schema.to_json()
         return tables_exist and same and not self._missing(catalog) and not self._dropped()
 
-    def _missing(self, catalog: Catalog) -> list[tuple[str, IndexDefinition]]:
-        missing = []
+    def _missing(self, catalog: Catalog) -> list[tuple[str, AnyIndexDefinition]]:
+        missing: list[tuple[str, AnyIndexDefinition]] = []
         for name, definition in self._schema.tables.items():
             table = catalog.by_name.get(name)
-            for index in definition.indexes:
-                old = table.indexes.get(index.name) if table is not None else None
+            for index in (*definition.indexes, *definition.searches):
+                old = _named(table, index.name) if table is not None else None
                 if old is None or not _same(old, index):
                     missing.append((name, index))
         return missing
@@ -174,16 +206,39 @@ class SchemaPush:
             if index.state == "backfilling"
         ]
 
-    def _dropped(self) -> list[Index]:
+    def _half_built(self) -> bool:
+        """Whether this or a killed push has declared indexes that it never accepted."""
+        documents = self._committer.catalog.documents(INDEXES).values()
+        return any(document["state"] == "backfilling" for document in documents)
+
+    def _unbuilt(self) -> list[SearchIndex]:
+        """Indexes for searches that this push makes usable and that are still being built."""
+        catalog = self._committer.catalog
+        unbuilt = []
+        for name, definition in self._schema.tables.items():
+            table = catalog.by_name.get(name)
+            for wanted in definition.searches if table is not None else ():
+                if wanted.staged:
+                    continue
+                assert table is not None
+                index = table.searches.get(building(wanted.name))
+                index = index or table.searches.get(wanted.name)
+                if index is not None and not self._searches.is_built(index):
+                    unbuilt.append(index)
+        return unbuilt
+
+    def _dropped(self) -> list[Index | SearchIndex]:
         """Ready indexes that the new schema lacks or defines differently."""
-        dropped = []
+        dropped: list[Index | SearchIndex] = []
         for table in self._committer.catalog.by_name.values():
             if table.document_id is None:  # indexes of system tables are no schema's
                 continue
             definition = self._schema.tables.get(table.name)
-            wanted = {i.name: i for i in definition.indexes} if definition is not None else {}
-            for index in table.indexes.values():
-                if index.name in ("by_id", "by_creation_time") or index.state == "backfilling":
+            wanted: dict[str, AnyIndexDefinition] = {}
+            if definition is not None:
+                wanted = {i.name: i for i in (*definition.indexes, *definition.searches)}
+            for index in table.declared:
+                if index.state == "backfilling":
                     continue
                 if index.name not in wanted or not _same(index, wanted[index.name]):
                     dropped.append(index)
@@ -215,11 +270,9 @@ class SchemaPush:
                 {
                     "table": name,
                     "name": index.name,
-                    "fields": list(index.fields),
                     "number": float(number),
                     "state": "backfilling",
-                    **({"unique": True} if index.unique else {}),
-                    **({"aggregate": list(index.aggregate)} if index.aggregate is not None else {}),
+                    **definition_fields(index),
                 },
             )
         text = json.dumps(self._schema.to_json())
@@ -246,7 +299,8 @@ class SchemaPush:
                 )
 
     def _final_state(self, table: str, name: str) -> str:
-        for index in self._schema.tables[table].indexes:
+        definition = self._schema.tables[table]
+        for index in (*definition.indexes, *definition.searches):
             if index.name == name:
                 return "staged" if index.staged else "ready"
         return "ready"
@@ -382,7 +436,7 @@ class SchemaPush:
             for document in pending:
                 transaction.put_system(SCHEMAS, str(document["_id"]), None)
 
-        if pending or self._building():
+        if pending or self._half_built():
             self._run("_system:withdrawSchema", withdraw)
             yield
         yield from self._finish_dropping()
@@ -423,7 +477,11 @@ def _forget(transaction: Transaction, document_id: str) -> None:
     transaction.put_system(INDEXES, document_id, None)
 
 
-def _same(index: Index, definition: IndexDefinition) -> bool:
+def _named(table: TableInfo, name: str) -> Index | SearchIndex | None:
+    return table.indexes.get(name) or table.searches.get(name)
+
+
+def _same(index: Index | SearchIndex, definition: AnyIndexDefinition) -> bool:
     # A staged index that is enabled, or the reverse, needs no new rows: `_accept` changes its
     # state.
     return index.definition.is_built_like(definition) and index.state in ("ready", "staged")

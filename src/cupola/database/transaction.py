@@ -148,8 +148,21 @@ class Transaction:
         self._tables_used: set[int] = set()
         self._tables_written: set[int] = set()
         self._seen: dict[str, StoredDocument] = {}  # of the snapshot, which never changes
+        self.write_count = 0
+        """Goes up with each write, and with each that is taken back."""
 
     # ---------------------------------------------------------------- reading
+
+    @property
+    def reader(self) -> Reader:
+        """The snapshot, for searches. Whoever uses it notes what they read."""
+        return self._reader
+
+    def written_to(self, table: int) -> dict[str, StoredDocument | None]:
+        """What was written here to a table, by id; None: the document was deleted."""
+        if table not in self._tables_written:
+            return {}
+        return {w.id: w.new for w in self._writes.values() if w.table.number == table}
 
     def table(self, name: str) -> TableInfo | None:
         """The table of this name; None while nothing was ever inserted into it. Either answer is a
@@ -649,6 +662,7 @@ class Transaction:
     def _put(self, write: Write) -> None:
         place = place_of(write.table, write.id) if write.table.component else write.id
         previous = self._writes.get(place)
+        self.write_count += 1
         self._undo.append((place, previous, self.catalog))
         self._tables_written.add(write.table.number)
         if previous is not None:  # keep what the snapshot has as the old side
@@ -683,6 +697,7 @@ class Transaction:
         """Take back every write since `mark`."""
         if len(self._undo) == mark:
             return
+        self.write_count += 1
         while len(self._undo) > mark:
             place, previous, self.catalog = self._undo.pop()
             if previous is None:

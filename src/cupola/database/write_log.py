@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cupola.database.read_set import Interval
+
+if TYPE_CHECKING:
+    from cupola.database.text_keys import WrittenText
 
 
 class WrittenKey(NamedTuple):
@@ -46,6 +49,7 @@ class WriteLog:
         self._snapshots: dict[int, int] = {}  # timestamp -> how many
         self._writes: dict[_Place, list[tuple[int, bytes]]] = {}  # in ascending order of ts
         self._commits: collections.deque[tuple[int, list[_Place]]] = collections.deque()
+        self._texts: collections.deque[tuple[int, WrittenText]] = collections.deque()
         self._covered_since: int | None = None
 
     def open_snapshot(self, ts: int) -> None:
@@ -62,12 +66,15 @@ class WriteLog:
         if not self._snapshots:
             self._writes.clear()
             self._commits.clear()
+            self._texts.clear()
             self._covered_since = None
         elif ts == self._covered_since:
             self._drop_through(min(self._snapshots))
 
     def _drop_through(self, ts: int) -> None:
         """Forget commits up to `ts`: no snapshot is older, however many follow each other."""
+        while self._texts and self._texts[0][0] <= ts:
+            self._texts.popleft()
         dropped: collections.Counter[_Place] = collections.Counter()
         while self._commits and self._commits[0][0] <= ts:
             dropped.update(self._commits.popleft()[1])
@@ -83,10 +90,13 @@ class WriteLog:
         """Whether everything committed after `ts` is known here."""
         return self._covered_since is not None and ts >= self._covered_since
 
-    def add(self, ts: int, written: Iterable[WrittenKey]) -> None:
+    def add(
+        self, ts: int, written: Iterable[WrittenKey], texts: Iterable[WrittenText] = ()
+    ) -> None:
         """File a commit. Pending ones too: `drop_after` takes them back when their group fails."""
         if self._covered_since is None:
             return
+        self._texts.extend((ts, text) for text in texts)
         places: list[_Place] = []
         for index, parts in written:
             key = b"".join(parts)
@@ -108,6 +118,8 @@ class WriteLog:
 
     def drop_after(self, ts: int) -> None:
         """Forget commits newer than `ts`: their group was rolled back."""
+        while self._texts and self._texts[-1][0] > ts:
+            self._texts.pop()
         while self._commits and self._commits[-1][0] > ts:
             self._commits.pop()
         for place, writes in list(self._writes.items()):
@@ -146,3 +158,14 @@ class WriteLog:
             writes = self._writes.get((interval.index, interval.fields, interval.prefix))
             if writes is not None:
                 yield interval, writes
+            elif self._texts and (found := self._text_writes(interval.index)):
+                yield interval, found
+
+    def _text_writes(self, index: int) -> list[tuple[int, bytes]]:
+        """Searches for words in mutations elsewhere are rare, so their keys are not filed."""
+        return [
+            (ts, b"".join(parts))
+            for ts, text in self._texts
+            if text.index == index
+            for _, parts in text.keys
+        ]

@@ -7,13 +7,17 @@ from typing import Any
 
 from cupola.database.catalog import Catalog
 from cupola.errors import SchemaError
-from cupola.schema import IndexDefinition, SchemaDefinition, TableDefinition
+from cupola.schema import (
+    AnyIndexDefinition,
+    IndexDefinition,
+    SchemaDefinition,
+    TableDefinition,
+    TextIndexDefinition,
+)
 from cupola.values import split_qualified
 
-_BUILT_IN = ("by_id", "by_creation_time")
-
 IndexDiff = dict[str, list[dict[str, Any]]]
-ByComponent = dict[str, dict[str, IndexDefinition]]
+ByComponent = dict[str, dict[str, AnyIndexDefinition]]
 
 
 def joined_schema(
@@ -53,9 +57,18 @@ def _agreed(python: TableDefinition, javascript: TableDefinition) -> TableDefini
                 "with different fields. Declare it once, or the same in both.",
                 code="DuplicateTable",
             )
-    carried = {**python.carried, **javascript.carried}
+    searches = {index.name: index for index in python.searches}
+    for search in javascript.searches:
+        if searches.setdefault(search.name, search) != search:
+            raise SchemaError(
+                f"Index `{search.name}` of table `{name}` is declared differently in Python and "
+                "in schema.ts. Declare it once, or the same in both.",
+                code="DuplicateTable",
+            )
     references = tuple(dict.fromkeys((*python.references, *javascript.references)))
-    return TableDefinition(name, python.document, tuple(indexes.values()), carried, references)
+    return TableDefinition(
+        name, python.document, tuple(indexes.values()), tuple(searches.values()), references
+    )
 
 
 # ------------------------------------------------------------------------------------ what changes
@@ -74,7 +87,7 @@ def index_diffs(
 
 
 def _index_diff(
-    before: Mapping[str, IndexDefinition], after: Mapping[str, IndexDefinition]
+    before: Mapping[str, AnyIndexDefinition], after: Mapping[str, AnyIndexDefinition]
 ) -> IndexDiff:
     diff: IndexDiff = {
         "added_indexes": [],
@@ -103,8 +116,8 @@ def _existing(catalog: Catalog) -> ByComponent:
     for table in catalog.by_name.values():
         if table.document_id is not None:
             indexes = found.setdefault(table.component, {})
-            for index in table.indexes.values():
-                if index.name not in _BUILT_IN and index.state in ("ready", "staged"):
+            for index in table.declared:
+                if index.state in ("ready", "staged"):
                     indexes[f"{table.own_name}.{index.name}"] = index.definition
     return found
 
@@ -114,12 +127,17 @@ def _wanted(schema: SchemaDefinition) -> ByComponent:
     for table in schema.tables.values():
         component, name = split_qualified(table.name)
         indexes = found.setdefault(component, {})
-        for index in table.indexes:
+        for index in (*table.indexes, *table.searches):
             indexes[f"{name}.{index.name}"] = index
     return found
 
 
-def _shown(name: str, index: IndexDefinition) -> dict[str, Any]:
+def _shown(name: str, index: AnyIndexDefinition) -> dict[str, Any]:
+    if not isinstance(index, IndexDefinition):
+        tree = index.to_json()
+        del tree["indexDescriptor"]
+        kind = "search" if isinstance(index, TextIndexDefinition) else "vector"
+        return {"name": name, "type": kind, **tree, "staged": index.staged}
     return {
         "name": name,
         "type": "database",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cupola.functions.app import App
     from cupola.functions.definitions import Kind
     from cupola.functions.javascript import JavaScriptFunction
+    from cupola.search.text_indexes import TextIndexes
 
 
 class Interrupted(BaseException):
@@ -98,6 +99,7 @@ class Call:
     """The scheduled job that this call is part of."""
     completes_job: bool = False
     links: FileLinks | None = None
+    text_indexes: Callable[[], TextIndexes] | None = None
 
     def __post_init__(self) -> None:
         if self.logs is _NO_LOGS:

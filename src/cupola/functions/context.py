@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from cupola.errors import FunctionKindError, LimitError
 from cupola.functions.call import Call
@@ -14,6 +14,13 @@ from cupola.functions.definitions import Function, Kind, path_of
 from cupola.functions.execution import run_nested
 from cupola.functions.scheduler import ActionScheduler, Scheduler
 from cupola.functions.storage import ActionFiles, ActionStorage, StorageReader, StorageWriter
+from cupola.functions.vector_search import (
+    FilterFunction,
+    VectorMatch,
+    only_in_actions,
+    search_vectors,
+)
+from cupola.schema import Table
 from cupola.values import Value
 
 
@@ -99,6 +106,10 @@ class QueryCtx:
         budget = {name: bound for name, bound in given.items() if bound is not None}
         return self._call.transaction.usage.within(budget)
 
+    def vector_search(self, *args: Any, **options: Any) -> NoReturn:
+        """Only actions search vectors: this raises FunctionKindError."""
+        only_in_actions()
+
 
 class MutationCtx(QueryCtx):
     """What a mutation may do: read, write, and call queries and mutations as sub-transactions."""
@@ -134,6 +145,10 @@ class ActionCaller(Protocol):
         """Run one of the system's mutations that actions may run. Else as `call`."""
         ...
 
+    def search_vectors(self, asked: bytes) -> Awaitable[bytes]:
+        """Search a vector index. JSON to JSON, as in `search.vector_query`; errors raised."""
+        ...
+
 
 class ActionAuth:
     """Who is calling."""
@@ -166,6 +181,30 @@ class ActionCtx:
     async def run_action(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Run another action. Plain Python calls are cheaper, where they do."""
         return await self._caller.call(Kind.ACTION, path_of(function), args)
+
+    async def vector_search(
+        self,
+        table: type[Table] | str,
+        index: str,
+        vector: Sequence[float],
+        *,
+        limit: int | None = None,
+        filter: FilterFunction | None = None,
+    ) -> list[VectorMatch]:
+        """The documents whose vectors are most similar to `vector`, best first, as they are now.
+
+        `limit`: how many, 10 by default and 256 at most. `filter`: `lambda q: q.eq("genre", "sf")`,
+        or several conditions joined by `q.or_`, about the filter fields of the index.
+
+        Returns: `{"_id", "_score"}` of each; load the documents with a query.
+
+        Raises:
+            DatabaseUseError: No such index, or it is not ready; a vector of another length; a
+                filter that it cannot have.
+            LimitError: Too many results or conditions.
+        """
+        search = self._caller.search_vectors
+        return await search_vectors(search, table, index, vector, limit, filter)
 
 
 def _nested(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from cupola.database.aggregates import require_aggregated
 from cupola.database.catalog import (
@@ -21,7 +21,7 @@ from cupola.database.catalog import (
 )
 from cupola.database.cursors import fingerprint
 from cupola.database.documents import StoredDocument
-from cupola.database.pagination import PageRequest
+from cupola.database.pagination import PageRequest, PageResult
 from cupola.database.ranges import key_range
 from cupola.database.transaction import EVERYTHING, KeyRange
 from cupola.errors import DatabaseUseError, InvalidIdError
@@ -31,6 +31,9 @@ from cupola.functions.pages import Page, PaginationOptions
 from cupola.persistence import Numbers
 from cupola.schema import Id, Table
 from cupola.values import UNSET, Int64, UnsetType, Value, decode_canonical, decode_id
+
+if TYPE_CHECKING:
+    from cupola.functions.text_queries import TextSearch
 
 T = TypeVar("T")
 TableT = TypeVar("TableT", bound=Table)
@@ -222,6 +225,7 @@ class Query(Generic[T]):
         self._constraints: dict[str, Any] = {}
         self._descending = False
         self._filters: tuple[Callable[[Any], Any] | Expression, ...] = ()
+        self._search: dict[str, Any] | None = None
 
     def _copy(self) -> Query[T]:
         copy: Query[T] = Query(self._call, self._table)
@@ -229,6 +233,7 @@ class Query(Generic[T]):
         copy._constraints = self._constraints
         copy._descending = self._descending
         copy._filters = self._filters
+        copy._search = self._search
         return copy
 
     # ---------------------------------------------------------------- narrowing
@@ -243,12 +248,30 @@ class Query(Generic[T]):
         changed = self._copy()
         changed._index = index
         changed._constraints = {**(constraints or {}), **fields}
+        changed._search = None
+        return changed
+
+    def with_search_index(
+        self, index: str, search: Mapping[str, Any] | None = None, /, **fields: Any
+    ) -> Query[T]:
+        """Search the words of a text field, the most relevant documents first: the text to look for
+        in the field that the index searches, and values for its filter fields.
+
+        with_search_index("search_body", body="quick fox", author=ada)
+        """
+        changed = self._copy()
+        changed._index = index
+        changed._search = {**(search or {}), **fields}
         return changed
 
     def order(self, order: Literal["asc", "desc"]) -> Query[T]:
         """Index order, ascending unless told otherwise."""
         if order not in ("asc", "desc"):
             raise DatabaseUseError(f'order is "asc" or "desc", not {order!r}.', code="BadOrder")
+        if self._search is not None:
+            raise DatabaseUseError(
+                "A text search is in the order of relevance; leave order out.", code="BadOrder"
+            )
         changed = self._copy()
         changed._descending = order == "desc"
         return changed
@@ -297,7 +320,7 @@ class Query(Generic[T]):
         """How many documents there are. Without a filter only index entries are read, and of an
         aggregated index not even those.
         """
-        if self._filters:
+        if self._filters or self._search is not None:
             return sum(1 for _ in self)
         self._call.interruption.pause()
         try:
@@ -401,6 +424,8 @@ class Query(Generic[T]):
         request = _page_request(options)
         call.interruption.pause()
         try:
+            if self._search is not None:
+                return self._search_page(request)
             place = self._place()
             _, keys = place or self._range(table_to_come(self._table))
             result = call.read_page(
@@ -410,11 +435,26 @@ class Query(Generic[T]):
                 request=request,
                 plan=self._plan(keys),
             )
-            documents = [call.app.to_python(self._table, d) for d in result.documents]
+            return self._page(result)
         finally:
             call.interruption.resume()
+
+    def _search_page(self, request: PageRequest) -> Page[T]:
+        from cupola.functions.text_queries import text_page
+
+        search = self._text_search()
+        searched = repr(sorted(map(repr, (*search.searches, *search.equalities))))
+        plan = fingerprint(
+            self._call.path, self._table, self._index, searched, self._filter_texts()
+        )
+        keep = self._keep() if self._filters else None
+        return self._page(text_page(self._call, search, request, plan, keep))
+
+    def _page(self, result: PageResult) -> Page[T]:
+        call = self._call
+        call.next_journal = result.journal
         return Page(
-            documents,
+            [call.app.to_python(self._table, d) for d in result.documents],
             result.is_done,
             result.continue_cursor,
             result.split_cursor,
@@ -450,6 +490,10 @@ class Query(Generic[T]):
 
     def _place(self) -> tuple[Index, KeyRange] | None:
         """Where to read; None while the table does not exist."""
+        if self._search is not None:
+            raise DatabaseUseError(
+                "A text search has no ranges: read its documents.", code="NotAggregated"
+            )
         table: TableInfo | None = self._call.transaction.table(self._table)
         if table is None:
             if self._index not in ("by_creation_time", "by_id"):
@@ -468,7 +512,7 @@ class Query(Generic[T]):
         return index, key_range(self._table, index, wire)
 
     def _plan(self, keys: KeyRange) -> bytes:
-        filters = ";".join(f.text if isinstance(f, Expression) else "python" for f in self._filters)
+        filters = self._filter_texts()
         order = "desc" if self._descending else "asc"
         return fingerprint(
             self._call.path,
@@ -480,7 +524,20 @@ class Query(Generic[T]):
             keys.end or b"\xff",
         )
 
-    def _rows(self, expect: int) -> Iterator[StoredDocument]:
+    def _filter_texts(self) -> str:
+        return ";".join(f.text if isinstance(f, Expression) else "python" for f in self._filters)
+
+    def _text_search(self) -> TextSearch:
+        from cupola.functions.text_queries import TextSearch
+
+        assert self._search is not None
+        wire = {name: self._call.app.to_bound(value) for name, value in self._search.items()}
+        return TextSearch.by_fields(self._call, self._table, self._index, wire)
+
+    def _rows(self, expect: int | None) -> Iterator[StoredDocument]:
+        if self._search is not None:
+            return self._text_search().scan(self._call, expect) or iter(())
+        expect = 64 if expect is None else min(expect, 1024)
         place = self._place()
         if place is None:
             return iter(())
@@ -492,12 +549,15 @@ class Query(Generic[T]):
             return list(itertools.islice(self, count))
         self._call.interruption.pause()
         try:
+            if self._search is not None:
+                rows = self._rows(count)
+                return [self._call.app.to_python(self._table, r) for r in _first(rows, count)]
             place = self._place()
             if place is None:
                 return []
             if self._call.transaction.sees_plainly(place[0].table):
                 return self._fetch_at_once(place, count)
-            rows = self._rows(count if count is not None and count <= 1024 else 64)
+            rows = self._rows(count)
             to_python = self._call.app.converter(self._table)
             return [to_python(row) for row in itertools.islice(rows, count)]
         finally:
@@ -532,6 +592,10 @@ class Query(Generic[T]):
                 self._call.interruption.pause()
 
         return keep
+
+
+def _first(rows: Iterator[StoredDocument], count: int | None) -> Iterator[StoredDocument]:
+    return rows if count is None else itertools.islice(rows, count)
 
 
 def _table_name(table: type[Table] | str) -> str:

@@ -3,6 +3,7 @@
 from cupola.persistence.memory import MemoryPersistence, MemorySnapshot
 from cupola.persistence.protocol import (
     HOUR_NS,
+    Change,
     Commit,
     CommitRecord,
     DocumentWrite,
@@ -20,6 +21,7 @@ from cupola.persistence.summaries import EntryNumbers, Numbers, Summary
 
 __all__ = [
     "HOUR_NS",
+    "Change",
     "Commit",
     "CommitRecord",
     "DocumentWrite",

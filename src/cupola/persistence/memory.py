@@ -2,13 +2,14 @@
 
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 
 from cupola.errors import PersistenceError
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence.protocol import (
     HOUR_NS,
+    Change,
     Commit,
     CommitRecord,
     DocumentWrite,
@@ -76,6 +77,24 @@ class MemorySnapshot:
         record = self.commits[ts]
         assert record.result is not None
         return RecordedRequest(ts, record.result, record.log_lines)
+
+    def newest_version(self) -> int:
+        return len(self.versions)
+
+    def version_ts(self, version: int) -> Timestamp | None:
+        return self.versions[version - 1][0] if 1 <= version <= len(self.versions) else None
+
+    def changes(
+        self, tables: Collection[int], after: int, through: int, *, limit: int
+    ) -> list[Change]:
+        found = (
+            Change(number, table, document_id, body)
+            for number, (_, table, document_id, _, body) in enumerate(
+                self.versions[after:through], after + 1
+            )
+            if table in tables
+        )
+        return list(islice(found, limit))
 
     def close(self) -> None:
         """Nothing to let go of."""

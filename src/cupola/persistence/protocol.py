@@ -27,7 +27,7 @@ Rules of the derived rows, the same for every implementation:
 `MemoryPersistence` is the specification; the contract suite compares the others with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, NewType, Protocol
 
 import msgspec
@@ -42,6 +42,15 @@ Row = tuple[bytes, int, bytes]
 """(index key, version number, document as canonical encoded JSON)"""
 
 HOUR_NS = 3_600_000_000_000
+
+
+class Change(NamedTuple):
+    """A version as the log has it. `body` None: a tombstone."""
+
+    version: int
+    table: int
+    id: str
+    body: bytes | None
 
 
 class IndexChange(NamedTuple):
@@ -169,6 +178,22 @@ class Reader(Protocol):
 
     def recorded_request(self, session: bytes, request: int) -> RecordedRequest | None:
         """What this request of this session was answered, if it has committed."""
+        ...
+
+    def newest_version(self) -> int:
+        """The number of the newest version visible here; 0 if there is none."""
+        ...
+
+    def version_ts(self, version: int) -> Timestamp | None:
+        """When a version was committed; None if the log does not have it."""
+        ...
+
+    def changes(
+        self, tables: Collection[int], after: int, through: int, *, limit: int
+    ) -> list[Change]:
+        """At most `limit` of the versions after `after`, up to and with `through`, of documents of
+        some tables, in the order of their commits. Takes time with how far `through` is.
+        """
         ...
 
 

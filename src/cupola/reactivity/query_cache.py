@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from cupola.clock import Clock
 from cupola.database.read_set import Interval
+from cupola.database.text_keys import WrittenText
 from cupola.database.write_log import WrittenKey
 from cupola.reactivity.subscriptions import Subscriptions
 from cupola.sync.outcome import QueryOutcome
@@ -225,8 +226,13 @@ class QueryCache:
 
     # ---------------------------------------------------------------- what commits do
 
-    def touch(self, ts: int, written: Iterable[WrittenKey]) -> Iterator[CacheEntry]:
+    def touch(
+        self, ts: int, written: Iterable[WrittenKey], texts: Iterable[WrittenText] = ()
+    ) -> Iterator[CacheEntry]:
         """Mark what a commit touched as stale. Yields live entries; idle ones are dropped."""
+        for text in texts:
+            if self._subscriptions.has(text.index):
+                written = (*written, *text.keys)
         for entry in self._subscriptions.touched(written):
             if entry.stale:
                 continue

@@ -125,6 +125,10 @@ class Subscriptions(Generic[T]):
                         del self._groups[index]
         self.intervals -= len(read_set)
 
+    def has(self, index: int) -> bool:
+        """Whether anybody has read from this index."""
+        return index in self._groups
+
     def touched(self, written: Iterable[WrittenKey]) -> set[T]:
         """Owners that read one of these keys, or the place where it is now or was before."""
         found: set[T] = set()

@@ -1,9 +1,10 @@
 """Validators, table and index definitions, and what Python type hints mean."""
 
 from cupola.schema.codecs import Codec
-from cupola.schema.declarations import Aggregate, OnDelete, Unique
+from cupola.schema.declarations import Aggregate, OnDelete, TextIndex, Unique, VectorIndex
 from cupola.schema.definitions import (
     SYSTEM_FIELDS,
+    AnyIndexDefinition,
     IndexDefinition,
     ReferenceDefinition,
     SchemaDefinition,
@@ -33,6 +34,11 @@ from cupola.schema.scalars import (
     NumberValidator,
     StringValidator,
 )
+from cupola.schema.search_indexes import (
+    SearchIndexDefinition,
+    TextIndexDefinition,
+    VectorIndexDefinition,
+)
 from cupola.schema.subset import is_subset
 from cupola.schema.table import Table, TableInfo, schema_of
 from cupola.schema.validator_json import validator_from_json
@@ -56,6 +62,7 @@ __all__ = [
     "STRING",
     "SYSTEM_FIELDS",
     "Aggregate",
+    "AnyIndexDefinition",
     "AnyValidator",
     "ArrayValidator",
     "BigIntValidator",
@@ -76,14 +83,19 @@ __all__ = [
     "RecordValidator",
     "ReferenceDefinition",
     "SchemaDefinition",
+    "SearchIndexDefinition",
     "StringValidator",
     "Table",
     "TableDefinition",
     "TableInfo",
+    "TextIndex",
+    "TextIndexDefinition",
     "UnionValidator",
     "Unique",
     "ValidationError",
     "Validator",
+    "VectorIndex",
+    "VectorIndexDefinition",
     "codec_of",
     "display",
     "emptied",

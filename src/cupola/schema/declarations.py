@@ -7,6 +7,8 @@ class Order(
         "by_day": ["day"],
         "by_number": Unique("number"),
         "by_shop": Aggregate("shop", "day", of="amount"),
+        "search_notes": TextIndex("notes", filters=["shop"]),
+        "by_embedding": VectorIndex("embedding", dimensions=256),
     },
     references={"customer": "cascade"},
 ): ...
@@ -48,4 +50,38 @@ class Aggregate:
         return f"Aggregate({', '.join(map(repr, self.fields))}, of={self.of!r})"
 
 
-IndexDeclaration: TypeAlias = Sequence[str] | Unique | Aggregate
+class TextIndex:
+    """The words of a text field, for `with_search_index`. `filters` names fields by whose values a
+    search can be narrowed. `staged`: it is built, but refuses searches until that is taken away.
+    """
+
+    def __init__(self, field: str, *, filters: Sequence[str] = (), staged: bool = False) -> None:
+        self.field = field
+        self.filters = filters
+        self.staged = staged
+
+    def __repr__(self) -> str:
+        return f"TextIndex({self.field!r}, filters={list(self.filters)!r})"
+
+
+class VectorIndex:
+    """The vectors of a field, lists of `dimensions` numbers, for `ctx.vector_search` in actions.
+    `filters` and `staged` as for a `TextIndex`.
+    """
+
+    def __init__(
+        self, field: str, *, dimensions: int, filters: Sequence[str] = (), staged: bool = False
+    ) -> None:
+        self.field = field
+        self.dimensions = dimensions
+        self.filters = filters
+        self.staged = staged
+
+    def __repr__(self) -> str:
+        return (
+            f"VectorIndex({self.field!r}, dimensions={self.dimensions}, "
+            f"filters={list(self.filters)!r})"
+        )
+
+
+IndexDeclaration: TypeAlias = Sequence[str] | Unique | Aggregate | TextIndex | VectorIndex

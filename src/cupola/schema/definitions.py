@@ -4,7 +4,7 @@ A definition says what should be; what is (numbers, states of backfills) is the 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeAlias, get_args
 
 import orjson
 from msgspec import Struct, field
@@ -21,6 +21,12 @@ from cupola.schema.scalars import (
     NullValidator,
     TableNumbers,
 )
+from cupola.schema.search_indexes import (
+    SearchIndexDefinition,
+    check_search_indexes,
+    search_indexes_from_json,
+    search_indexes_to_json,
+)
 from cupola.schema.validator_json import validator_from_json
 from cupola.schema.validators import (
     Field,
@@ -33,14 +39,6 @@ from cupola.values import UNSET, in_force, is_component_path, is_identifier, spl
 SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
 ON_DELETE: Final = get_args(OnDelete)
-
-CARRIED_INDEX_KINDS: Final = (
-    "searchIndexes",
-    "stagedSearchIndexes",
-    "vectorIndexes",
-    "stagedVectorIndexes",
-)
-"""Kinds of indexes that are kept in the schema as they came, but not built."""
 
 
 class IndexDefinition(Struct, frozen=True):
@@ -65,10 +63,15 @@ class IndexDefinition(Struct, frozen=True):
             tree["aggregate"] = list(self.aggregate)
         return tree
 
-    def is_built_like(self, other: "IndexDefinition") -> bool:
+    def is_built_like(self, other: object) -> bool:
         """Whether both need the same rows, so that one can become the other at once."""
+        if not isinstance(other, IndexDefinition):
+            return False
         mine = self.fields, self.unique, self.aggregate
         return mine == (other.fields, other.unique, other.aggregate)
+
+
+AnyIndexDefinition: TypeAlias = IndexDefinition | SearchIndexDefinition
 
 
 class ReferenceDefinition(Struct, frozen=True):
@@ -88,7 +91,7 @@ class TableDefinition(Struct, frozen=True):
     name: str
     document: Validator = ANY
     indexes: tuple[IndexDefinition, ...] = ()
-    carried: dict[str, Json] = field(default_factory=dict)
+    searches: tuple[SearchIndexDefinition, ...] = ()
     references: tuple[ReferenceDefinition, ...] = ()
 
     def to_json(self) -> Json:
@@ -100,7 +103,7 @@ class TableDefinition(Struct, frozen=True):
             "tableName": self.name,
             "indexes": plain(False),
             "stagedDbIndexes": plain(True),
-            **{kind: self.carried.get(kind, []) for kind in CARRIED_INDEX_KINDS},
+            **search_indexes_to_json(self.searches),
             "documentType": self.document.to_json(),
             **({"references": references} if references else {}),
         }
@@ -188,7 +191,7 @@ class SchemaDefinition(Struct, frozen=True):
         if self.validate:
             return self
         tables = {
-            name: TableDefinition(name, ANY, table.indexes, table.carried)
+            name: TableDefinition(name, ANY, table.indexes, table.searches)
             for name, table in self.tables.items()
         }
         return SchemaDefinition(tables, True)
@@ -232,7 +235,7 @@ def check_table(table: TableDefinition) -> None:
             code="TableNameReserved",
         )
     _check_document_type(table)
-    count = len(table.indexes) + sum(len(indexes) for indexes in table.carried.values())
+    count = len(table.indexes) + len(table.searches)
     if count > (most := in_force().indexes_per_table_max):
         raise SchemaError(
             f"Table `{table.name}` has {count} indexes; at most {most} are allowed.",
@@ -243,10 +246,7 @@ def check_table(table: TableDefinition) -> None:
     for index in table.indexes:
         _check_index(table.name, index)
         if index.name in names:
-            raise SchemaError(
-                f"Table `{table.name}` has two indexes named `{index.name}`; rename one.",
-                code="IndexNameNotUnique",
-            )
+            raise _two_of_one_name(table.name, index.name)
         if (twin := fields.get(index.fields)) is not None:
             raise SchemaError(
                 f"Indexes `{twin}` and `{index.name}` of table `{table.name}` have the same "
@@ -255,6 +255,13 @@ def check_table(table: TableDefinition) -> None:
             )
         names.add(index.name)
         fields[index.fields] = index.name
+    check_search_indexes(
+        table.name, table.document, table.searches, _check_index_name, _check_index_field
+    )
+    for search in table.searches:
+        if search.name in names:
+            raise _two_of_one_name(table.name, search.name)
+        names.add(search.name)
     for reference in table.references:
         check_reference(table, reference)
 
@@ -280,15 +287,25 @@ def _check_document_type(table: TableDefinition) -> None:
                 )
 
 
-def _check_index(table: str, index: IndexDefinition) -> None:
-    where = f"index `{index.name}` of table `{table}`"
-    _check_name(index.name, f"an index of table `{table}`", "InvalidIndexName")
-    if index.name.startswith("_") or index.name in BUILT_IN_INDEXES:
+def _two_of_one_name(table: str, index: str) -> SchemaError:
+    return SchemaError(
+        f"Table `{table}` has two indexes named `{index}`; rename one.", code="IndexNameNotUnique"
+    )
+
+
+def _check_index_name(name: str, where: str) -> None:
+    _check_name(name, f"an index, as the {where}", "InvalidIndexName")
+    if name.startswith("_") or name in BUILT_IN_INDEXES:
         raise SchemaError(
             f"The {where} must be renamed: {', '.join(BUILT_IN_INDEXES)} and names that start "
             "with `_` are built in.",
             code="IndexNameReserved",
         )
+
+
+def _check_index(table: str, index: IndexDefinition) -> None:
+    where = f"index `{index.name}` of table `{table}`"
+    _check_index_name(index.name, where)
     if not index.fields:
         raise SchemaError(f"The {where} has no fields; name at least one.", code="IndexFieldsEmpty")
     if len(index.fields) > (most := in_force().fields_per_index_max):
@@ -410,12 +427,12 @@ def _table_from_json(tree: Json) -> TableDefinition:
         *_indexes_from_json(tree, "indexes", name, staged=False),
         *_indexes_from_json(tree, "stagedDbIndexes", name, staged=True),
     ]
-    carried = {kind: _list(tree, kind, name) for kind in CARRIED_INDEX_KINDS if tree.get(kind)}
+    searches = tuple(search_indexes_from_json(tree, name))
     references = [_reference_from_json(r, name) for r in _list(tree, "references", name)]
     document_type = tree.get("documentType")
     document = ANY if document_type is None else _document_from_json(document_type, name)
     references += _noted_references(tree, document)
-    return TableDefinition(name, document, tuple(indexes), carried, tuple(references))
+    return TableDefinition(name, document, tuple(indexes), searches, tuple(references))
 
 
 def _noted_references(tree: Json, document: Validator) -> Iterable[ReferenceDefinition]:

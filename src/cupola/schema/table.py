@@ -21,12 +21,19 @@ import collections
 import copy
 import itertools
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
 
 from cupola.errors import SchemaError
 from cupola.schema.codecs import Codec, PlainCodec, within
-from cupola.schema.declarations import Aggregate, IndexDeclaration, OnDelete, Unique
+from cupola.schema.declarations import (
+    Aggregate,
+    IndexDeclaration,
+    OnDelete,
+    TextIndex,
+    Unique,
+    VectorIndex,
+)
 from cupola.schema.definitions import (
     ON_DELETE,
     SYSTEM_FIELDS,
@@ -44,6 +51,11 @@ from cupola.schema.scalars import (
     IdValidator,
     LiteralValidator,
     ScalarValidator,
+)
+from cupola.schema.search_indexes import (
+    SearchIndexDefinition,
+    TextIndexDefinition,
+    VectorIndexDefinition,
 )
 from cupola.schema.shapes import own_annotations, resolved_hints
 from cupola.schema.validators import (
@@ -78,9 +90,13 @@ class TableInfo:
         self.document = ObjectValidator(described)
         self.indexes: tuple[IndexDefinition, ...] = kind.__index_definitions__
         self.definition = TableDefinition(
-            self.name, self.document, self.indexes, references=_reference_definitions(kind, self)
+            self.name,
+            self.document,
+            self.indexes,
+            kind.__search_definitions__,
+            _reference_definitions(kind, self),
         )
-        if self.definition.references:
+        if self.definition.references or self.definition.searches:
             check_table(self.definition)
         self.stored = self.definition.stored_document()
         """The validator of whole documents, with `_id` and `_creationTime`."""
@@ -245,6 +261,7 @@ class Table(Encoded):
     __field_names__: ClassVar[tuple[str, ...]] = ()
     __field_defaults__: ClassVar[dict[str, Any]] = {}
     __index_definitions__: ClassVar[tuple[IndexDefinition, ...]]
+    __search_definitions__: ClassVar[tuple[SearchIndexDefinition, ...]]
     __reference_rules__: ClassVar[Mapping[str, OnDelete]]
 
     if TYPE_CHECKING:
@@ -284,6 +301,7 @@ class Table(Encoded):
         }
         cls.__field_names__ = tuple(dict.fromkeys((*cls.__field_names__, *own)))
         cls.__index_definitions__ = _index_definitions(cls, indexes or {})
+        cls.__search_definitions__ = _search_definitions(indexes or {})
         cls.__reference_rules__ = dict(references or {})
         for field in own:
             setattr(cls, field, _FieldReader(field))
@@ -451,7 +469,8 @@ def _index_definitions(
                 f'["{declared}"].',
                 code="InvalidIndexField",
             )
-        definitions.append(_index_definition(name, declared))
+        if not isinstance(declared, TextIndex | VectorIndex):
+            definitions.append(_index_definition(name, declared))
     check_table(TableDefinition(kind.__table_name__, indexes=tuple(definitions)))
     for index in definitions:
         for path in (*index.fields, *(index.aggregate or ())):
@@ -464,7 +483,20 @@ def _index_definitions(
     return tuple(definitions)
 
 
-def _index_definition(name: str, declared: IndexDeclaration) -> IndexDefinition:
+def _search_definitions(
+    indexes: Mapping[str, IndexDeclaration],
+) -> tuple[SearchIndexDefinition, ...]:
+    definitions: list[SearchIndexDefinition] = []
+    for name, declared in indexes.items():
+        match declared:
+            case TextIndex(field=field, filters=filters, staged=staged):
+                definitions.append(TextIndexDefinition(name, field, tuple(filters), staged))
+            case VectorIndex(field=field, dimensions=size, filters=filters, staged=staged):
+                definitions.append(VectorIndexDefinition(name, field, size, tuple(filters), staged))
+    return tuple(definitions)
+
+
+def _index_definition(name: str, declared: Sequence[str] | Unique | Aggregate) -> IndexDefinition:
     match declared:
         case Unique():
             return IndexDefinition(name, declared.fields, unique=True)

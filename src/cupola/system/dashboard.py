@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cupola.database.catalog import DEPLOYMENT, FIRST_USER_TABLE
+from cupola.database.catalog import DEPLOYMENT, FIRST_USER_TABLE, Index
+from cupola.database.search_indexes import SearchIndex
 from cupola.database.transaction import Transaction
 from cupola.errors import CupolaError
 from cupola.functions.app import App
@@ -175,14 +176,19 @@ def indexes(ctx: QueryCtx, tableName: str, tableNamespace: str | None = None) ->
     table = table_named(ctx, tableName)
     return [
         {
-            "name": index.name.removesuffix(" (building)"),
+            "name": index.name,
             "staged": index.state == "staged",
-            "fields": index.field_names,
+            "fields": _fields(index),
             "backfill": {"state": "backfilling" if index.state == "backfilling" else "done"},
         }
-        for index in (table.indexes.values() if table is not None else ())
-        if index.name not in ("by_id", "by_creation_time")
+        for index in (table.declared if table is not None else ())
     ]
+
+
+def _fields(index: Index | SearchIndex) -> Any:
+    if isinstance(index, Index):
+        return index.field_names
+    return {k: v for k, v in index.definition.to_json().items() if k != "indexDescriptor"}
 
 
 @system_query("frontend/paginatedTableDocuments:default")

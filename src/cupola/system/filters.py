@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +15,9 @@ from cupola.database.ranges import Range, key_range
 from cupola.database.transaction import EVERYTHING, KeyRange
 from cupola.errors import BadRequestError, CupolaError
 from cupola.values import UNSET, Int64, compare, decode_id, decode_tree
+
+if TYPE_CHECKING:
+    from cupola.functions.text_queries import TextSearch
 
 Keep = Callable[[StoredDocument], bool]
 
@@ -50,9 +53,12 @@ class Clause(msgspec.Struct, frozen=True):
 
 
 class IndexClause(msgspec.Struct, frozen=True, rename="camel"):
-    """One field of an index, in order: an equality, or bounds."""
+    """One field of an index, in order: an equality, or bounds; of a text index, a filter field that
+    has a value.
+    """
 
-    type: str
+    type: str = "indexEq"
+    field: str = ""
     enabled: bool = True
     value: Any = None
     lower_op: str | None = None
@@ -82,8 +88,6 @@ class Filter(msgspec.Struct, frozen=True):
         """
         if self.index is None:
             return table.index("by_creation_time"), EVERYTHING
-        if self.index.search is not None:
-            raise BadRequestError("Search indexes are not there yet.", code="SearchNotAvailable")
         index = table.index(self.index.name)
         names = [*index.field_names, "_id"]
         constraints = {
@@ -92,6 +96,17 @@ class Filter(msgspec.Struct, frozen=True):
             if clause.enabled
         }
         return index, key_range(table.name, index, constraints)
+
+    def text_search(self, table: TableInfo) -> TextSearch | None:
+        """What is searched for, if it is. Raises: CupolaError: There is no such index."""
+        if self.index is None or self.index.search is None:
+            return None
+        from cupola.functions.text_queries import TextSearch
+
+        field = table.text_index(self.index.name).definition.field
+        filters = [(c.field, decode_tree(c.value)) for c in self.index.clauses if c.enabled]
+        searches = [(field, self.index.search)]
+        return TextSearch(table.name, self.index.name, searches, filters)
 
     def keep(self) -> Keep | None:
         """Which documents to show; None: all."""

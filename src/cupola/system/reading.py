@@ -139,13 +139,21 @@ def _page(
         bytes_read_max=_PAGE_BYTES_MAX,
     )
     with engine(ctx):
-        result = ctx._call.read_page(
-            wanted.place(table),
-            descending=wanted.order == "desc",
-            keep=_kept(transaction, table, wanted),
-            request=request,
-            plan=plan,
-        )
+        search = wanted.text_search(table)
+        if search is not None:
+            from cupola.functions.text_queries import text_page
+
+            keep = _kept(transaction, table, wanted)
+            result = text_page(ctx._call, search, request, plan, keep)
+            ctx._call.next_journal = result.journal
+        else:
+            result = ctx._call.read_page(
+                wanted.place(table),
+                descending=wanted.order == "desc",
+                keep=_kept(transaction, table, wanted),
+                request=request,
+                plan=plan,
+            )
         return {
             "page": [document.value for document in result.documents],
             "isDone": result.is_done,

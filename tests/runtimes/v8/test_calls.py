@@ -5,7 +5,10 @@ import asyncio
 import pytest
 
 from cupola.auth import Identity
+from cupola.limits import Limits
 from cupola.values import Int64
+
+from .conftest import Server
 
 pytestmark = pytest.mark.node
 
@@ -102,6 +105,17 @@ def test_a_long_scan_comes_whole_and_a_short_one_stops(server):
 
 def page(server, **options):
     return server.query("messages:page", paginationOpts={"numItems": 2, "cursor": None, **options})
+
+
+def test_a_scan_past_its_bound_fails_and_does_not_end_early(code, tmp_path):
+    """Rows are read ahead: what fails among them is met when the function comes to it."""
+    server = Server(code, tmp_path / "data.sqlite3", Limits(documents_read_max=30))
+    try:
+        for number in range(31):
+            server.mutation("messages:send", channel="c", body=f"{number}")
+        assert "Too many documents read" in server.failure("query", "messages:all")
+    finally:
+        server.close()
 
 
 def test_pages_follow_each_other(server):

@@ -4,12 +4,13 @@ A statement that stays open pins the write-ahead log, so none does; a scan goes 
 key.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import apsw
+import orjson
 
-from cupola.persistence.protocol import RecordedRequest, Row, Timestamp
+from cupola.persistence.protocol import Change, RecordedRequest, Row, Timestamp
 from cupola.persistence.sqlite.aggregates import RangeSummary
 from cupola.persistence.sqlite.failures import explain
 from cupola.persistence.sqlite.file import connect
@@ -28,6 +29,12 @@ REQUEST_TS = "SELECT ts FROM requests WHERE session=? AND request=?"
 UNINDEXED_REQUEST_TS = (
     "SELECT ts FROM commits WHERE session=? AND request=? "
     "AND ts>(SELECT value FROM meta WHERE key='indexed_through')"
+)
+NEWEST_VERSION = "SELECT ifnull(max(version), 0) FROM versions"
+VERSION_TS = "SELECT ts FROM versions WHERE version=?"
+CHANGES = (
+    "SELECT version, tbl, id, body FROM versions WHERE version>? AND version<=? "
+    "AND tbl IN (SELECT value FROM json_each(?)) ORDER BY version LIMIT ?"
 )
 ANSWER = "SELECT ts, result, log_lines FROM commits WHERE ts=?"
 
@@ -96,6 +103,29 @@ class SqliteReader:
             return RecordedRequest(*self._execute(ANSWER, (ts,)).fetchall()[0])
         except apsw.Error as error:
             raise explain(error, self._path) from error
+
+    def newest_version(self) -> int:
+        try:
+            return int(self._execute(NEWEST_VERSION).fetchall()[0][0])
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+
+    def version_ts(self, version: int) -> Timestamp | None:
+        try:
+            rows = self._execute(VERSION_TS, (version,)).fetchall()
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        return Timestamp(rows[0][0]) if rows else None
+
+    def changes(
+        self, tables: Collection[int], after: int, through: int, *, limit: int
+    ) -> list[Change]:
+        wanted = orjson.dumps(list(tables)).decode()
+        try:
+            rows = self._execute(CHANGES, (after, through, wanted, limit)).fetchall()
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        return [Change(*row) for row in rows]
 
     def _request_ts(self, session: bytes, request: int) -> Timestamp | None:
         """The index, and behind it the commits of the last second or so."""

@@ -232,6 +232,9 @@ class _Caller:
     async def call_system(self, path: str, args: Mapping[str, Any]) -> Any:
         return await self._worker.call(self._run, "system", path, encode_arguments(args))
 
+    async def search_vectors(self, asked: bytes) -> bytes:
+        return value_or_raise(await self._worker.ask(self._run, "vectors", "search", asked))
+
 
 class _LogHandler(logging.Handler):
     """`logging` in an action becomes its log lines."""

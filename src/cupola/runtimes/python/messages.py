@@ -138,6 +138,28 @@ class NestedResult(Message, frozen=True):
     failure: Failure | None
 
 
+class FindVectors(Message, frozen=True):
+    """Search the vector index whose document has this id; see `search.vector_query.VectorQuery`."""
+
+    number: int
+    index: str
+    vector: list[float]
+    limit: int
+    conditions: list[tuple[int, bytes]]
+
+
+class FollowLog(Message, frozen=True):
+    """Something was committed; and snapshots may be opened, for a second."""
+
+
+class IndexText(Message, frozen=True):
+    """Bring the files of text indexes up to date, and tell how far they are. `synced_ts`: what is
+    not newer survives a power cut. Snapshots may be opened, for a second.
+    """
+
+    synced_ts: int
+
+
 class Probe(Message, frozen=True):
     """Are you there? Answered by `Alive`, unless something blocks the worker's loop."""
 
@@ -211,7 +233,7 @@ class ResponsePart(Message, frozen=True):
 
 class NestedCall(Message, frozen=True):
     """An action calls a function. `kind`: "query", "mutation" or "action"; "system" for one of
-    the system's mutations, "storage" for an operation on files.
+    the system's mutations, "storage" for an operation on files, "vectors" for a search of vectors.
     """
 
     call: int
@@ -221,14 +243,64 @@ class NestedCall(Message, frozen=True):
     args: bytes
 
 
+class VectorsFound(Message, frozen=True):
+    """What a FindVectors found at snapshot `ts`: ids and scores, best first. None: the index is not
+    there to be searched.
+    """
+
+    number: int
+    ts: int
+    hits: list[tuple[str, float]] | None
+
+
+class VectorProgress(msgspec.Struct, frozen=True):
+    """How far an index is built; see `search.vector_indexes.Progress`."""
+
+    is_built: bool
+    is_too_large: bool
+    seen: int
+    total: int
+
+
+class VectorsKept(Message, frozen=True):
+    """All vector indexes by the ids of their documents; said when that changes, and now and then
+    while one is being built. `size_bytes`: what they take in memory.
+    """
+
+    indexes: dict[str, VectorProgress]
+    size_bytes: int
+
+
+class TextProgress(msgspec.Struct, frozen=True):
+    """How far a text index is; see `search.text_indexer.Progress`."""
+
+    is_built: bool
+    version: int
+    seen: int
+    total: int
+
+
+class TextIndexed(Message, frozen=True):
+    """The answer to an IndexText: all text indexes by the ids of their documents. `is_done`: there
+    was nothing left to do.
+    """
+
+    indexes: dict[str, TextProgress]
+    is_done: bool
+
+
 class Alive(Message, frozen=True):
     number: int
 
 
 ToHttpAction = RunHttp | BodyPart | PartTaken | Cancel
 FromHttpAction = BodyWanted | ResponseHead | ResponsePart
-ToWorker = Setup | RunCall | RunAction | ToHttpAction | Tables | NestedResult | Probe
-FromWorker = Ready | CallDone | ActionDone | FromHttpAction | NestedCall | Alive
+ToVectors = FindVectors | FollowLog
+FromVectors = VectorsFound | VectorsKept
+ToSearch = IndexText | ToVectors
+FromSearch = TextIndexed | FromVectors
+ToWorker = Setup | RunCall | RunAction | ToHttpAction | Tables | NestedResult | Probe | ToSearch
+FromWorker = Ready | CallDone | ActionDone | FromHttpAction | NestedCall | Alive | FromSearch
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)

@@ -13,7 +13,8 @@ import os
 import resource
 import socket
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from cupola.auth import SessionTokens
 from cupola.database.catalog import STORAGE
@@ -50,6 +51,9 @@ from cupola.runtimes.python.messages import (
 )
 from cupola.values import use_limits
 
+if TYPE_CHECKING:
+    from cupola.search.text_indexes import TextIndexes
+
 _FOREVER_S = 3600.0  # the engine's watchdog ends calls here, not this process
 
 
@@ -66,6 +70,8 @@ class TransactionWorker:
         self._links: FileLinks
         self._snapshots: SqliteSnapshots
         self._catalogs = CatalogLoader()
+        self._texts: TextIndexes | None = None
+        self._data_path = ""
 
     def serve(self) -> None:
         """Until the engine goes away."""
@@ -90,6 +96,7 @@ class TransactionWorker:
         self._links = FileLinks(setup.secret, STORAGE, setup.cloud_url)
         self._runtime.environment = setup.environment
         self._snapshots = SqliteSnapshots(setup.data_path)
+        self._data_path = setup.data_path
         try:
             self._app = self._load(setup)
             self._app.handles = FunctionHandles(handle_key(setup.secret))
@@ -97,6 +104,21 @@ class TransactionWorker:
             return Ready(error.message)
         _bound_memory(self._limits.worker_memory_bytes_max)
         return Ready(None)
+
+    def _text_indexes(self) -> TextIndexes:
+        if self._texts is None:
+            from cupola.search.places import text_folder
+            from cupola.search.text_indexes import TextIndexes
+
+            self._texts = TextIndexes(self._limits, text_folder(self._data_path), self._read_newest)
+        return self._texts
+
+    def _read_newest(self, read: Callable[[Reader], Any]) -> Any:
+        snapshot = self._snapshots.open()
+        try:
+            return read(snapshot)
+        finally:
+            snapshot.close()
 
     def _load(self, setup: Setup) -> App:
         return load_app(setup.app_folder, setup.sources)
@@ -146,6 +168,7 @@ class TransactionWorker:
             sealer=self._sealer,
             session_tokens=self._session_tokens,
             links=self._links,
+            text_indexes=self._text_indexes,
             journal=run.journal,
             job=run.job,
             completes_job=run.completes_job,

@@ -40,7 +40,7 @@ from cupola.runtimes.v8.syscalls import (
     not_yet,
     time_ms_of,
 )
-from cupola.values import Value, decode, encode, split_qualified
+from cupola.values import Value, decode, encode, qualified, split_qualified
 
 _CALLS = {
     "1.0/actions/query": Kind.QUERY,
@@ -48,7 +48,6 @@ _CALLS = {
     "1.0/actions/action": Kind.ACTION,
 }
 _NOT_YET = {
-    "1.0/actions/vectorSearch": "`ctx.vectorSearch`",
     "1.0/createServiceToken": "A service token",
 }
 
@@ -188,6 +187,10 @@ class JavaScriptActionWorker(ActionWorker):
                 return _value_of(await self.ask(run, "system", CANCEL, encode(job)))
             case "1.0/getUserIdentity" if component:  # users are the app's
                 return b"null"
+            case "1.0/actions/vectorSearch":
+                query = _inside(component, arguments.get("query"))
+                asked = msgspec.json.encode(query)
+                return _value_of(await self.ask(run, "vectors", "search", asked))
             case "1.0/getUserIdentity":
                 if isinstance(run, RunHttp) and run.identity_problem is not None:
                     raise UnauthenticatedError(run.identity_problem)
@@ -240,3 +243,10 @@ def _value_of(result: NestedResult) -> bytes:
 
 if __name__ == "__main__":
     main(sys.argv, JavaScriptActionWorker)
+
+
+def _inside(component: str, query: Any) -> Any:
+    """A vector search of a component's function: its index is one of the component's tables."""
+    if component and isinstance(query, dict) and isinstance(name := query.get("indexName"), str):
+        return {**query, "indexName": qualified(component, name)}
+    return query

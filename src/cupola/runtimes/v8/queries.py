@@ -16,8 +16,12 @@ from cupola.database.transaction import EVERYTHING, KeyRange
 from cupola.errors import CupolaError, DatabaseUseError, LimitError
 from cupola.functions.call import Call
 from cupola.functions.expressions import Expression
+from cupola.functions.text_queries import TextSearch, text_page
 from cupola.runtimes.v8.filters import bound_of, expression_of
+from cupola.search.text_search import TextScan
 from cupola.values import encode, split_qualified
+
+_Rows = Iterator[tuple[bytes, StoredDocument]]
 
 _OPERATORS_MAX = 256
 _PAGE_SIZE_MAX = 32_000
@@ -38,6 +42,7 @@ class Plan:
     descending: bool
     operators: tuple[Expression | int, ...]
     tree: Any
+    search: TextSearch | None = None
 
     @property
     def text(self) -> str:
@@ -78,7 +83,8 @@ def plan_of(tree: Any) -> Plan:
     order = source.get("order")
     if order not in ("asc", "desc", None):
         raise _malformed("its order is neither asc nor desc")
-    table, index, constraints = _source(source)
+    search = _search(source) if source.get("type") == "Search" else None
+    table, index, constraints = (search.table, search.index, {}) if search else _source(source)
     return Plan(
         table,
         index,
@@ -86,6 +92,7 @@ def plan_of(tree: Any) -> Plan:
         order == "desc",
         tuple(_operator(each) for each in operators),
         tree,
+        search,
     )
 
 
@@ -94,17 +101,32 @@ def _source(source: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
         case {"type": "FullTableScan", "tableName": str(table)}:
             return table, "by_creation_time", {}
         case {"type": "IndexRange", "indexName": str(name), "range": list(bounds)}:
-            table, dot, index = name.partition(".")
-            if not dot:
-                raise _malformed(f"`{name}` names no table's index")
-            return table, index, _constraints(bounds)
-        case {"type": "Search", "indexName": str(name)}:
-            raise DatabaseUseError(
-                f"Text search (`withSearchIndex` on `{name}`) is not available yet; read an index "
-                "and filter.",
-                code="SearchNotAvailable",
-            )
+            return *_index_name(name), _constraints(bounds)
     raise _malformed("its source is of no known type")
+
+
+def _index_name(name: str) -> tuple[str, str]:
+    table, dot, index = name.partition(".")
+    if not dot:
+        raise _malformed(f"`{name}` names no table's index")
+    return table, index
+
+
+def _search(source: dict[str, Any]) -> TextSearch:
+    name, filters = source.get("indexName"), source.get("filters")
+    if not isinstance(name, str) or not isinstance(filters, list):
+        raise _malformed("its search has no index or no filters")
+    searches: list[tuple[str, Any]] = []
+    equalities: list[tuple[str, Any]] = []
+    for each in filters:
+        match each:
+            case {"type": "Search", "fieldPath": str(field), "value": value}:
+                searches.append((field, value))
+            case {"type": "Eq", "fieldPath": str(field), "value": value}:
+                equalities.append((field, bound_of(value)))
+            case _:
+                raise _malformed("a filter of its search is malformed")
+    return TextSearch(*_index_name(name), searches, equalities)
 
 
 def _constraints(bounds: list[Any]) -> dict[str, Any]:
@@ -177,7 +199,8 @@ class Stream:
         """
         self._call = call
         self._plan = plan
-        place = plan.place(call)
+        self._found: TextScan | None = None
+        place = plan.place(call) if plan.search is None else None
         self._index = place[0] if place is not None else None
         self._keys = place[1] if place is not None else EVERYTHING
         *filters, last = plan.operators or (None,)
@@ -191,7 +214,9 @@ class Stream:
         self._failure: CupolaError | None = None  # met while reading ahead, and not told yet
         self._rows = self._scan()
 
-    def _scan(self) -> Iterator[tuple[bytes, StoredDocument]]:
+    def _scan(self) -> _Rows:
+        if self._plan.search is not None:
+            return self._processed(self._search(self._plan.search))
         if self._index is None:
             return iter(())
         expect = _AHEAD_MIN if self._left is None else max(1, min(self._left, _AHEAD_MIN))
@@ -200,6 +225,16 @@ class Stream:
         )
         if self._index.table in SHARED_TABLES:
             rows = _own_rows(self._call, rows)
+        return self._processed(rows)
+
+    def _search(self, search: TextSearch) -> _Rows:
+        """The documents found, under their ids instead of keys."""
+        if self._found is None:
+            self._found = search.scan(self._call, self._left)
+        for document in self._found or ():
+            yield str(document.value["_id"]).encode(), document
+
+    def _processed(self, rows: _Rows) -> _Rows:
         if self._reads_ahead:
             return _filtered(rows, [each for each in self._filters if isinstance(each, Expression)])
         return _piped(rows, self._plan.operators)
@@ -243,7 +278,9 @@ class Stream:
         if self._left is not None:
             self._left += unread
         looked_at = self._read[:-unread]
-        if looked_at:
+        if self._found is not None:
+            self._found.take_back([key.decode() for key in self._read[-unread:]])
+        elif looked_at:
             self._keys = _behind(self._keys, looked_at[-1], self._plan.descending)
         self._read = []
         self._failure = None
@@ -258,9 +295,6 @@ _AHEAD_BYTES = 256 * 1024
 def _behind(keys: KeyRange, key: bytes, descending: bool) -> KeyRange:
     """The part of a range that comes after a key, in the direction of the scan."""
     return keys._replace(end=key) if descending else keys._replace(start=key + b"\0")
-
-
-_Rows = Iterator[tuple[bytes, StoredDocument]]
 
 
 def _own_rows(call: Call, rows: _Rows) -> _Rows:
@@ -317,14 +351,24 @@ def page_of(call: Call, arguments: dict[str, Any]) -> PageResult:
     call.paginated = True
     plan = plan_of(arguments["query"])
     request = _page_request(arguments)
+    if plan.search is not None:
+        _refuse_limits(plan)
+        searched = fingerprint(call.path, plan.text)
+        found = text_page(call, plan.search, request, searched, _keep(call, plan))
+        call.next_journal = found.journal
+        return found
     place = plan.place(call)
     _, keys = place or (None, EVERYTHING)
     shape = fingerprint(call.path, plan.text, keys.start, keys.end or b"\xff")
-    if any(isinstance(each, int) for each in plan.operators):
-        raise DatabaseUseError("A paginated query takes no limit.", code="BadQuery")
+    _refuse_limits(plan)
     return call.read_page(
         place, descending=plan.descending, keep=_keep(call, plan), request=request, plan=shape
     )
+
+
+def _refuse_limits(plan: Plan) -> None:
+    if any(isinstance(each, int) for each in plan.operators):
+        raise DatabaseUseError("A paginated query takes no limit.", code="BadQuery")
 
 
 def _keep(call: Call, plan: Plan) -> Callable[[StoredDocument], bool] | None:

@@ -1,0 +1,1 @@
+"""Text and vector search: indexes beside the log, derived from it."""
