@@ -11,7 +11,7 @@ from typing import Any
 from cupola.backend import Backend
 from cupola.database.catalog import Catalog
 from cupola.deploy.samples import Size, size_of_table
-from cupola.deploy.schemas import index_diff
+from cupola.deploy.schemas import index_diffs
 from cupola.schema import SchemaDefinition, TableDefinition, is_subset
 
 Json = dict[str, Any]
@@ -26,7 +26,7 @@ _CHANGES = {
 async def schema_prediction(backend: Backend, schema: SchemaDefinition) -> Json:
     """What the app's own part of an evaluation says."""
     catalog = backend.node.committer.catalog
-    diff = index_diff(catalog, schema)
+    diff = index_diffs(catalog, schema, ())[""]
     names = {*schema.tables, *(i["name"].partition(".")[0] for each in diff.values() for i in each)}
     sizes = {name: await size_of_table(backend, name) for name in sorted(names)}
     return {

@@ -30,8 +30,8 @@ class Message(msgspec.Struct, tag=True, frozen=True, array_like=True):
 class Setup(Message, frozen=True):
     """What to serve. `data_path`: the database, empty for action workers. `sources`: see `App`.
     `javascript`: pushed code (`PushedCode`) as MessagePack, empty if there is none. `files`: the
-    address of the file store, for action workers. `packages`: where npm packages are installed.
-    `forbids_private_addresses`: to actions in V8.
+    address of the file store, for action workers, and `handle_key` that of function handles.
+    `packages`: where npm packages are installed. `forbids_private_addresses`: to actions in V8.
     """
 
     app_folder: str
@@ -43,6 +43,7 @@ class Setup(Message, frozen=True):
     javascript: bytes = b""
     cloud_url: str = ""
     files: str = ""
+    handle_key: bytes = b""
     packages: str = ""
     forbids_private_addresses: bool = False
 

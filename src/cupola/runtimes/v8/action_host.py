@@ -235,7 +235,11 @@ def furnishings(bundle: Bundle, packages: Path | None) -> bytes:
         {
             "worker": host_source("action_worker.mjs"),
             "sources": {name: host_source(f"{name}.js") for name in names},
-            "bundle": {"modules": modules, "environment": bundle.environment},
+            "bundle": {
+                "modules": modules,
+                "environment": bundle.environment,
+                "environments": bundle.environments,
+            },
             "packages": packages.as_uri() if packages is not None else None,
         }
     )
