@@ -13,7 +13,7 @@ from cupola.backend import Backend
 from cupola.database.catalog import FIRST_USER_TABLE, TableInfo
 from cupola.database.documents import StoredDocument
 from cupola.database.transaction import EVERYTHING, Transaction
-from cupola.system.shapes import Shape, shape_of
+from cupola.system.shapes import UNKNOWN, Shape, shape_of
 
 SAMPLE_MAX = 128
 """Documents of a table that are looked at: the oldest, and as many of the newest."""
@@ -29,20 +29,27 @@ class Size(NamedTuple):
     size_bytes: int
 
 
-async def shapes_of_tables(backend: Backend) -> dict[str, Shape]:
-    """The inferred shape of each table of the app; of those past a bound nothing is known."""
-    catalog = backend.node.committer.catalog
-    names = sorted(n for n, table in catalog.by_name.items() if table.number >= FIRST_USER_TABLE)
-    numbers = {table.number: name for name, table in catalog.by_name.items()}
+async def shapes_of_tables(backend: Backend, component: str = "") -> dict[str, Shape]:
+    """The inferred shape of each table of the app or of a component, by the name it has there; of
+    those past a bound nothing is known.
+    """
+    tables = {
+        table.own_name or name: table
+        for name, table in backend.node.committer.catalog.by_name.items()
+        if table.number >= FIRST_USER_TABLE and table.component == component
+    }
+    numbers = {table.id_number or table.number: name for name, table in tables.items()}
     shapes: dict[str, Shape] = {}
-    for name in names[:TABLES_MAX]:
+    for name in sorted(tables):
         await asyncio.sleep(0)
         transaction = _snapshot(backend)
-        table = transaction.catalog.by_name.get(name)
-        if table is not None:
+        table = transaction.catalog.by_name.get(tables[name].name)
+        if table is not None and len(shapes) < TABLES_MAX:
             documents = _sample(transaction, table)
             shapes[name] = shape_of((document.value for document in documents), numbers)
-    return shapes | {name: {"type": "Unknown"} for name in names[TABLES_MAX:]}
+        else:
+            shapes[name] = UNKNOWN
+    return shapes
 
 
 async def size_of_table(backend: Backend, name: str) -> Size:

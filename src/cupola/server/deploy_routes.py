@@ -157,7 +157,8 @@ class DeployRoutes:
     async def _shapes(self, request: Request) -> Response:
         """What documents look like, table by table, by a sample."""
         self._admin(request)
-        return _json(await shapes_of_tables(self._backend))
+        component = request.query().get("component", "")
+        return _json(await shapes_of_tables(self._backend, component))
 
     async def _authorize(self, request: Request) -> Response:
         """Whether a token is an admin key of this deployment: asked in place of the makers' cloud
