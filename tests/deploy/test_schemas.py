@@ -8,7 +8,7 @@ import pytest
 
 from cupola.backend import Backend
 from cupola.clock import ManualClock
-from cupola.deploy.schemas import index_diff, joined_schema
+from cupola.deploy.schemas import index_diffs, joined_schema
 from cupola.errors import SchemaError
 from cupola.functions.app import App
 from cupola.schema import ANY, SchemaDefinition
@@ -90,7 +90,7 @@ def test_the_index_diff_names_what_a_push_does() -> None:
     backend = Backend(clock=ManualClock())
     backend.deploy_now(App({}, {}, schema=before))
 
-    diff = index_diff(backend.node.committer.catalog, after)
+    diff = index_diffs(backend.node.committer.catalog, after, ())[""]
     assert {kind: [index["name"] for index in found] for kind, found in diff.items()} == {
         "added_indexes": ["notes.other", "notes.new"],
         "removed_indexes": ["notes.gone", "notes.other"],
@@ -116,7 +116,7 @@ def test_the_index_diff_tells_of_indexes_for_searches() -> None:
 
     backend = Backend(clock=ManualClock())
     backend.deploy_now(App({}, {}, schema=schema(table("notes"))))
-    assert index_diff(backend.node.committer.catalog, schema(both))["added_indexes"] == [
+    assert index_diffs(backend.node.committer.catalog, schema(both), ())[""]["added_indexes"] == [
         {
             "name": "notes.search_a",
             "type": "search",
@@ -127,6 +127,6 @@ def test_the_index_diff_tells_of_indexes_for_searches() -> None:
     ]
     backend.deploy_now(App({}, {}, schema=schema(both)))
     staged = {**both, "searchIndexes": [], "stagedSearchIndexes": [text]}
-    diff = index_diff(backend.node.committer.catalog, schema(staged))
+    diff = index_diffs(backend.node.committer.catalog, schema(staged), ())[""]
     assert [index["name"] for index in diff["disabled_indexes"]] == ["notes.search_a"]
     assert diff["added_indexes"] == diff["removed_indexes"] == []

@@ -19,6 +19,7 @@ import orjson
 
 from cupola.database.catalog import FIRST_USER_TABLE, TableInfo
 from cupola.database.load import load_catalog
+from cupola.deploy.component_folders import folder_of, folder_of_table
 from cupola.persistence import Reader
 from cupola.persistence.sqlite.reader import SqliteSnapshots
 from cupola.values import decode_canonical, encode_export
@@ -29,6 +30,7 @@ _README = """# A snapshot of a Cupola deployment
 
 `_tables/documents.jsonl` lists the tables with their numbers. Each table has a folder with its
 documents, one per line: whole numbers without a point are int64, all others are float64.
+Those of components are in `_components/NAME`, in the same way.
 """
 
 
@@ -63,18 +65,21 @@ def write_zip(reader: Reader, ts: int, path: Path) -> None:
                     file.write(line + b"\n")
 
         add("README.md", iter([_README.strip().encode()]))
-        add("_tables/documents.jsonl", _table_lines(tables))
+        for component in sorted({"", *(table.component for table in tables)}):
+            own = [table for table in tables if table.component == component]
+            add(f"{folder_of(component)}_tables/documents.jsonl", _table_lines(own))
         for table in sorted(tables, key=lambda table: _size(reader, table)):
-            add(f"{table.name}/documents.jsonl", _documents(reader, table))
-            add(f"{table.name}/generated_schema.jsonl", iter([b'"uniform"']))
+            folder = folder_of_table(table.name)
+            add(f"{folder}/documents.jsonl", _documents(reader, table))
+            add(f"{folder}/generated_schema.jsonl", iter([b'"uniform"']))
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
 
 
 def _table_lines(tables: list[TableInfo]) -> Iterator[bytes]:
-    for table in sorted(tables, key=lambda table: table.number):
-        yield orjson.dumps({"name": table.name, "id": table.number})
+    for table in sorted(tables, key=lambda table: table.id_number):
+        yield orjson.dumps({"name": table.own_name, "id": table.id_number})
 
 
 def _documents(reader: Reader, table: TableInfo) -> Iterator[bytes]:

@@ -30,7 +30,14 @@ from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.errors import BadRequestError
 from cupola.system.deployment import PUT_IMPORT
-from cupola.values import Int64, decode, decode_canonical, encode
+from cupola.values import (
+    Int64,
+    decode,
+    decode_canonical,
+    encode,
+    is_component_path,
+    split_qualified,
+)
 
 _UPLOADS_MAX: Final = 8
 _PARTS_MAX: Final = 9999
@@ -169,6 +176,7 @@ class Imports:
             settings.format,
             settings.mode,
             str(folder),
+            settings.component_path or "",
             *table,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -250,8 +258,8 @@ class Imports:
 
 
 def _check_settings(settings: ImportSettings) -> None:
-    if settings.component_path:
-        raise BadRequestError("Components are not supported yet.", code="ComponentsNotSupported")
+    if not is_component_path(settings.component_path or ""):
+        raise BadRequestError("That is no path of a component.", code="ComponentNotFound")
     if settings.format not in _FORMS or settings.mode not in _MODES:
         raise BadRequestError("There is no such format or mode.", code="BadJsonBody")
     if (settings.format == "zip") is not (settings.table_name is None):
@@ -262,7 +270,14 @@ def _check_settings(settings: ImportSettings) -> None:
 
 def _summary(plan: Plan) -> str:
     lines = ["Import change summary:", "table | create | delete", "----- | ------ | ------"]
-    lines += [f"{table.name} | {table.creates} | {table.delete} documents" for table in plan.tables]
+    for component in sorted({split_qualified(table.name)[0] for table in plan.tables}):
+        if component:
+            lines.append(f"Component {component}")
+        lines += [
+            f"{split_qualified(table.name)[1]} | {table.creates} | {table.delete} documents"
+            for table in plan.tables
+            if split_qualified(table.name)[0] == component
+        ]
     return "\n".join([*lines, "Once the import has started, it will run in the background."])
 
 
@@ -285,9 +300,12 @@ def _works(plan: Plan, folder: Path) -> Iterator[Work]:
 
 
 def _table(name: str, number: int) -> Work:
+    component, own_name = split_qualified(name)
+
     def work(transaction: Transaction) -> None:
-        if transaction.table(name) is None:
-            transaction.create_table(name, number)
+        with transaction.within(component):
+            if transaction.table(own_name) is None:
+                transaction.create_table(own_name, number)
 
     return work
 
@@ -297,7 +315,7 @@ def _deletions(name: str) -> Iterator[Work]:
 
     def work(transaction: Transaction) -> None:
         nonlocal left
-        table = transaction.table(name)
+        table = transaction.catalog.by_name.get(name)
         found: list[StoredDocument] = []
         if table is not None:
             for _, document in transaction.scan(table.primary, EVERYTHING):
@@ -328,8 +346,9 @@ def _checks() -> Iterator[Work]:
             table = transaction.catalog.by_name[name]
             keys = KeyRange(0, b"", start, None)
             rows = list(itertools.islice(transaction.scan(table.primary, keys), _BATCH_ROWS))
-            for _, document in rows:
-                refuse_dangling(transaction, table, document)
+            with transaction.within(table.component):
+                for _, document in rows:
+                    refuse_dangling(transaction, table, document)
             if len(rows) < _BATCH_ROWS:
                 del places[name]
             else:
@@ -358,8 +377,14 @@ def _batch(file: Any) -> Iterator[bytes]:
             return
 
 
-def _insertion(name: str, rows: list[bytes]) -> Work:
+def _insertion(table: str, rows: list[bytes]) -> Work:
+    component, name = split_qualified(table)
+
     def work(transaction: Transaction) -> None:
+        with transaction.within(component):
+            insert(transaction)
+
+    def insert(transaction: Transaction) -> None:
         for row in rows:
             document = decode_canonical(row)
             assert isinstance(document, dict)

@@ -248,7 +248,8 @@ class TextView:
     def best(self, table: int, query: TextQuery, prefix_score: float, count: int) -> Found:
         """The `count` most relevant documents of a search, the newest of equals first.
 
-        `table`: its number. `prefix_score`: what a word that begins as the last one is worth.
+        `table`: the number that ids carry. `prefix_score`: what a word is worth that begins as the
+        last one does.
         """
         with _failures():
             asked = _asked(query, prefix_score)
