@@ -302,8 +302,8 @@ def _table(
     name: str,
     document_id: str | None,
     more: Iterable[Index] = (),
-    id_number: int | None = None,
     searches: Iterable[SearchIndex] = (),
+    id_number: int | None = None,
 ) -> TableInfo:
     built_in = (
         Index(primary_index_id(number), number, "by_id", ()),
@@ -382,10 +382,10 @@ class Catalog:
             name, number = str(document["name"]), _integer(document["number"])
             mine = sorted(per_table.get(name, []), key=lambda d: _integer(d["number"]))
             more = [_user_index(number, d) for d in mine if "fields" in d]
-            searches = [search_index(number, d) for d in mine if "fields" not in d]
             id_number = _integer(document.get("idNumber", document["number"]))
+            searches = [search_index(number, d, id_number) for d in mine if "fields" not in d]
             self.by_name[name] = _table(
-                number, name, str(document["_id"]), more, id_number, searches
+                number, name, str(document["_id"]), more, searches, id_number
             )
         self.by_number = {table.number: table for table in self.by_name.values()}
         self.numbers = {table.name: table.id_number for table in self.by_name.values()}

@@ -33,6 +33,8 @@ class SearchIndex:
     state: str
     definition: SearchIndexDefinition
     document_id: str
+    id_number: int = 0
+    """What the ids of the table's documents carry; 0: its number."""
 
     @property
     def is_text(self) -> bool:
@@ -71,7 +73,7 @@ class NothingToBuild:
         return 0, 0
 
 
-def search_index(table: int, document: Document) -> SearchIndex:
+def search_index(table: int, document: Document, id_number: int = 0) -> SearchIndex:
     """What an `_indexes` document says of an index of table number `table`."""
     name, state, filters = document["name"], document["state"], document["filterFields"]
     assert isinstance(filters, list)
@@ -91,6 +93,7 @@ def search_index(table: int, document: Document) -> SearchIndex:
         str(state),
         definition,
         str(document["_id"]),
+        id_number,
     )
 
 

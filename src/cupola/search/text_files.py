@@ -15,6 +15,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -33,6 +34,7 @@ _POSITION_WORD: Final = "."  # nor this word
 _PREFIX_TERMS_MAX: Final = 1000
 _VALUE_BYTES_MAX: Final = 40
 _NUMBERS: Final = ("version", "created", "high", "low")
+_DOUBLE, _BITS = struct.Struct(">d"), struct.Struct(">Q")
 _LOW_BITS: Final = (1 << 64) - 1
 
 
@@ -98,7 +100,8 @@ def _filter_term(position: int, value: bytes) -> str:
 
 def order_of(created: float) -> int:
     """When a document was created, in ms, as a whole number in the same order."""
-    return max(0, int(created * 1e6))
+    bits: int = _BITS.unpack(_DOUBLE.pack(max(0.0, created)))[0]
+    return bits  # those of doubles that are not negative are in the order of the numbers
 
 
 # ---------------------------------------------------------------------------------------- writing
@@ -248,7 +251,8 @@ class TextView:
     def best(self, table: int, query: TextQuery, prefix_score: float, count: int) -> Found:
         """The `count` most relevant documents of a search, the newest of equals first.
 
-        `table`: its number. `prefix_score`: what a word that begins as the last one is worth.
+        `table`: the number that ids carry. `prefix_score`: what a word is worth that begins as the
+        last one does.
         """
         with _failures():
             asked = _asked(query, prefix_score)

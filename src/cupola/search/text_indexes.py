@@ -211,9 +211,10 @@ class _TextIndex:
         self, query: TextQuery, scorer: Scorer, hidden: set[str], count: int
     ) -> tuple[list[_Ranked], bool]:
         assert self._files is not None
+        ids = self.index.id_number or self.index.table
         wanted = count + min(len(hidden), count)
         while True:
-            found = self._files.view.best(self.index.table, query, scorer.prefix_score, wanted)
+            found = self._files.view.best(ids, query, scorer.prefix_score, wanted)
             kept = [each for each in found.candidates if each.id not in hidden]
             if found.is_all or len(kept) >= count:
                 return [_ranked(each) for each in kept], found.is_all
