@@ -14,6 +14,7 @@ from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest, CallResult
 from cupola.deploy import Deployer
 from cupola.deploy.requests import FinishPush, PushReference, StartPush, WaitForSchema
+from cupola.files import LocalFiles
 from cupola.functions.app import App
 from cupola.persistence.sqlite import SqlitePersistence
 
@@ -102,7 +103,8 @@ def tell(tmp_path: Path) -> Iterator[Callable[..., None]]:
     def run(story: Story, python: App | None = None) -> None:
         async def main() -> None:
             data = str(tmp_path / "data.sqlite3")
-            backend = Backend(SqlitePersistence(data), instance_secret=bytes(32))
+            files = LocalFiles(tmp_path / "files")
+            backend = Backend(SqlitePersistence(data), instance_secret=bytes(32), files=files)
             backend.use_workers(data)
             deployer = Deployer(backend)
             deployer.deploy_python_now(python or App({}, {}, tmp_path))

@@ -227,12 +227,10 @@ def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
     ("name", "words"),
     [
         ("_components/a/t/documents.jsonl", "Components"),
-        ("_storage/kg2abc.png", "Stored files"),
+        ("_storage/kg2abc.png", "the id of no file"),
     ],
 )
-def test_what_does_not_exist_here_is_not_dropped_in_silence(
-    tell: Tell, name: str, words: str
-) -> None:
+def test_what_cannot_come_in_is_not_dropped_in_silence(tell: Tell, name: str, words: str) -> None:
     async def story(at: Pushing) -> None:
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:

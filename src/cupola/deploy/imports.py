@@ -9,11 +9,7 @@ one leads nowhere says so and failed, though its rows are there.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,20 +18,19 @@ import msgspec
 from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest
 from cupola.database.catalog import IMPORTS, Document
-from cupola.database.constraints import has_references, refuse_dangling
-from cupola.database.documents import StoredDocument
 from cupola.database.load import load_documents
-from cupola.database.system_commits import Work
-from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.deploy.import_files import FILES
 from cupola.deploy.import_plans import Plan, TablePlan
+from cupola.deploy.import_works import works_of
+from cupola.deploy.processes import News, run_worker
 from cupola.errors import BadRequestError
 from cupola.system.deployment import PUT_IMPORT
-from cupola.values import Int64, decode, decode_canonical, encode
+from cupola.values import Int64, decode, encode
 
+_WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
 _PARTS_MAX: Final = 9999
-_BATCH_ROWS: Final = 100
-_BATCH_BYTES: Final = 1 << 20
+_NEWS_EVERY_S: Final = 0.5
 _SYSTEM: Final = Identity("admin")
 _FORMS: Final = {"csv": "csv", "jsonLines": "jsonl", "jsonArray": "json_array", "zip": "zip"}
 _MODES: Final = ("requireEmpty", "append", "replace", "replaceAll")
@@ -137,13 +132,8 @@ class Imports:
         folder: Path,
         parts: list[Path],
     ) -> None:
-        file = folder / "whole"
-        with file.open("wb") as whole:
-            for part in parts:
-                with part.open("rb") as piece:
-                    shutil.copyfileobj(piece, whole)
-                part.unlink()
-                await asyncio.sleep(0)
+        file = folder / _WHOLE
+        await asyncio.to_thread(_join, parts, file)
         answer = await self._plan(settings, file, folder)
         if isinstance(answer, str):
             shutil.rmtree(folder, ignore_errors=True)
@@ -160,9 +150,7 @@ class Imports:
     async def _plan(self, settings: ImportSettings, file: Path, folder: Path) -> Plan | str:
         """What the import would do; or why it cannot be."""
         table = [settings.table_name] if settings.table_name is not None else []
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
+        printed = await run_worker(
             "cupola.deploy.import_worker",
             str(self._backend.data_path),
             str(file),
@@ -170,19 +158,11 @@ class Imports:
             settings.mode,
             str(folder),
             *table,
-            stdout=asyncio.subprocess.PIPE,
         )
         try:
-            printed, _ = await process.communicate()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise
-        try:
-            return msgspec.json.decode(printed, type=Plan)
+            return msgspec.json.decode(printed or b"", type=Plan)
         except msgspec.MsgspecError:
-            found = msgspec.json.decode(printed) if printed.startswith(b"{") else {}
-            return str(found.get("error", "The file could not be read; see the server's log."))
+            return _error_in(printed)
 
     async def perform(self, import_id: str) -> None:
         """Store what was confirmed, in the background.
@@ -211,19 +191,60 @@ class Imports:
         await self._put(import_id, {**fields, "state": state})
 
     async def _store(self, import_id: str, fields: Document, plan: Plan, folder: Path) -> None:
-        backend = self._backend
-        ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        works = _works(plan, folder)
-        backend.commit_in_slices("_system:import", works, ended.set_result)
-        error = await ended
+        async def news(text: str) -> None:
+            now: Document = {"progress_message": text, "checkpoint_messages": []}
+            await self._put(import_id, {**fields, "state": {"state": "in_progress", **now}})
+
+        with self._backend.files.keeping_all():
+            error = await self._store_files(plan, folder, news)
+            if error is None:
+                failure = await self._store_documents(plan, folder, news)
+                error = None if failure is None else str(failure)
+            if error is not None:
+                self._backend.files.sweep_later()
         shutil.rmtree(folder, ignore_errors=True)
         if error is not None:
-            state: Document = {"state": "failed", "error_message": str(error)}
+            state: Document = {"state": "failed", "error_message": error}
         else:
             rows = sum(table.creates for table in plan.tables)
-            now = Int64(backend.clock.now_ns())
+            now = Int64(self._backend.clock.now_ns())
             state = {"state": "completed", "timestamp": now, "num_rows_written": Int64(rows)}
         await self._put(import_id, {**fields, "state": state})
+
+    async def _store_files(self, plan: Plan, folder: Path, news: News) -> str | None:
+        """Put the bytes of files where their documents will find them. Returns: why not."""
+        files = next((table for table in plan.tables if table.name == FILES), None)
+        if files is None or not files.creates:
+            return None
+        address = self._backend.files.store.address
+        if not address:
+            return "This deployment keeps its files in memory; import without them."
+        printed = await run_worker(
+            "cupola.deploy.import_files",
+            str(folder / _WHOLE),
+            str(folder / str(files.file)),
+            address,
+            str(self._backend.limits.file_size_bytes_max),
+            news=news,
+        )
+        return None if printed == b"null" else _error_in(printed)
+
+    async def _store_documents(self, plan: Plan, folder: Path, news: News) -> BaseException | None:
+        """Returns: why the rest did not come in."""
+        ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        counts: dict[str, int] = {}
+
+        def told(name: str, rows: int) -> None:
+            counts[name] = counts.get(name, 0) + rows
+
+        works = works_of(plan, folder, told)
+        self._backend.commit_in_slices("_system:import", works, ended.set_result)
+        while not (await asyncio.wait([ended], timeout=_NEWS_EVERY_S))[0]:
+            if counts:
+                name, rows = list(counts.items())[-1]
+                total = next(table.creates for table in plan.tables if table.name == name)
+                await news(f"Importing {name}: {rows:,} of {total:,}")
+        return ended.result()
 
     # ---------------------------------------------------------------- inside
 
@@ -260,114 +281,26 @@ def _check_settings(settings: ImportSettings) -> None:
         )
 
 
+def _join(parts: list[Path], file: Path) -> None:
+    with file.open("wb") as whole:
+        for part in parts:
+            with part.open("rb") as piece:
+                shutil.copyfileobj(piece, whole)
+            part.unlink()
+
+
+def _error_in(printed: bytes | None) -> str:
+    """What a worker says went wrong."""
+    found = msgspec.json.decode(printed) if printed is not None and printed[:1] == b"{" else {}
+    return str(found.get("error", "The file could not be read; see the server's log."))
+
+
+def _row_of(table: TablePlan) -> str:
+    unit = "files" if table.name == FILES else "documents"
+    return f"{table.name} | {table.creates} | {table.delete} {unit}"
+
+
 def _summary(plan: Plan) -> str:
     lines = ["Import change summary:", "table | create | delete", "----- | ------ | ------"]
-    lines += [f"{table.name} | {table.creates} | {table.delete} documents" for table in plan.tables]
+    lines += [_row_of(table) for table in plan.tables]
     return "\n".join([*lines, "Once the import has started, it will run in the background."])
-
-
-# --------------------------------------------------------------------------------- the transactions
-
-
-def _works(plan: Plan, folder: Path) -> Iterator[Work]:
-    """Delete what goes, renumber, store what comes, look at the references."""
-    for table in plan.tables:
-        if table.delete:
-            yield from _deletions(table.name)
-    if plan.renumber:
-        yield lambda transaction: transaction.renumber(plan.renumber)
-    for table in plan.tables:
-        if table.number is not None:
-            yield _table(table.name, table.number)
-        if table.file is not None:
-            yield from _insertions(table, folder)
-    yield from _checks()
-
-
-def _table(name: str, number: int) -> Work:
-    def work(transaction: Transaction) -> None:
-        if transaction.table(name) is None:
-            transaction.create_table(name, number)
-
-    return work
-
-
-def _deletions(name: str) -> Iterator[Work]:
-    left = True
-
-    def work(transaction: Transaction) -> None:
-        nonlocal left
-        table = transaction.table(name)
-        found: list[StoredDocument] = []
-        if table is not None:
-            for _, document in transaction.scan(table.primary, EVERYTHING):
-                found.append(document)
-                if len(found) == _BATCH_ROWS:
-                    break
-        for document in found:
-            assert table is not None
-            transaction.remove(table, str(document.value["_id"]), document)
-        left = len(found) == _BATCH_ROWS
-
-    while left:
-        yield work
-
-
-def _checks() -> Iterator[Work]:
-    """Every document of the tables that have references, in batches."""
-    places: dict[str, bytes] = {}  # where to go on, by table; empty until the first work has run
-    is_first = True
-
-    def work(transaction: Transaction) -> None:
-        nonlocal is_first
-        if is_first:
-            is_first = False
-            tables = transaction.catalog.by_name.values()
-            places.update((t.name, b"") for t in tables if has_references(transaction, t))
-        for name, start in list(places.items())[:1]:
-            table = transaction.catalog.by_name[name]
-            keys = KeyRange(0, b"", start, None)
-            rows = list(itertools.islice(transaction.scan(table.primary, keys), _BATCH_ROWS))
-            for _, document in rows:
-                refuse_dangling(transaction, table, document)
-            if len(rows) < _BATCH_ROWS:
-                del places[name]
-            else:
-                places[name] = rows[-1][0] + b"\0"
-
-    while is_first or places:
-        yield work
-
-
-def _insertions(table: TablePlan, folder: Path) -> Iterator[Work]:
-    assert table.file is not None
-    with (folder / table.file).open("rb") as file:
-        while rows := list(_batch(file)):
-            yield _insertion(table.name, rows)
-
-
-def _batch(file: Any) -> Iterator[bytes]:
-    size = 0
-    for _ in range(_BATCH_ROWS):
-        line = file.readline()
-        if not line:
-            return
-        yield line
-        size += len(line)
-        if size >= _BATCH_BYTES:
-            return
-
-
-def _insertion(name: str, rows: list[bytes]) -> Work:
-    def work(transaction: Transaction) -> None:
-        for row in rows:
-            document = decode_canonical(row)
-            assert isinstance(document, dict)
-            if "_id" not in document:
-                document.pop("_creationTime", None)
-                transaction.insert(name, document)
-                continue
-            document.setdefault("_creationTime", transaction.creation_time)
-            transaction.restore(name, document)
-
-    return work
