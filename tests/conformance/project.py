@@ -137,6 +137,18 @@ class Project:
         assert old in text, f"{file} has no {old!r}"
         path.write_text(text.replace(old, new))
 
+    def upload_url(self) -> str:
+        """Where a file may be POSTed, from the system's own function."""
+        url = self.answer("_system/frontend/fileStorageV2:generateUploadUrl", "{}")
+        assert isinstance(url, str)
+        return url
+
+    def stored_files(self) -> Any:
+        """What is known of all files."""
+        args = {"table": "_storage", "paginationOpts": {"numItems": 100, "cursor": None}}
+        page = self.answer("_system/cli/tableData:default", json.dumps(args))
+        return sorted(page["page"], key=lambda file: file["_id"])
+
     def send(self, channel: str, body: str) -> None:
         args = {"channel": channel, "author": "a", "body": body}
         self.answer("messages:send", json.dumps(args))

@@ -18,6 +18,7 @@ from cupola.backend.files import Files
 from cupola.database.catalog import STORAGE
 from cupola.errors import BadRequestError
 from cupola.files import MemoryFiles
+from cupola.files.opening import open_store
 from cupola.values import encode_id
 
 from .conftest import Pushing
@@ -95,6 +96,27 @@ def test_stored_files_come_back_as_they_were(tell: Tell, tmp_path: Path) -> None
     tell(source, app())
     forget_all(tmp_path)
     tell(target, app())
+
+
+def test_files_move_from_a_folder_to_an_object_store(
+    tell: Tell, tmp_path: Path, bucket: str
+) -> None:
+    kept: list[str] = []
+
+    async def source(at: Pushing) -> None:
+        kept.append(await stored(at, LARGE, "image/png"))
+        (await exported(at)).rename(tmp_path / "kept.zip")
+
+    async def target(at: Pushing) -> None:
+        state = await load(at, (tmp_path / "kept.zip").read_bytes(), "zip")
+        assert state["state"] == "completed", state
+        assert await bytes_of(at.backend.files, kept[0], len(LARGE)) == LARGE
+        with zipfile.ZipFile(await exported(at)) as archive:
+            assert archive.read(f"_storage/{kept[0]}.png") == LARGE
+
+    tell(source, app())
+    forget_all(tmp_path)
+    tell(target, app(), open_store(bucket))
 
 
 def test_a_snapshot_is_brought_back_over_the_files_it_was_made_of(tell: Tell) -> None:

@@ -108,7 +108,7 @@ class Source:
                         entry = left.pop(str(row.get("_id")), None)
                         yield _described(row, archive, entry)
             for storage_id, entry in left.items():
-                kind, _ = _TYPES.guess_type(entry)
+                kind, _ = _TYPES.guess_type(entry, strict=False)
                 size = archive.getinfo(entry).file_size
                 yield StoredFile(storage_id, size, entry, content_type=kind)
 

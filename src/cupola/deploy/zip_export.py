@@ -149,4 +149,4 @@ async def _add_files(reader: Reader, writer: _ZipWriter, files: FileStore, tell:
 
 def _extension(content_type: str) -> str:
     media_type = content_type.partition(";")[0].strip().lower()
-    return _TYPES.guess_extension(media_type) or ""
+    return _TYPES.guess_extension(media_type, strict=False) or ""
