@@ -24,9 +24,13 @@ def main() -> None:
     snapshots = SqliteSnapshots(data_path)
     snapshot = snapshots.open()
     progress = Progress()
+
+    def told(table: str, done: int) -> None:
+        progress.tell(lambda: f"Exporting {table}: {done:,}")
+
     try:
         ts = snapshot.newest_ts()
-        asyncio.run(write_zip(snapshot, ts, Path(zip_path), store, progress.tell))
+        asyncio.run(write_zip(snapshot, ts, Path(zip_path), store, told))
     finally:
         snapshot.close()
         snapshots.close()

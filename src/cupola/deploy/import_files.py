@@ -30,7 +30,6 @@ from cupola.files.opening import open_store
 from cupola.persistence import Reader
 from cupola.values import decode_canonical, decode_id, encode_key
 
-FILES: Final = "_storage"
 _PIECE_BYTES: Final = 1 << 20
 
 

@@ -17,10 +17,11 @@ import msgspec
 
 from cupola.database.catalog import FIRST_USER_TABLE, Catalog
 from cupola.database.load import load_catalog
-from cupola.deploy.import_files import FILES, check_files
+from cupola.deploy.import_files import check_files
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_rows import ImportRefused, Row, Source
 from cupola.deploy.processes import Progress
+from cupola.deploy.zip_export import FILES
 from cupola.errors import CupolaError
 from cupola.limits import DEFAULT_LIMITS
 from cupola.persistence import Reader

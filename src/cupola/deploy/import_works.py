@@ -17,8 +17,8 @@ from cupola.database.constraints import has_references, refuse_dangling
 from cupola.database.documents import StoredDocument
 from cupola.database.system_commits import Work
 from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
-from cupola.deploy.import_files import FILES
 from cupola.deploy.import_plans import Plan, StoredFile, TablePlan
+from cupola.deploy.zip_export import FILES
 from cupola.errors import DatabaseUseError
 from cupola.values import decode_canonical
 

@@ -19,10 +19,10 @@ from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest
 from cupola.database.catalog import IMPORTS, Document
 from cupola.database.load import load_documents
-from cupola.deploy.import_files import FILES
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_works import works_of
 from cupola.deploy.processes import News, run_worker
+from cupola.deploy.zip_export import FILES
 from cupola.errors import BadRequestError
 from cupola.system.deployment import PUT_IMPORT
 from cupola.values import Int64, decode, encode

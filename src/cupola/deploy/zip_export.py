@@ -27,9 +27,10 @@ from cupola.files import FileStore
 from cupola.persistence import Reader
 from cupola.values import decode_canonical, encode_export
 
-Tell = Callable[[Callable[[], str]], None]
-"""Says how far the work is, with a text that is made only if it is time to say something."""
+Told = Callable[[str, int], None]
+"""Hears from time to time of which table how many documents are written; of `_storage`, bytes."""
 
+FILES: Final = "_storage"
 _PAGE: Final = 500
 _COUNT_MAX: Final = 1 << 40
 _OLDEST: Final = (1980, 1, 1, 0, 0, 0)  # older ones do not fit into a ZIP
@@ -44,7 +45,7 @@ documents, one per line: whole numbers without a point are int64, all others are
 
 
 async def write_zip(
-    reader: Reader, ts: int, path: Path, files: FileStore | None, tell: Tell
+    reader: Reader, ts: int, path: Path, files: FileStore | None, told: Told
 ) -> None:
     """Write everything that a snapshot holds; `path` exists only when the file is whole. `files`:
     where stored files are, if they come along.
@@ -59,11 +60,11 @@ async def write_zip(
         writer.add("README.md", [_README.strip().encode()])
         writer.add("_tables/documents.jsonl", _table_lines(tables))
         for table in sorted(tables, key=lambda table: size_of(reader, table)):
-            writer.add(f"{table.name}/documents.jsonl", _documents(reader, table, tell))
+            writer.add(f"{table.name}/documents.jsonl", _documents(reader, table, told))
             writer.add(f"{table.name}/generated_schema.jsonl", [b'"uniform"'])
         if files is not None:
             writer.add("_storage/documents.jsonl", _file_lines(reader))
-            await _add_files(reader, writer, files, tell)
+            await _add_files(reader, writer, files, told)
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -113,10 +114,10 @@ def _table_lines(tables: list[TableInfo]) -> Iterator[bytes]:
         yield orjson.dumps({"name": table.name, "id": table.number})
 
 
-def _documents(reader: Reader, table: TableInfo, tell: Tell) -> Iterator[bytes]:
+def _documents(reader: Reader, table: TableInfo, told: Told) -> Iterator[bytes]:
     for number, body in enumerate(bodies_of(reader, table.primary.number)):
         if number % _PAGE == 0:
-            tell(lambda: f"Exporting {table.name}: {number:,} documents")  # noqa: B023
+            told(table.name, number)
         yield encode_export(decode_canonical(body))
 
 
@@ -135,16 +136,16 @@ def _file_lines(reader: Reader) -> Iterator[bytes]:
         yield orjson.dumps({**document, "size": int(document["size"])})  # as the reference reads it
 
 
-async def _add_files(reader: Reader, writer: _ZipWriter, files: FileStore, tell: Tell) -> None:
+async def _add_files(reader: Reader, writer: _ZipWriter, files: FileStore, told: Told) -> None:
     done_bytes = 0
-    for number, document in enumerate(_file_documents(reader)):
+    for document in _file_documents(reader):
         storage_id, kind = str(document["_id"]), str(document.get("contentType", ""))
         name = f"_storage/{storage_id}{_extension(kind)}"
         with writer.open(name, deflated=bool(_DEFLATED.match(kind))) as file:
             async for piece in files.read(storage_id, 0, int(document["size"])):
                 file.write(piece)
                 done_bytes += len(piece)
-                tell(lambda: f"Exporting files: {number:,}, {done_bytes / 2**20:,.0f} MiB")  # noqa: B023
+                told(FILES, done_bytes)
 
 
 def _extension(content_type: str) -> str:
