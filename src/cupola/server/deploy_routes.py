@@ -27,6 +27,7 @@ from cupola.server.function_logs import FunctionLogs
 from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
 from cupola.server.push_bodies import push_body
+from cupola.server.streaming_routes import StreamingRoutes
 from cupola.system.scheduling import CANCEL_ALL
 from cupola.values import decode, encode
 
@@ -80,6 +81,8 @@ class DeployRoutes:
             "/api/stream_function_logs": logs,
             "/api/app_metrics/stream_function_logs": logs,
         }
+        streaming = StreamingRoutes(backend, self._admin, self._admin_body)
+        self.routes.update(streaming.routes)
         self.export_files: dict[str, Handler] = {"GET": self._export_file}
         """Below EXPORT_FILES."""
 
