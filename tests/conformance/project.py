@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,14 @@ class Project:
         text = path.read_text()
         assert old in text, f"{file} has no {old!r}"
         path.write_text(text.replace(old, new))
+
+    def post(self, path: str) -> None:
+        """Ask something of the server as its administrator."""
+        key = self._environment["CONVEX_SELF_HOSTED_ADMIN_KEY"]
+        headers = {"Authorization": f"Convex {key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.server.url + path, b"{}", headers)
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
 
     def upload_url(self) -> str:
         """Where a file may be POSTed, from the system's own function."""

@@ -202,6 +202,18 @@ def test_stored_files_travel_with_an_export(project: Project, tmp_path: Path) ->
             assert first.read(name) == second.read(name), name
 
 
+def test_a_paused_deployment_runs_no_function(pushed: Project) -> None:
+    """Of neither language; what the command line asks of the system goes on."""
+    pushed.post("/api/v1/pause_deployment")
+    for function in ("messages:list", "messages:send", "rooms:bodies"):
+        args = '{"channel":"x","author":"a","body":"b"}'
+        said = pushed.convex("run", function, args, fails=True)
+        assert "Cannot run functions while this deployment is paused" in said
+    assert "messages" in pushed.convex("data")
+    pushed.post("/api/v1/unpause_deployment")
+    assert pushed.list("paused") == []
+
+
 def test_logs_tell_what_functions_said(pushed: Project) -> None:
     pushed.send("logs", "listen")
     process = pushed.start_convex("logs", "--history", "1000", "--jsonl")

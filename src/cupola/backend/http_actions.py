@@ -138,8 +138,10 @@ class HttpActions:
 
         Raises:
             OverloadedError: Too many actions are running.
+            PausedError: No function of the app runs now.
         """
         backend, node = self._backend, self._backend.node
+        node.refuse_if_paused(action.name)
         exchange = Exchange(request)
         started = node.clock.monotonic_ns()
         backend.begin_action()

@@ -20,6 +20,7 @@ from cupola.errors import (
     FunctionKindError,
     FunctionNotFoundError,
     InvalidValueError,
+    PausedError,
 )
 from cupola.files import FileLinks
 from cupola.functions.app import App
@@ -75,6 +76,7 @@ class Node:
         self.app = App({}, {})
         self.app.system = self.system
         self.state: State = "starting"
+        self.is_paused = False
         self.wake: Callable[[], None] = lambda: None
         self.followers: list[Callable[[list[Published]], None]] = []
         self.watchers: list[Callable[[ExecutionLog], None]] = []
@@ -114,6 +116,14 @@ class Node:
                 log = dataclasses.replace(log, error_message=failure)
             self.report(log, self.head_ts)
 
+    def refuse_if_paused(self, path: str) -> None:
+        """Raises: PausedError: The deployment is paused, and this is a function of the app."""
+        if self.is_paused and not path.startswith(PREFIX):
+            raise PausedError(
+                "Cannot run functions while this deployment is paused. Resume it with "
+                "`cupola resume`, or in the settings of its dashboard."
+            )
+
     def find(self, path: str, kind: Kind | None, identity: Identity, public_only: bool) -> Function:  # type: ignore[type-arg]
         """The function that a caller names.
 
@@ -121,7 +131,10 @@ class Node:
             FunctionNotFoundError: It does not exist, or may not be seen by this caller.
             ForbiddenError: This caller may only run queries.
             FunctionKindError: It is of another kind.
+            PausedError: No function of the app runs now.
         """
+        if self.is_paused:
+            self.refuse_if_paused(path)
         if path.startswith(PREFIX) and not identity.may_call_internal:
             raise ForbiddenError(
                 "You do not have permission to perform this operation (functions of the system "

@@ -141,6 +141,8 @@ class Offload:
     # ---------------------------------------------------------------- who goes there
 
     def _belongs_here(self, path: str) -> bool:
+        if self._node.is_paused:  # nothing runs; who asks is told so on the way that is left
+            return False
         return path in self._suspects or path in self._slow or self._is_javascript(path)
 
     def _is_javascript(self, path: str) -> bool:

@@ -310,6 +310,24 @@ def import_data(
     )
 
 
+@app.command()
+def pause(url: ServerUrl = None, admin_key: AdminKey = None, data: OwnData = None) -> None:
+    """Let no function of the app run, on a running server, until it is resumed."""
+    from cupola.cli.remote import find_server
+
+    find_server(url, admin_key, data_folder(Path("."), data)).post("/api/v1/pause_deployment")
+    print("Paused. Calls fail and scheduled functions wait; resume with `cupola resume`.")
+
+
+@app.command()
+def resume(url: ServerUrl = None, admin_key: AdminKey = None, data: OwnData = None) -> None:
+    """Let functions run again after a pause."""
+    from cupola.cli.remote import find_server
+
+    find_server(url, admin_key, data_folder(Path("."), data)).post("/api/v1/unpause_deployment")
+    print("Running again.")
+
+
 @app.command("admin-key")
 def admin_key(
     folder: AppFolder = Path("."),

@@ -15,6 +15,7 @@ from cupola.deploy.requests import (
     AdminRequest,
     CancelAllJobs,
     CancelJob,
+    ChangeState,
     FinishPush,
     StartPush,
     UpdateEnvironment,
@@ -75,6 +76,9 @@ class DeployRoutes:
             "/api/perform_import": {"POST": self._perform_import},
             "/api/cancel_import": {"POST": self._cancel_import},
             "/api/run_test_function": {"POST": self._run_test_function},
+            "/api/v1/pause_deployment": {"POST": self._pause},
+            "/api/v1/unpause_deployment": {"POST": self._resume},
+            "/api/change_deployment_state": {"POST": self._change_state},
             "/api/cancel_job": {"POST": self._cancel_job},
             "/api/cancel_all_jobs": {"POST": self._cancel_all_jobs},
             "/api/shapes2": {"GET": self._shapes},
@@ -208,6 +212,25 @@ class DeployRoutes:
     async def _cancel_import(self, request: Request) -> Response:
         body = read(ImportId, await self._admin_body(request, "ImportBackups"))
         await self._deployer.imports.cancel(body.import_id)
+        return _json(None)
+
+    async def _pause(self, request: Request) -> Response:
+        await self._admin_body(request, "PauseDeployment")
+        await self._backend.pausing.pause()
+        return _json(None)
+
+    async def _resume(self, request: Request) -> Response:
+        await self._admin_body(request, "UnpauseDeployment")
+        await self._backend.pausing.resume()
+        return _json(None)
+
+    async def _change_state(self, request: Request) -> Response:
+        """The same as older tools ask for it."""
+        state = read(ChangeState, await self._admin_body(request, "PauseDeployment")).new_state
+        if state == "paused":
+            await self._backend.pausing.pause()
+        else:
+            await self._backend.pausing.resume()
         return _json(None)
 
     async def _cancel_job(self, request: Request) -> Response:

@@ -136,9 +136,9 @@ def _new_cron(job: Document, now_ms: float) -> Document:
 
 
 @system_mutation(FIRE.removeprefix(PREFIX))
-def fire(ctx: MutationCtx, id: str) -> None:
-    """A cron job is due: make a run of it, or skip it while the last one goes on; either way, say
-    when it is due next.
+def fire(ctx: MutationCtx, id: str, skip: bool = False) -> None:
+    """A cron job is due: make a run of it, or skip it while the last one goes on, or if told to;
+    either way, say when it is due next.
     """
     now_ms = _now_ms(ctx)
     with engine(ctx) as transaction:
@@ -149,7 +149,7 @@ def fire(ctx: MutationCtx, id: str) -> None:
             return
         cron = stored.value
         changed: Document = {**cron, "nextTime": _next(cron, now_ms, due_ms), "lastTime": due_ms}
-        if _goes_on(transaction, cron):
+        if skip or _goes_on(transaction, cron):
             changed["skipped"] = _number(cron["skipped"]) + 1
         else:
             changed["lastRun"] = _new_run(transaction, cron, due_ms)
