@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,12 @@ def test_what_cannot_be_done_is_said(
     ended = cupola(*words, cwd=server.app)
     assert (ended.returncode, ended.stdout) == (code, "")
     assert said in ended.stderr
+
+
+def test_a_script_imports_in_one_request(noted: Any, cupola: Any) -> None:
+    key = cupola("admin-key", noted.app).stdout.strip()
+    url = f"{noted.url}/api/import?tableName=notes&format=jsonLines&mode=append"
+    request = urllib.request.Request(url, b'{"text": "tea"}', {"Authorization": f"Convex {key}"})
+    with urllib.request.urlopen(request) as answer:
+        assert json.load(answer) == {"numWritten": 1}
+    assert notes(cupola, noted) == ["bread", "milk", "tea"]

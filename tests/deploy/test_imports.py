@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -337,3 +337,25 @@ def test_an_import_keeps_unique_indexes(tell: Tell) -> None:
         assert ada in state["error_message"]
 
     tell(story, people_and_pets())
+
+
+async def body(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def test_a_file_is_imported_in_one_request(tell: Tell) -> None:
+    """For scripts: nobody is asked, and a bad row is the answer."""
+
+    async def story(at: Pushing) -> None:
+        imports = at.deployer.imports
+        settings = ImportSettings("replace", "jsonLines", "things")
+        assert await imports.import_at_once(settings, body(b'{"a": 1}\n{"a"', b": 2}")) == 2
+        assert await imports.import_at_once(settings, body(b'{"a": 3}')) == 1
+        assert plain(await all_of(at, "things")) == [{"a": 3.0}]
+        with pytest.raises(BadRequestError, match="Line 1") as caught:
+            await imports.import_at_once(settings, body(b"nonsense"))
+        assert caught.value.code == "ImportFailed"
+        assert plain(await all_of(at, "things")) == [{"a": 3.0}]
+
+    tell(story, app())

@@ -470,6 +470,8 @@ class Backend:
                     execution,
                     result.error_message,
                     result.ts,
+                    request.identity,
+                    "HttpApi" if request.job is None else "Scheduler",
                 )
             deliver(self.node, result, done)
 

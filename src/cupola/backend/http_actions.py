@@ -160,7 +160,7 @@ class HttpActions:
                 )
             if node.watchers:
                 log = (node, "httpAction", action.name, request.request_id, started, execution)
-                report(*log, message, node.head_ts)
+                report(*log, message, node.head_ts, request.identity, "HttpEndpoint")
 
         try:
             backend.actions.start_http(action, exchange, finished)

@@ -38,7 +38,9 @@ State = Literal["starting", "ready", "draining", "failed"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExecutionLog:
-    """One run of a function, for those who watch: `cupola dev`, log streams."""
+    """One run of a function, for those who watch: `cupola dev`, log streams. `caller` and
+    `identity` are in the words of the log stream (spec: deploy API, section 12).
+    """
 
     kind: str
     path: str
@@ -46,6 +48,8 @@ class ExecutionLog:
     duration_s: float
     log_lines: list[str]
     error_message: str | None
+    caller: str = "HttpApi"
+    identity: str = "unknown"
 
 
 class Node:
@@ -196,6 +200,11 @@ class CanonicalArguments:
                 self._known.clear()
             self._known[text] = canonical
         return canonical
+
+
+def request_id_of(session: bytes | None, request: int) -> str:
+    """The id of what a session asked for in its n-th request: who knows both finds it in logs."""
+    return hashlib.blake2b(b"%d" % request, digest_size=8, key=session or b"").hexdigest()
 
 
 def arguments_digest(text: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,12 +99,40 @@ class Imports:
         Raises:
             BadRequestError: The settings make no sense, or a part is missing.
         """
-        settings = body.settings
-        _check_settings(settings)
+        _check_settings(body.settings)
         folder = self._uploads.pop(body.upload_token, None)
         parts = [folder / name for name in body.part_tokens] if folder is not None else []
         if folder is None or any(p.parent != folder or not p.exists() for p in parts):
             raise BadRequestError("There is no such upload (any more).", code="UploadNotFound")
+        import_id, _ = await self._begin(body.settings, folder, parts)
+        return import_id
+
+    async def import_at_once(self, settings: ImportSettings, body: AsyncIterator[bytes]) -> int:
+        """Upload, check, and store without asking. Returns: how many rows were written.
+
+        Raises:
+            BadRequestError: The settings make no sense, or a row is bad; then nothing is stored.
+        """
+        _check_settings(settings)
+        token = self.start_upload()
+        file = self._uploads[token] / "0001.part"
+        with file.open("wb") as part:
+            async for piece in body:
+                await asyncio.to_thread(part.write, piece)
+        folder = self._uploads.pop(token)
+        import_id, checked = await self._begin(settings, folder, [file])
+        await checked
+        if import_id in self._plans:
+            await (await self._perform(import_id))
+        state: Any = self._document(import_id)["state"]
+        if state["state"] != "completed":
+            raise BadRequestError(str(state.get("error_message")), code="ImportFailed")
+        return int(state["num_rows_written"])
+
+    async def _begin(
+        self, settings: ImportSettings, folder: Path, parts: list[Path]
+    ) -> tuple[str, asyncio.Task[None]]:
+        """Note an import, and start to check it. Returns: its id, and the checking."""
         form = _FORMS[settings.format]
         fields: Document = {
             "state": {"state": "uploaded"},
@@ -119,8 +148,7 @@ class Imports:
             "requestor": {"type": "snapshotImport"},
         }
         import_id = str(await self._put(None, fields))
-        self._start(self._check(import_id, fields, settings, folder, parts))
-        return import_id
+        return import_id, self._start(self._check(import_id, fields, settings, folder, parts))
 
     # ---------------------------------------------------------------- checking and storing
 
@@ -170,21 +198,24 @@ class Imports:
         Raises:
             BadRequestError: It does not wait for that.
         """
-        document = load_documents(self._backend.node.persistence.reader, IMPORTS).get(import_id)
+        await self._perform(import_id)
+
+    async def _perform(self, import_id: str) -> asyncio.Task[None]:
         planned = self._plans.pop(import_id, None)
-        if document is None or planned is None:
+        if planned is None:
             raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
+        document = self._document(import_id)
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
         state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
         await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
-        self._start(self._store(import_id, fields, *planned))
+        return self._start(self._store(import_id, fields, *planned))
 
     async def cancel(self, import_id: str) -> None:
         """Forget an import that was not confirmed. Raises: as `perform`."""
-        document = load_documents(self._backend.node.persistence.reader, IMPORTS).get(import_id)
         planned = self._plans.pop(import_id, None)
-        if document is None or planned is None:
+        if planned is None:
             raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
+        document = self._document(import_id)
         shutil.rmtree(planned[1], ignore_errors=True)
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
         state: Document = {"state": "failed", "error_message": "Canceled."}
@@ -256,10 +287,14 @@ class Imports:
         for folder in [*self._uploads.values(), *(folder for _, folder in self._plans.values())]:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _document(self, import_id: str) -> Document:
+        return load_documents(self._backend.node.persistence.reader, IMPORTS)[import_id]
 
     async def _put(self, import_id: str | None, fields: Document) -> Any:
         args = encode({"id": import_id, "fields": fields})

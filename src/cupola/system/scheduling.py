@@ -27,6 +27,7 @@ START: Final = PREFIX + "scheduling/jobs:start"
 END: Final = PREFIX + "scheduling/jobs:end"
 RECOVER: Final = PREFIX + "scheduling/jobs:recover"
 FORGET: Final = PREFIX + "scheduling/jobs:forget"
+CLEAR: Final = PREFIX + "scheduling/jobs:clear"
 DECLARE: Final = PREFIX + "scheduling/crons:declare"
 FIRE: Final = PREFIX + "scheduling/crons:fire"
 _GROUP: Final = 100
@@ -101,6 +102,16 @@ def forget(ctx: MutationCtx, before: float) -> int:
     keys = KeyRange(0, b"", after(encode_key(UNSET)), encode_key(before))
     with engine(ctx) as transaction:
         found = _some(transaction, SCHEDULED_FUNCTIONS, "by_completion", keys)
+        for document in found:
+            transaction.put_system(SCHEDULED_FUNCTIONS, str(document["_id"]), None)
+    return len(found)
+
+
+@system_mutation(CLEAR.removeprefix(PREFIX))
+def clear(ctx: MutationCtx) -> int:
+    """Delete some jobs, whatever their state: one that waits never runs. Returns how many."""
+    with engine(ctx) as transaction:
+        found = _some(transaction, SCHEDULED_FUNCTIONS, "by_id", EVERYTHING)
         for document in found:
             transaction.put_system(SCHEDULED_FUNCTIONS, str(document["_id"]), None)
     return len(found)
