@@ -311,6 +311,37 @@ def import_data(
 
 
 @app.command()
+def logs(
+    function: Annotated[
+        str | None, typer.Argument(help="Only this one, or those whose paths begin so.")
+    ] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Only what failed.")] = False,
+    history: Annotated[
+        int, typer.Option(min=0, help="How many of the past, as far as they are remembered.")
+    ] = 20,
+    follow: Annotated[bool, typer.Option(help="Go on with what happens from now on.")] = True,
+    url: ServerUrl = None,
+    admin_key: AdminKey = None,
+    data: OwnData = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
+) -> None:
+    """Show what functions of a running server do and log."""
+    from cupola.cli.logs import show
+    from cupola.cli.remote import find_server
+
+    show(
+        find_server(url, admin_key, data_folder(Path("."), data)),
+        function,
+        errors=errors,
+        history=history,
+        follow=follow,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def pause(url: ServerUrl = None, admin_key: AdminKey = None, data: OwnData = None) -> None:
     """Let no function of the app run, on a running server, until it is resumed."""
     from cupola.cli.remote import find_server
