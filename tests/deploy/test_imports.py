@@ -355,7 +355,7 @@ def test_a_file_is_imported_in_one_request(tell: Tell) -> None:
         assert plain(await all_of(at, "things")) == [{"a": 3.0}]
         with pytest.raises(BadRequestError, match="Line 1") as caught:
             await imports.import_at_once(settings, body(b"nonsense"))
-        assert caught.value.code == "ImportFailed"
+        assert caught.value.code == "ImportRefused"
         assert plain(await all_of(at, "things")) == [{"a": 3.0}]
 
     tell(story, app())

@@ -126,7 +126,7 @@ class Imports:
             await (await self._perform(import_id))
         state: Any = self._document(import_id)["state"]
         if state["state"] != "completed":
-            raise BadRequestError(str(state.get("error_message")), code="ImportFailed")
+            raise BadRequestError(str(state.get("error_message")), code="ImportRefused")
         return int(state["num_rows_written"])
 
     async def _begin(
