@@ -117,7 +117,7 @@ class StreamingExport:
             raise BadRequestError(
                 f"Snapshot {ts} is older than five days; begin with another.", code="SnapshotTooOld"
             )
-        place = _decoded(cursor, _Place, "InvalidListSnapshotCursor") if cursor else None
+        place = _decoded(cursor, _Place, code="InvalidListSnapshotCursor") if cursor else None
         names = self._names_at(ts).by_number
         tables = [n for n, name in sorted(names.items()) if selection.has(name)]
         if place is not None:
@@ -196,7 +196,7 @@ class StreamingExport:
             BadRequestError: The cursor is none (InvalidDataSyncCursor), or too old
                 (DataSyncCursorExpired).
         """
-        state = _decoded(cursor, _SyncPlace, "InvalidDataSyncCursor") if cursor else None
+        state = _decoded(cursor, _SyncPlace, code="InvalidDataSyncCursor") if cursor else None
         durable = self._backend.newest_durable_ts()
         if state is not None and state.ts > durable:
             raise BadRequestError(
@@ -333,15 +333,15 @@ def _key_of(place: _Place) -> bytes:
     try:
         return base64.b64decode(place.key, validate=True)
     except ValueError:
-        raise _bad_cursor("InvalidListSnapshotCursor") from None
+        raise _bad_cursor(code="InvalidListSnapshotCursor") from None
 
 
-def _decoded(cursor: str, kind: type[_State], code: str) -> _State:
+def _decoded(cursor: str, kind: type[_State], *, code: str) -> _State:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(cursor.encode()), type=kind)
     except (ValueError, msgspec.MsgspecError):
-        raise _bad_cursor(code) from None
+        raise _bad_cursor(code=code) from None
 
 
-def _bad_cursor(code: str) -> BadRequestError:
+def _bad_cursor(*, code: str) -> BadRequestError:
     return BadRequestError("The cursor is none that was given out here.", code=code)
