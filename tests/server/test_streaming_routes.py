@@ -195,3 +195,39 @@ def test_a_key_is_needed_and_may_be_read_only(tell: Callable[[Story], None]) -> 
         assert answer.status_code == 200
 
     tell(story)
+
+
+def test_records_of_other_systems_come_in(tell: Callable[[Story], None]) -> None:
+    """The requests of Airbyte's destination, in the order in which it makes them."""
+    base = "/api/streaming_import/"
+
+    async def story(at: Client) -> None:
+        indexes = {"indexes": {"users": [["id"]]}}
+        added = await at.http.put(
+            base + "add_primary_key_indexes", json=indexes, headers=at.headers
+        )
+        ready = await get(at, base + "primary_key_indexes_ready")
+        assert added.status_code == 200 and ready.json() == {"indexesReady": True}
+        schema = (await get(at, base + "get_schema")).json()
+        assert [table["tableName"] for table in schema["tables"]] == ["notes"]
+        body = {
+            "tables": {"users": {"primaryKey": [["id"]], "jsonSchema": {}}},
+            "messages": [{"tableName": "users", "data": {"id": 1, "name": "ada"}}] * 2,
+        }
+        assert (await at.post(base + "import_airbyte_records", body)).status_code == 200
+        (row,) = (await get(at, "/api/list_snapshot", tableName="users")).json()["values"]
+        assert row["name"] == "ada"
+        cleared = await at.http.put(
+            base + "clear_tables", json={"tableNames": ["users"]}, headers=at.headers
+        )
+        assert cleared.status_code == 200
+        page = (await get(at, "/api/list_snapshot", tableName="users")).json()
+        assert page["values"] == []
+        refused = await at.post(base + "replace_tables", {})
+        assert refused.json()["code"] == "OverwriteNotSupported"
+        key = at.backend.admin_keys.issue(read_only=True)
+        headers = {"authorization": f"Convex {key}"}
+        denied = await at.http.post(base + "import_airbyte_records", json=body, headers=headers)
+        assert denied.status_code == 403
+
+    tell(story)

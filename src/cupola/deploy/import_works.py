@@ -36,7 +36,7 @@ def works_of(plan: Plan, folder: Path, told: Told) -> Iterator[Work]:
     """
     for table in plan.tables:
         if table.delete:
-            yield from _deletions(table.name)
+            yield from deletions(table.name)
     if plan.renumber:
         yield lambda transaction: transaction.renumber(plan.renumber)
     for table in plan.tables:
@@ -55,7 +55,8 @@ def _table(name: str, number: int) -> Work:
     return work
 
 
-def _deletions(name: str) -> Iterator[Work]:
+def deletions(name: str) -> Iterator[Work]:
+    """Empty a table, whatever refers to its documents."""
     left = True
 
     def work(transaction: Transaction) -> None:

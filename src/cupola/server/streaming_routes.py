@@ -1,6 +1,5 @@
-"""Streaming export over HTTP, for tools that mirror the database (spec: deploy API, section 16).
-
-All of it needs an admin key, which may be read-only.
+"""Streams of data over HTTP, for tools that mirror the database or bring the data of others (spec:
+deploy API, sections 16 and 17). All of it needs an admin key; to read, it may be read-only.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from cupola.deploy.streaming.export import (
     document_json,
     status_of,
 )
+from cupola.deploy.streaming.importing import StreamingImport
+from cupola.deploy.streaming.records import Records
 from cupola.deploy.streaming.selection import FORMS, Form, Selection, form_named
 from cupola.deploy.streaming.shapes import columns, json_schema
 from cupola.deploy.zip_export import user_tables
@@ -28,6 +29,7 @@ from cupola.server.messages import Request, Response
 
 Handler = Callable[[Request], Awaitable[Response]]
 _SYNCS_MAX = 100
+_IMPORT = "/api/streaming_import/"
 
 
 class _Wanted(msgspec.Struct, frozen=True, rename="camel"):
@@ -41,6 +43,10 @@ class _Wanted(msgspec.Struct, frozen=True, rename="camel"):
     selection: Any = None
 
 
+class _Tables(msgspec.Struct, frozen=True, rename="camel"):
+    table_names: list[str]
+
+
 class StreamingRoutes:
     """Handlers, by path and method in `routes`."""
 
@@ -48,10 +54,11 @@ class StreamingRoutes:
         self,
         backend: Backend,
         require_admin: Callable[[Request], None],
-        admin_body: Callable[[Request], Awaitable[bytes]],
+        admin_body: Callable[..., Awaitable[bytes]],
     ) -> None:
         self._backend = backend
         self._export = StreamingExport(backend)
+        self._import = StreamingImport(backend)
         self._require_admin = require_admin
         self._admin_body = admin_body
         columns: dict[str, Handler] = {"GET": self._column_names}
@@ -65,6 +72,12 @@ class StreamingRoutes:
             "/api/v1/data/sync": {"POST": self._sync},
             "/api/v1/data/list_active_syncs": {"GET": self._active_syncs},
             "/api/data_sync_cursor_from_deltas": {"POST": self._cursor_from_deltas},
+            _IMPORT + "import_airbyte_records": {"POST": self._import_records},
+            _IMPORT + "clear_tables": {"PUT": self._clear_tables},
+            _IMPORT + "replace_tables": {"POST": self._replace_tables},
+            _IMPORT + "get_schema": {"GET": self._schema},
+            _IMPORT + "add_primary_key_indexes": {"PUT": self._add_indexes},
+            _IMPORT + "primary_key_indexes_ready": {"GET": self._indexes_ready},
         }
 
     async def _wanted(self, request: Request) -> tuple[_Wanted, Selection]:
@@ -126,6 +139,39 @@ class StreamingRoutes:
         wanted, selection = await self._wanted(request)
         cursor = self._export.sync_cursor(_timestamp(wanted.cursor), selection)
         return _json({"cursor": cursor})
+
+    # ---------------------------------------------------------------- records that come in
+
+    async def _import_records(self, request: Request) -> Response:
+        body = await self._admin_body(request, "ImportBackups")
+        await self._import.store(read(Records, body))
+        return _json(None)
+
+    async def _clear_tables(self, request: Request) -> Response:
+        body = await self._admin_body(request, "ImportBackups")
+        await self._import.clear(read(_Tables, body).table_names)
+        return _json(None)
+
+    async def _replace_tables(self, request: Request) -> Response:
+        await self._admin_body(request, "ImportBackups")
+        raise BadRequestError(
+            "Tables cannot be replaced by a stream; use another sync mode.",
+            code="OverwriteNotSupported",
+        )
+
+    async def _add_indexes(self, request: Request) -> Response:
+        """Nothing to do: ids follow from primary keys."""
+        await self._admin_body(request, "ImportBackups")
+        return _json(None)
+
+    async def _indexes_ready(self, request: Request) -> Response:
+        await self._admin_body(request)
+        return _json({"indexesReady": True})
+
+    async def _schema(self, request: Request) -> Response:
+        self._require_admin(request)
+        schema = self._backend.node.committer.catalog.schema
+        return _json(schema.to_json() if schema is not None else None)
 
     # ---------------------------------------------------------------- what tables look like
 
