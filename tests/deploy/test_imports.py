@@ -359,3 +359,35 @@ def test_a_file_is_imported_in_one_request(tell: Tell) -> None:
         assert plain(await all_of(at, "things")) == [{"a": 3.0}]
 
     tell(story, app())
+
+
+def test_an_import_that_a_crash_cut_off_is_told_and_cleared_away(
+    tell: Tell, tmp_path: Path
+) -> None:
+    left = tmp_path / "imports" / "of a killed server"
+    kept: list[str] = []
+
+    async def killed(at: Pushing) -> None:
+        left.mkdir(parents=True)
+        fields: Any = {"state": {"state": "in_progress"}, "mode": "Append"}
+        kept.append(await at.deployer.imports._put(None, fields))
+
+    async def later(at: Pushing) -> None:
+        state = await load(at, b'{"a": 1}', "jsonLines", "things")
+        assert state["state"] == "completed" and not left.exists()
+        lost = await state_of(at, kept[0])
+        assert lost["state"] == "failed" and "import again" in lost["error_message"]
+
+    tell(killed, app())
+    tell(later, app())
+
+
+def test_few_imports_are_remembered(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cupola.deploy.imports._KEPT_MAX", 2)
+
+    async def story(at: Pushing) -> None:
+        for _ in range(4):
+            await load(at, b'{"a": 1}', "jsonLines", "things", "append")
+        assert len(await at.value("_system/cli/queryImport:list")) == 3
+
+    tell(story, app())

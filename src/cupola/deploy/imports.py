@@ -25,11 +25,12 @@ from cupola.deploy.import_works import works_of
 from cupola.deploy.processes import News, run_worker
 from cupola.deploy.zip_export import FILES
 from cupola.errors import BadRequestError
-from cupola.system.deployment import PUT_IMPORT
+from cupola.system.deployment import FORGET_IMPORT, PUT_IMPORT
 from cupola.values import Int64, decode, encode
 
 _WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
+_KEPT_MAX: Final = 50
 _PARTS_MAX: Final = 9999
 _NEWS_EVERY_S: Final = 0.5
 _SYSTEM: Final = Identity("admin")
@@ -64,6 +65,8 @@ class Imports:
         self._uploads: dict[str, Path] = {}
         self._plans: dict[str, tuple[Plan, Path]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: set[str] = set()  # by this process
+        self._is_cleared = False
 
     # ---------------------------------------------------------------- uploading
 
@@ -78,7 +81,10 @@ class Imports:
             oldest = next(iter(self._uploads))
             shutil.rmtree(self._uploads.pop(oldest), ignore_errors=True)
         token = self._backend.clock.random_bytes(16).hex()
-        folder = Path(self._backend.data_path).parent / "imports" / token
+        if not self._is_cleared:  # what a killed server left
+            self._is_cleared = True
+            shutil.rmtree(self._folder, ignore_errors=True)
+        folder = self._folder / token
         folder.mkdir(parents=True, mode=0o700)
         self._uploads[token] = folder
         return token
@@ -147,8 +153,27 @@ class Imports:
             "checkpoints": None,
             "requestor": {"type": "snapshotImport"},
         }
+        await self._forget_older()
         import_id = str(await self._put(None, fields))
+        self._begun.add(import_id)
         return import_id, self._start(self._check(import_id, fields, settings, folder, parts))
+
+    async def _forget_older(self) -> None:
+        """All but the newest; and tell of those that a killed server left unfinished."""
+        reader = self._backend.node.persistence.reader
+        found = load_documents(reader, IMPORTS)
+        newest = sorted(found.items(), key=lambda each: -float(each[1]["_creationTime"]))  # type: ignore[arg-type]
+        for place, (import_id, document) in enumerate(newest):
+            state: Any = document["state"]
+            is_open = state["state"] not in ("completed", "failed")
+            if place >= _KEPT_MAX and not (is_open and import_id in self._begun):
+                self._begun.discard(import_id)
+                await self._call(FORGET_IMPORT, {"id": import_id})
+            elif is_open and import_id not in self._begun:
+                lost = "The server stopped before this import had ended; import again."
+                fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+                failed: Document = {"state": "failed", "error_message": lost}
+                await self._put(import_id, {**fields, "state": failed})
 
     # ---------------------------------------------------------------- checking and storing
 
@@ -296,9 +321,15 @@ class Imports:
     def _document(self, import_id: str) -> Document:
         return load_documents(self._backend.node.persistence.reader, IMPORTS)[import_id]
 
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self._backend.data_path)).parent / "imports"
+
     async def _put(self, import_id: str | None, fields: Document) -> Any:
-        args = encode({"id": import_id, "fields": fields})
-        request = CallRequest("mutation", PUT_IMPORT, args, _SYSTEM, visibility="any")
+        return await self._call(PUT_IMPORT, {"id": import_id, "fields": fields})
+
+    async def _call(self, path: str, args: dict[str, Any]) -> Any:
+        request = CallRequest("mutation", path, encode(args), _SYSTEM, visibility="any")
         result = await self._backend.call(request)
         if result.value is None:
             raise result.error or BadRequestError(result.error_message or "")

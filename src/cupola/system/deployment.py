@@ -15,6 +15,7 @@ from cupola.system.registry import PREFIX, system_mutation
 UPDATE_ENVIRONMENT: Final = PREFIX + "deployment/environment:update"
 PUT_EXPORT: Final = PREFIX + "deployment/exports:put"
 PUT_IMPORT: Final = PREFIX + "deployment/imports:put"
+FORGET_IMPORT: Final = PREFIX + "deployment/imports:forget"
 FORGET_EXPORT: Final = PREFIX + "deployment/exports:forget"
 CHANGE_STATE: Final = PREFIX + "deployment/state:change"
 STATE: Final = "state"
@@ -65,6 +66,13 @@ def put_import(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
     """The same for an import."""
     with engine(ctx) as transaction:
         return transaction.put_system(IMPORTS, id, fields)
+
+
+@system_mutation("deployment/imports:forget")
+def forget_import(ctx: MutationCtx, id: str) -> None:
+    """Nobody needs to know of it any more."""
+    with engine(ctx) as transaction:
+        transaction.put_system(IMPORTS, id, None)
 
 
 @system_mutation("deployment/exports:forget")
