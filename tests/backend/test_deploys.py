@@ -97,7 +97,7 @@ def test_old_code_never_meets_the_new_schema(monkeypatch: pytest.MonkeyPatch) ->
     outcome: list[BaseException | None] = []
     turns_after = 0
     backend.deploy(world.code(New), outcome.append)
-    while backend._pushes:
+    while backend.pushes:
         turns_after += bool(outcome)
         args = encode({"group": f"not asked before: {len(answers)}"})
         backend.submit(CallRequest("query", "m:count", args), answers.append)

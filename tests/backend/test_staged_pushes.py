@@ -70,14 +70,14 @@ def nothing(transaction: Transaction) -> None:
 
 def test_a_staged_schema_is_not_in_force(backend: Backend) -> None:
     ready, live = Outcome(), Outcome()
-    push = backend.stage(schema(indexes=("by_body",)), ready.append)
+    push = backend.pushes.stage(schema(indexes=("by_body",)), ready.append)
     backend.run_until_idle()
 
     assert ready == [None] and push.is_prepared
     assert push.progress() == (1, 1)
     assert backend.node.committer.catalog.schema == app().schema
 
-    backend.accept(push, app(), nothing, live.append)
+    backend.pushes.accept(push, app(), nothing, live.append)
     backend.run_until_idle()
     assert live == [None]
     assert backend.node.committer.catalog.schema == schema(indexes=("by_body",))
@@ -94,17 +94,17 @@ def test_what_is_written_with_the_schema_is_written_with_it_or_not_at_all(
         return backend.node.persistence.reader.count(table.primary.number, b"", None, limit=9)
 
     refused, live = Outcome(), Outcome()
-    push = backend.stage(schema("number"), Outcome().append)
+    push = backend.pushes.stage(schema("number"), Outcome().append)
     backend.run_until_idle()
     assert insert(backend, b'{"body":"text"}') is None
     assert push.violation is not None
-    backend.accept(push, app(), write, refused.append)
+    backend.pushes.accept(push, app(), write, refused.append)
     backend.run_until_idle()
     assert refused.code == "SchemaEnforcementError"
     assert count() == 0
 
-    push = backend.stage(schema("string"), Outcome().append)
-    backend.accept(push, app(), write, live.append)
+    push = backend.pushes.stage(schema("string"), Outcome().append)
+    backend.pushes.accept(push, app(), write, live.append)
     backend.run_until_idle()
     assert live == [None] and count() == 1
 
@@ -112,7 +112,7 @@ def test_what_is_written_with_the_schema_is_written_with_it_or_not_at_all(
 def test_stored_documents_that_do_not_match_refuse_it(backend: Backend) -> None:
     insert(backend, b'{"body":"text"}')
     refused = Outcome()
-    push = backend.stage(schema("number"), refused.append)
+    push = backend.pushes.stage(schema("number"), refused.append)
     backend.run_until_idle()
     assert refused.code == "SchemaEnforcementError" and push.failed_table == "notes"
     assert insert(backend, b'{"body":"more"}') is None
@@ -120,31 +120,31 @@ def test_stored_documents_that_do_not_match_refuse_it(backend: Backend) -> None:
 
 def test_a_later_push_overwrites_a_staged_one(backend: Backend) -> None:
     lost, won = Outcome(), Outcome()
-    first = backend.stage(schema("number"), Outcome().append)
+    first = backend.pushes.stage(schema("number"), Outcome().append)
     backend.run_until_idle()
-    second = backend.stage(schema("string"), Outcome().append)
-    backend.accept(first, app(), nothing, lost.append)
-    backend.accept(second, app(), nothing, won.append)
+    second = backend.pushes.stage(schema("string"), Outcome().append)
+    backend.pushes.accept(first, app(), nothing, lost.append)
+    backend.pushes.accept(second, app(), nothing, won.append)
     backend.run_until_idle()
     assert lost.code == "RaceDetected" and won == [None]
     assert backend.node.committer.catalog.schema == schema("string")
 
 
 def test_a_withdrawn_push_binds_nobody(backend: Backend) -> None:
-    push = backend.stage(schema("number"), Outcome().append)
+    push = backend.pushes.stage(schema("number"), Outcome().append)
     backend.run_until_idle()
-    backend.withdraw(push)
+    backend.pushes.withdraw(push)
     backend.run_until_idle()
     assert backend.node.committer.catalog.pending is None
     assert insert(backend, b'{"body":"text"}') is None
 
 
 def test_a_push_that_another_shares_can_be_accepted_twice(backend: Backend) -> None:
-    push = backend.stage(schema(), Outcome().append)
+    push = backend.pushes.stage(schema(), Outcome().append)
     first, second = Outcome(), Outcome()
-    backend.accept(push, app(), nothing, first.append)
+    backend.pushes.accept(push, app(), nothing, first.append)
     backend.run_until_idle()
-    backend.accept(push, app(), nothing, second.append)
+    backend.pushes.accept(push, app(), nothing, second.append)
     backend.run_until_idle()
     assert first == [None] and second == [None]
 
@@ -158,8 +158,8 @@ def test_private_tables_do_not_exist_for_functions(backend: Backend) -> None:
     def write(transaction: Transaction) -> None:
         transaction.put_system(ENVIRONMENT, None, {"name": "SECRET", "value": "1"})
 
-    push = backend.stage(schema(), Outcome().append)
-    backend.accept(push, App(functions, {}), write, Outcome().append)
+    push = backend.pushes.stage(schema(), Outcome().append)
+    backend.pushes.accept(push, App(functions, {}), write, Outcome().append)
     backend.run_until_idle()
     results: list[Any] = []
     args = b'{"table":"_environment_variables"}'

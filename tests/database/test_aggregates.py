@@ -1,6 +1,5 @@
 """Counts, sums, extremes, ranks and positions of index ranges, against a recount."""
 
-import itertools
 import tempfile
 from pathlib import Path
 
@@ -9,19 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cupola import Aggregate, Table
-from cupola.clock import ManualClock
 from cupola.database import schema_push
-from cupola.database.committer import Committer
-from cupola.database.load import load_catalog
 from cupola.database.ranges import Range, key_range
-from cupola.database.schema_push import SchemaPush
-from cupola.database.transaction import EVERYTHING, IdSource, Transaction
+from cupola.database.transaction import EVERYTHING
 from cupola.errors import ConflictError
 from cupola.limits import Limits
-from cupola.persistence import CommitRecord, MemoryPersistence
 from cupola.persistence.sqlite import SqlitePersistence, aggregates
 from cupola.schema import schema_of
 from cupola.values import UNSET
+
+from .by_hand import Database
 
 
 class Order(
@@ -49,55 +45,17 @@ def small_steps(monkeypatch):
     monkeypatch.setattr(schema_push, "_DROP_BATCH", 3)
 
 
-class Database:
-    """A committer over a log, driven by hand."""
+class Orders(Database):
+    """A table of orders, pushed as its classes say."""
 
-    def __init__(self, persistence=None, *, limits=None):
-        self.persistence = persistence or MemoryPersistence()
-        self.clock = ManualClock(seed=self.persistence.head_ts % 1000)
-        self.limits = limits or Limits()
-        self.seeds = itertools.count(self.persistence.head_ts)
-        self.committer = Committer(
-            self.persistence, load_catalog(self.persistence.reader), self.clock
-        )
+    def push_tables(self, *tables):
+        return self.push(schema_of(tables))
 
-    def push(self, *tables):
-        return SchemaPush(
-            schema_of(tables), self.committer, self.persistence, self.clock, lambda published: None
-        ).steps()
+    def accept_tables(self, *tables):
+        return self.accept(schema_of(tables))
 
-    def accept(self, *tables):
-        for _ in self.push(*tables):
-            pass
-        return self
-
-    def begin(self, reader=None):
-        return Transaction(
-            reader or self.persistence.reader,
-            self.committer.catalog,
-            self.committer.head_ts,
-            ids=IdSource(next(self.seeds).to_bytes(16, "big"), self.clock.now_ns()),
-            creation_time=self.committer.next_creation_time(),
-            limits=self.limits,
-        )
-
-    def commit(self, transaction, *, decided=True):
-        self.committer.begin_group()
-        self.committer.apply(
-            transaction.writes(),
-            CommitRecord(function="test"),
-            creation_time=transaction.creation_time,
-        )
-        if decided:
-            self.committer.append_group()
-        else:
-            self.committer.abandon_group()
-
-    def insert(self, **fields):
-        transaction = self.begin()
-        document_id = transaction.insert("orders", fields)
-        self.commit(transaction)
-        return document_id
+    def add(self, **fields):
+        return self.insert("orders", **fields)
 
     def place(self, name, **constraints):
         index = self.committer.catalog.by_name["orders"].index(name)
@@ -109,7 +67,7 @@ def database(request, tmp_path):
     log = None
     if request.param == "sqlite":
         log = SqlitePersistence(str(tmp_path / "data.sqlite"))
-    database = Database(log).accept(Order)
+    database = Orders(log).accept_tables(Order)
     yield database
     database.persistence.close()
 
@@ -208,9 +166,11 @@ def test_every_figure_equals_a_recount(program, before, days, declared_later):
     """
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "data.sqlite")
-        database = Database(SqlitePersistence(path)).accept(PlainOrder if declared_later else Order)
-        ids = [database.insert(**order) for order in before]
-        push = database.push(Order)
+        database = Orders(SqlitePersistence(path)).accept_tables(
+            PlainOrder if declared_later else Order
+        )
+        ids = [database.add(**order) for order in before]
+        push = database.push_tables(Order)
         is_declared = not declared_later
 
         def look(transaction):
@@ -221,8 +181,8 @@ def test_every_figure_equals_a_recount(program, before, days, declared_later):
             if ending == "restart":
                 push.close()
                 database.persistence.close()
-                database = Database(SqlitePersistence(path))
-                push = database.push(Order)
+                database = Orders(SqlitePersistence(path))
+                push = database.push_tables(Order)
             if ending == "step" and next(push, push) is push:
                 is_declared = True
             transaction = database.begin()
@@ -243,7 +203,7 @@ def test_every_figure_equals_a_recount(program, before, days, declared_later):
 def test_a_count_costs_no_documents(database):
     """More of them than a transaction may read can be counted."""
     for n in range(9):
-        database.insert(shop="a", day=float(n), amount=1.0)
+        database.add(shop="a", day=float(n), amount=1.0)
     database.limits = Limits(documents_read_max=3)
     transaction = database.begin()
     assert transaction.count(*database.place("by_shop", shop="a")) == 9
@@ -253,18 +213,18 @@ def test_a_count_costs_no_documents(database):
 
 def test_a_figure_of_one_prefix_does_not_conflict_with_writes_elsewhere(database):
     """The read set is the range, no more."""
-    ada = database.insert(shop="a", day=1.0, amount=1.0)
+    ada = database.add(shop="a", day=1.0, amount=1.0)
     ts, snapshot = database.committer.head_ts, database.persistence.open_snapshot()
     database.committer.write_log.open_snapshot(ts)
     counting, first = database.begin(snapshot), database.begin(snapshot)
     assert counting.summarize(*database.place("by_shop", shop="a")).count == 1
     assert first.nth(*database.place("by_day"), 0, descending=False).value["_id"] == ada
 
-    database.insert(shop="b", day=1.5, amount=1.0)
+    database.add(shop="b", day=1.5, amount=1.0)
     database.committer.validate(counting.intervals(), ts)
     database.committer.validate(first.intervals(), ts)
 
-    database.insert(shop="a", day=0.0, amount=1.0)
+    database.add(shop="a", day=0.0, amount=1.0)
     for transaction in (counting, first):
         with pytest.raises(ConflictError, match=r"orders\.by_"):
             database.committer.validate(transaction.intervals(), ts)
@@ -277,7 +237,7 @@ def test_two_that_insert_into_different_ranges_do_not_conflict(database):
     elsewhere = database.begin(snapshot)
     elsewhere.count(*database.place("by_shop", shop="a"))
     elsewhere.insert("orders", {"shop": "a", "day": 1.0})
-    database.insert(shop="b", day=1.0)
+    database.add(shop="b", day=1.0)
 
     database.committer.validate(elsewhere.intervals(), ts)
     database.commit(elsewhere)
@@ -287,7 +247,7 @@ def test_two_that_insert_into_different_ranges_do_not_conflict(database):
 
 def test_a_whole_table_is_counted_by_any_aggregated_index(database):
     for n in range(9):
-        database.insert(shop="a", day=float(n))
+        database.add(shop="a", day=float(n))
     database.limits = Limits(documents_read_max=3)
     transaction = database.begin()
     table = database.committer.catalog.by_name["orders"]
@@ -297,7 +257,7 @@ def test_a_whole_table_is_counted_by_any_aggregated_index(database):
 
 
 def test_a_rank_is_that_of_the_range(database):
-    ids = [database.insert(shop=shop, day=1.0, amount=None) for shop in "aba"]
+    ids = [database.add(shop=shop, day=1.0, amount=None) for shop in "aba"]
     transaction = database.begin()
     documents = [transaction.get(document_id) for document_id in ids]
     place = database.place("by_shop", shop="a")
@@ -315,8 +275,8 @@ def test_taking_the_aggregate_away_leaves_a_plain_index(database):
 
     old = database.place("by_shop")[0].number
     for n in range(9):
-        database.insert(shop="a", day=float(n), amount=1.0)
-    database.accept(Plain)
+        database.add(shop="a", day=float(n), amount=1.0)
+    database.accept_tables(Plain)
     index, keys = database.place("by_shop", shop="a")
     assert index.aggregate is None
     assert database.begin().count(index, keys) == 9
@@ -324,7 +284,7 @@ def test_taking_the_aggregate_away_leaves_a_plain_index(database):
 
 
 def test_an_absent_field_is_no_number(database):
-    first = database.insert(shop="a", day=1.0, amount=5.0)
+    first = database.add(shop="a", day=1.0, amount=5.0)
     transaction = database.begin()
     transaction.patch(first, {"amount": UNSET})
     (numbers,) = transaction.summarize(*database.place("by_shop")).numbers

@@ -1,18 +1,12 @@
 """Unique indexes and references hold in the one order in which transactions commit."""
 
-import itertools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupola import UNSET, Aggregate, Id, Table, Unique, UnsetType
-from cupola.clock import ManualClock
 from cupola.database import schema_push
-from cupola.database.committer import Committer
-from cupola.database.load import load_catalog
-from cupola.database.schema_push import SchemaPush
-from cupola.database.transaction import EVERYTHING, IdSource, Transaction
+from cupola.database.transaction import EVERYTHING
 from cupola.errors import (
     ConflictError,
     LimitError,
@@ -21,8 +15,9 @@ from cupola.errors import (
     UniqueViolationError,
 )
 from cupola.limits import Limits
-from cupola.persistence import CommitRecord, MemoryPersistence
 from cupola.schema import SchemaDefinition, schema_of
+
+from .by_hand import Database
 
 
 class User(Table, name="users", indexes={"by_email": Unique("email")}):
@@ -59,55 +54,12 @@ class Member(
 TABLES = (User, Seat, Team, Member)
 
 
-class Database:
-    """A committer over the memory twin, driven by hand."""
+class Constrained(Database):
+    """With the tables above, or others."""
 
     def __init__(self, *tables, limits=None):
-        self.persistence = MemoryPersistence()
-        self.clock = ManualClock()
-        self.committer = Committer(
-            self.persistence, load_catalog(self.persistence.reader), self.clock
-        )
-        self.limits = limits or Limits()
-        self.seeds = itertools.count()
+        super().__init__(limits=limits)
         self.accept(schema_of(tables or TABLES))
-
-    def push(self, definition):
-        return SchemaPush(
-            definition, self.committer, self.persistence, self.clock, lambda published: None
-        ).steps()
-
-    def accept(self, definition):
-        for _ in self.push(definition):
-            pass
-
-    def begin(self, reader=None):
-        return Transaction(
-            reader or self.persistence.reader,
-            self.committer.catalog,
-            self.committer.head_ts,
-            ids=IdSource(next(self.seeds).to_bytes(16, "big"), self.clock.now_ns()),
-            creation_time=self.committer.next_creation_time(),
-            limits=self.limits,
-        )
-
-    def commit(self, transaction):
-        self.committer.begin_group()
-        self.committer.apply(
-            transaction.writes(),
-            CommitRecord(function="test"),
-            creation_time=transaction.creation_time,
-        )
-        self.committer.append_group()
-
-    def write(self, work):
-        transaction = self.begin()
-        result = work(transaction)
-        self.commit(transaction)
-        return result
-
-    def insert(self, table, **fields):
-        return self.write(lambda transaction: transaction.insert(table, fields))
 
     def documents(self, table):
         info = self.committer.catalog.by_name[table]
@@ -125,7 +77,7 @@ def small_batches(monkeypatch):
 
 @pytest.fixture
 def database():
-    return Database()
+    return Constrained()
 
 
 # ---------------------------------------------------------------- unique indexes
@@ -300,7 +252,7 @@ def test_restrict_does_not_protect_what_goes_by_another_way(database):
 
 
 def test_a_cascade_keeps_to_the_bounds_of_a_transaction():
-    database = Database(limits=Limits(documents_written_max=5))
+    database = Constrained(limits=Limits(documents_written_max=5))
     team = database.insert("teams", title="red")
     for _ in range(5):
         database.insert("members", team=team)
@@ -314,7 +266,7 @@ def test_a_cascade_keeps_to_the_bounds_of_a_transaction():
 
 def test_a_cascade_may_look_at_many_ranges():
     """One for each document that goes; they are the engine's, not the function's."""
-    database = Database(limits=Limits(ranges_read_max=2))
+    database = Constrained(limits=Limits(ranges_read_max=2))
     team = database.insert("teams", title="red")
     for _ in range(5):
         database.insert("members", team=team)
@@ -344,7 +296,7 @@ def test_deleting_and_referring_at_once_is_a_conflict(database):
 @given(st.data())
 def test_no_reference_ever_leads_nowhere(data):
     """Random inserts, patches and deletions, refused or not."""
-    database = Database()
+    database = Constrained()
     for _ in range(data.draw(st.integers(1, 25))):
         teams, members = list(database.documents("teams")), list(database.documents("members"))
         team, member = st.sampled_from([None, *teams]), st.sampled_from([None, *members])
@@ -385,7 +337,7 @@ PLAIN = SchemaDefinition.from_json(
 
 
 def plain(*tables):
-    database = Database(*tables)
+    database = Constrained(*tables)
     database.accept(PLAIN)
     return database
 

@@ -1,23 +1,18 @@
 """A new schema is accepted while the old one serves: complete, or not at all."""
 
-import itertools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.clock import ManualClock
 from cupola.database import schema_push
 from cupola.database.catalog import INDEXES, SCHEMAS
-from cupola.database.committer import Committer
-from cupola.database.load import load_catalog
-from cupola.database.schema_push import SchemaPush
-from cupola.database.transaction import EVERYTHING, IdSource, Transaction
+from cupola.database.transaction import EVERYTHING, Transaction
 from cupola.errors import DatabaseUseError, DeveloperError, PersistenceError, SchemaError
-from cupola.persistence import CommitRecord, MemoryPersistence, Persistence
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.schema import SchemaDefinition
 from cupola.values import decode, encode_key
+
+from .by_hand import Database
 
 ANY = {"type": "any"}
 
@@ -58,46 +53,9 @@ def schema(indexes=None, documents=ANY, table="items", staged=()):
     )
 
 
-class Database:
-    """A committer over a log, driven by hand."""
-
-    def __init__(self, persistence: Persistence | None = None) -> None:
-        self.persistence = persistence or MemoryPersistence()
-        self.clock = ManualClock(seed=self.persistence.head_ts % 1000)
-        self.seeds = itertools.count(self.persistence.head_ts)
-        self.committer = Committer(
-            self.persistence, load_catalog(self.persistence.reader), self.clock
-        )
-
-    def push(self, definition):
-        return SchemaPush(
-            definition, self.committer, self.persistence, self.clock, lambda published: None
-        ).steps()
-
-    def accept(self, definition):
-        for _ in self.push(definition):
-            pass
-
-    def write(self, work):
-        transaction = Transaction(
-            self.persistence.reader,
-            self.committer.catalog,
-            self.committer.head_ts,
-            ids=IdSource(next(self.seeds).to_bytes(16, "big"), self.clock.now_ns()),
-            creation_time=self.committer.next_creation_time(),
-        )
-        result = work(transaction)
-        self.committer.begin_group()
-        self.committer.apply(
-            transaction.writes(),
-            CommitRecord(function="test"),
-            creation_time=transaction.creation_time,
-        )
-        self.committer.append_group()
-        return result
-
-    def insert(self, **fields):
-        return self.write(lambda transaction: transaction.insert("items", fields))
+class Items(Database):
+    def add(self, **fields):
+        return self.insert("items", **fields)
 
     def read(self, index="by_creation_time"):
         """The whole table through an index: ids and ranks."""
@@ -131,7 +89,7 @@ def small_batches(monkeypatch):
 
 @pytest.fixture
 def database():
-    return Database()
+    return Items()
 
 
 # ---------------------------------------------------------------- the law
@@ -159,9 +117,9 @@ actions = st.one_of(
 )
 def test_indexes_are_complete_and_correct_whatever_is_written_meanwhile(first, before, pushes):
     """Pushes of random index sets, interleaved with writes, some killed half-way."""
-    database = Database()
+    database = Items()
     database.accept(schema(first))
-    ids = [database.insert(rank=rank, kind="a") for rank in before]
+    ids = [database.add(rank=rank, kind="a") for rank in before]
     for indexes, program in pushes:
         steps, killed = database.push(schema(indexes)), False
         for name, *arguments in program:
@@ -169,7 +127,7 @@ def test_indexes_are_complete_and_correct_whatever_is_written_meanwhile(first, b
                 case "step" if next(steps, steps) is steps:
                     break
                 case "insert":
-                    ids.append(database.insert(rank=arguments[0], kind="b"))
+                    ids.append(database.add(rank=arguments[0], kind="b"))
                 case "patch" if ids:
                     place, rank = ids[arguments[0] % len(ids)], arguments[1]
                     database.write(lambda t, place=place, rank=rank: t.patch(place, {"rank": rank}))
@@ -179,7 +137,7 @@ def test_indexes_are_complete_and_correct_whatever_is_written_meanwhile(first, b
                 case "kill":
                     steps.close()
                     killed = True
-                    database = Database(database.persistence)
+                    database = Items(database.persistence)
                     break
         if not killed:
             for _ in steps:
@@ -211,7 +169,7 @@ def definitions(database, table):
 def test_an_index_cannot_be_queried_until_it_is_complete(database):
     database.accept(schema())
     for rank in range(10):
-        database.insert(rank=float(rank))
+        database.add(rank=float(rank))
     steps = database.push(schema({"by_rank": ["rank"]}))
     next(steps)
     next(steps)
@@ -226,7 +184,7 @@ def test_an_index_cannot_be_queried_until_it_is_complete(database):
 def test_while_an_index_changes_the_old_one_of_that_name_serves(database):
     database.accept(schema({"by_it": ["rank"]}))
     for rank in (3.0, 1.0, 2.0):
-        database.insert(rank=rank, kind=str(rank))
+        database.add(rank=rank, kind=str(rank))
     steps = database.push(schema({"by_it": ["kind"]}))
     next(steps)
     next(steps)
@@ -242,7 +200,7 @@ def test_the_rows_of_a_dropped_index_are_deleted(database):
     database.accept(schema({"by_rank": ["rank"]}))
     number = database.committer.catalog.by_name["items"].index("by_rank").number
     for rank in range(10):
-        database.insert(rank=float(rank))
+        database.add(rank=float(rank))
     database.accept(schema())
     assert database._rows(number) == []
     with pytest.raises(DatabaseUseError, match="has no index `by_rank`"):
@@ -256,12 +214,12 @@ def test_a_push_that_was_killed_while_it_dropped_an_index_leaves_nothing(
     """No row of it may turn up in an index that is declared later."""
     database.accept(schema({"by_rank": ["rank"]}))
     for rank in range(10):
-        database.insert(rank=float(rank), kind="a")
+        database.add(rank=float(rank), kind="a")
     steps = database.push(schema())
     for _ in range(steps_before_the_end):
         next(steps, None)
     steps.close()
-    database = Database(database.persistence)
+    database = Items(database.persistence)
 
     database.accept(schema({"by_kind": ["kind"]}))
 
@@ -275,17 +233,17 @@ def test_a_push_that_was_killed_while_it_took_back_an_index_leaves_nothing(
 ):
     database.accept(schema())
     for rank in range(10):
-        database.insert(rank=float(rank), kind="a")
+        database.add(rank=float(rank), kind="a")
     killed = database.push(schema({"by_rank": ["rank"]}))
     for _ in range(3):
         next(killed)
     killed.close()
-    database = Database(database.persistence)
+    database = Items(database.persistence)
     cleaning = database.push(schema())
     for _ in range(steps_before_the_end):
         next(cleaning, None)
     cleaning.close()
-    database = Database(database.persistence)
+    database = Items(database.persistence)
 
     database.accept(schema({"by_kind": ["kind"]}))
 
@@ -295,11 +253,11 @@ def test_a_push_that_was_killed_while_it_took_back_an_index_leaves_nothing(
 def test_a_staged_index_is_built_but_cannot_be_queried_until_enabled(database):
     database.accept(schema())
     for rank in (2.0, 1.0):
-        database.insert(rank=rank)
+        database.add(rank=rank)
     database.accept(schema({"by_rank": ["rank"]}, staged=["by_rank"]))
     with pytest.raises(DatabaseUseError, match="staged"):
         database.read("by_rank")
-    database.insert(rank=0.0)
+    database.add(rank=0.0)
     database.accept(schema({"by_rank": ["rank"]}))
     assert [rank for _, rank in database.read("by_rank")] == [0, 1, 2]
 
@@ -317,7 +275,7 @@ def test_a_push_that_changes_nothing_commits_nothing(database):
 def test_a_stored_document_that_does_not_match_is_named_and_the_old_schema_stays(database):
     database.accept(schema(documents=document(rank="number")))
     for rank in range(10):
-        database.insert(rank=float(rank))
+        database.add(rank=float(rank))
     before = database.committer.catalog.schema
 
     with pytest.raises(SchemaError) as raised:
@@ -331,61 +289,61 @@ def test_a_stored_document_that_does_not_match_is_named_and_the_old_schema_stays
     assert database.committer.catalog.pending is None
     assert user_indexes(database) == {}
     assert definitions(database, INDEXES) == []
-    database.insert(rank=5.0)
+    database.add(rank=5.0)
     with pytest.raises(DeveloperError):
-        database.insert(rank="text")
+        database.add(rank="text")
 
 
 def test_a_write_meanwhile_that_the_new_schema_refuses_fails_the_push(database):
     database.accept(schema(documents=document(rank="number", kind_="string")))
     for rank in range(6):
-        database.insert(rank=float(rank), kind="a")
+        database.add(rank=float(rank), kind="a")
     steps = database.push(schema(documents=document(rank="number", kind="string")))
     next(steps)
-    late = database.insert(rank=7.0)
+    late = database.add(rank=7.0)
 
     with pytest.raises(SchemaError, match=late):
         for _ in steps:
             pass
 
     assert database.committer.catalog.pending is None
-    database.insert(rank=8.0)
+    database.add(rank=8.0)
 
 
 def test_a_write_that_never_happened_does_not_refuse_the_push(database):
     """A group that fails takes back what its writes said about the new schema."""
     database.accept(schema(documents=document(rank="number", kind_="string")))
-    database.insert(rank=1.0, kind="a")
+    database.add(rank=1.0, kind="a")
     steps = database.push(schema(documents=document(rank="number", kind="string")))
     next(steps)
     database.persistence.fail_next_append(PersistenceError("the disk is full"))
     with pytest.raises(PersistenceError):
-        database.insert(rank=2.0)
+        database.add(rank=2.0)
 
     for _ in steps:
         pass
 
     assert database.committer.catalog.pending is None
     with pytest.raises(SchemaError):
-        database.insert(rank=3.0)
+        database.add(rank=3.0)
 
 
 def test_a_push_after_a_failed_one_succeeds(database):
     """What failed leaves nothing behind: not its violation either."""
     database.accept(schema(documents=document(rank="number")))
-    bad = database.insert(rank=1.0)
+    bad = database.add(rank=1.0)
     with pytest.raises(SchemaError):
         database.accept(schema(documents=document(rank="string")))
     database.write(lambda transaction: transaction.delete(bad))
     database.accept(schema(documents=document(rank="string")))
-    database.insert(rank="text")
+    database.add(rank="text")
 
 
 def test_a_looser_schema_reads_no_document(database):
     """So it is accepted at once however large the table is."""
     database.accept(schema(documents=document(rank="number")))
     for rank in range(30):
-        database.insert(rank=float(rank))
+        database.add(rank=float(rank))
     steps = database.push(schema(documents=document(rank="number", kind_="string")))
     assert len(list(steps)) <= 3
 
@@ -395,10 +353,10 @@ def test_the_old_schema_checks_writes_until_the_new_one_is_accepted(database):
     steps = database.push(schema(documents=ANY))
     next(steps)
     with pytest.raises(DeveloperError):
-        database.insert(rank="text")
+        database.add(rank="text")
     for _ in steps:
         pass
-    database.insert(rank="text")
+    database.add(rank="text")
 
 
 # ---------------------------------------------------------------- on disk
@@ -406,18 +364,18 @@ def test_the_old_schema_checks_writes_until_the_new_one_is_accepted(database):
 
 def test_a_deployment_opened_again_has_the_same_definitions_and_rows(tmp_path):
     path = str(tmp_path / "data.sqlite3")
-    database = Database(SqlitePersistence(path))
+    database = Items(SqlitePersistence(path))
     database.accept(schema({"by_rank": ["rank"]}, document(rank="number")))
     for rank in (3.0, 1.0, 2.0):
-        database.insert(rank=rank)
+        database.add(rank=rank)
     expected = database.read("by_rank")
     database.persistence.close()
 
-    again = Database(SqlitePersistence(path))
+    again = Items(SqlitePersistence(path))
 
     assert again.read("by_rank") == expected
     with pytest.raises(DeveloperError):
-        again.insert(rank="text")
+        again.add(rank="text")
     head = again.committer.head_ts
     again.accept(schema({"by_rank": ["rank"]}, document(rank="number")))
     assert again.committer.head_ts == head
@@ -427,17 +385,17 @@ def test_a_deployment_opened_again_has_the_same_definitions_and_rows(tmp_path):
 
 def test_a_push_killed_on_disk_is_cleaned_up_by_the_next(tmp_path):
     path = str(tmp_path / "data.sqlite3")
-    database = Database(SqlitePersistence(path))
+    database = Items(SqlitePersistence(path))
     database.accept(schema())
     for rank in range(10):
-        database.insert(rank=float(rank))
+        database.add(rank=float(rank))
     steps = database.push(schema({"by_rank": ["rank"]}))
     next(steps)
     next(steps)
     steps.close()
     database.persistence.close()
 
-    again = Database(SqlitePersistence(path))
+    again = Items(SqlitePersistence(path))
     again.accept(schema({"by_kind": ["kind"]}))
 
     assert user_indexes(again) == {"by_kind": ("kind", "_creationTime")}

@@ -6,17 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.clock import ManualClock
-from cupola.database.catalog import Catalog
-from cupola.database.committer import Committer
-from cupola.database.load import load_catalog
 from cupola.database.ranges import Range, key_range
-from cupola.database.schema_push import SchemaPush
-from cupola.database.transaction import IdSource, Transaction
 from cupola.errors import ConflictError, DatabaseUseError, InvalidIdError, LimitError
 from cupola.limits import Limits
-from cupola.persistence import CommitRecord, MemoryPersistence
+from cupola.persistence import CommitRecord
 from cupola.schema import SchemaDefinition
+
+from .by_hand import Database
 
 SCHEMA = SchemaDefinition.from_json(
     {
@@ -32,42 +28,8 @@ SCHEMA = SchemaDefinition.from_json(
 )
 
 
-class Database:
-    """A committer over the memory twin, driven by hand."""
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.persistence = MemoryPersistence()
-        self.clock = ManualClock()
-        self.committer = Committer(
-            self.persistence, load_catalog(self.persistence.reader), self.clock
-        )
-        self.limits = limits or Limits()
-        self.seeds = itertools.count()
-        for _ in SchemaPush(
-            SCHEMA, self.committer, self.persistence, self.clock, lambda published: None
-        ).steps():
-            pass
-
-    def begin(self, reader=None, ts=None, catalog: Catalog | None = None) -> Transaction:
-        seed = next(self.seeds).to_bytes(16, "big")
-        return Transaction(
-            reader or self.persistence.reader,
-            catalog or self.committer.catalog,
-            ts or self.committer.head_ts,
-            ids=IdSource(seed, self.clock.now_ns()),
-            creation_time=self.committer.next_creation_time(),
-            limits=self.limits,
-        )
-
-    def commit(self, transaction: Transaction) -> int:
-        self.committer.begin_group()
-        ts = self.committer.apply(
-            transaction.writes(),
-            CommitRecord(function="test"),
-            creation_time=transaction.creation_time,
-        )
-        self.committer.append_group()
-        return ts
+def open_database(limits: Limits | None = None) -> Database:
+    return Database(limits=limits).accept(SCHEMA)
 
 
 def by_rank(database, **constraints):
@@ -81,7 +43,7 @@ def ranks(transaction, place, **options):
 
 @pytest.fixture
 def database():
-    return Database()
+    return open_database()
 
 
 # ---------------------------------------------------------------- the model
@@ -104,7 +66,7 @@ steps = st.lists(
 @given(st.lists(ranks_of, max_size=20), steps)
 def test_a_transaction_sees_the_snapshot_with_its_own_writes_done(before, program):
     """Own writes, sub-transactions taken back, ranges in both directions: always the plain view."""
-    database = Database()
+    database = open_database()
     seeding = database.begin()
     model = {seeding.insert("items", {"rank": rank}): rank for rank in before}
     database.commit(seeding)
@@ -257,13 +219,13 @@ def test_a_refused_write_names_the_thing_and_leaves_nothing(database, act, error
 
 def test_limits_name_themselves():
     """Past a bound there is a typed error that says which bound, and what to do."""
-    database = Database(Limits(documents_read_max=5, documents_written_max=3))
+    database = open_database(Limits(documents_read_max=5, documents_written_max=3))
     transaction = database.begin()
     for rank in range(3):
         transaction.insert("items", {"rank": float(rank)})
     with pytest.raises(LimitError, match=r"documents written .*limit: 3"):
         transaction.insert("items", {"rank": 3.0})
-    reading = Database(Limits(documents_read_max=5))
+    reading = open_database(Limits(documents_read_max=5))
     seeding = reading.begin()
     for rank in range(10):
         seeding.insert("items", {"rank": float(rank)})

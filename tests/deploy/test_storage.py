@@ -39,8 +39,8 @@ class Store:
 
     def push(self, pushed: DeployedCode) -> None:
         outcome: list[BaseException | None] = []
-        push = self.backend.stage(SchemaDefinition(), lambda error: None)
-        self.backend.accept(
+        push = self.backend.pushes.stage(SchemaDefinition(), lambda error: None)
+        self.backend.pushes.accept(
             push, App({}, {}), lambda t: self.stored.write(t, pushed), outcome.append
         )
         self.backend.run_until_idle()

@@ -22,6 +22,17 @@ from hypothesis.stateful import (
 from cupola.limits import DEFAULT_LIMITS
 from cupola.sync import client_session
 from cupola.sync.client_session import ClientSession, Completed, ResultsChanged, Token
+from cupola.sync.effects import (
+    AddedQuery,
+    CheckIdentity,
+    Close,
+    Effect,
+    RunAction,
+    RunMutation,
+    ScheduleUpdate,
+    Send,
+    Update,
+)
 from cupola.sync.messages import (
     MutationResponse,
     QueryFailed,
@@ -32,18 +43,7 @@ from cupola.sync.messages import (
     decode_server_message,
 )
 from cupola.sync.outcome import QueryOutcome
-from cupola.sync.session import (
-    AddedQuery,
-    CheckIdentity,
-    Close,
-    Effect,
-    RunAction,
-    RunMutation,
-    ScheduleUpdate,
-    Send,
-    Session,
-    Update,
-)
+from cupola.sync.session import Session
 from cupola.sync.version import StateVersion
 
 KEYS = st.integers(0, 2)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cupola.errors import ProtocolError
 from cupola.limits import DEFAULT_LIMITS
 from cupola.sync.client_session import ClientSession, Reconnect
+from cupola.sync.effects import Close
 from cupola.sync.messages import (
     Action,
     Add,
@@ -29,7 +30,7 @@ from cupola.sync.messages import (
     encode_message,
     encode_text,
 )
-from cupola.sync.session import Close, Session
+from cupola.sync.session import Session
 
 UUID_TEXT = "5422edf9-5053-4dda-813e-f28163f282fd"
 ADD = {"type": "Add", "queryId": 0, "udfPath": "messages:list", "args": [{"a": {"$float": "A="}}]}

@@ -40,6 +40,7 @@ from cupola.errors import ProtocolError
 from cupola.limits import DEFAULT_LIMITS
 from cupola.sync import client_session, session
 from cupola.sync.client_session import ClientSession, Token
+from cupola.sync.effects import Effect, Update
 from cupola.sync.messages import (
     QueryFailed,
     QueryRemoved,
@@ -49,7 +50,7 @@ from cupola.sync.messages import (
     decode_server_message,
 )
 from cupola.sync.outcome import QueryOutcome
-from cupola.sync.session import Effect, Session, Update
+from cupola.sync.session import Session
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 NOW_MS = 1_795_350_032_455

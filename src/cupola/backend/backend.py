@@ -16,10 +16,9 @@ event loop, or a test that turns by hand.
 from __future__ import annotations
 
 import asyncio
-import collections
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,17 +44,14 @@ from cupola.backend.mutations import MutationQueue, PendingMutation
 from cupola.backend.node import Node, State
 from cupola.backend.passes import Passes
 from cupola.backend.pausing import Pausing
+from cupola.backend.pushes import PushDone, Pushes
 from cupola.backend.queries import QueryRunner, report
 from cupola.backend.scheduled import ScheduledCalls
 from cupola.backend.sessions import SessionHost
 from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
-from cupola.database.schema_push import SchemaPush
-from cupola.database.system_commits import Work, commit_now
-from cupola.database.transaction import Transaction
 from cupola.errors import (
-    BadRequestError,
     CupolaError,
     OperatorError,
     OverloadedError,
@@ -69,7 +65,6 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.runtimes.python.in_process import InProcessRuntime
 from cupola.scheduling import Executor
-from cupola.schema import SchemaDefinition
 from cupola.values import use_limits
 
 if TYPE_CHECKING:
@@ -77,50 +72,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("cupola")
 _PING_SLICES = 5
-
-
-PushDone = Callable[[BaseException | None], None]
-
-
-class _PushWork:
-    """Some stages of a schema push, and who is told once: when their goal is reached, or that it is
-    not. `push` None: other work of the engine, in the same slices.
-    """
-
-    def __init__(
-        self,
-        push: SchemaPush | None,
-        steps: Iterator[None],
-        is_reached: Callable[[], bool],
-        finished: PushDone,
-        is_clean_up: bool = False,
-    ) -> None:
-        self._push = push
-        self._steps = steps
-        self._is_reached = is_reached
-        self._finished = finished
-        self._is_told = is_clean_up
-
-    def step(self) -> None:
-        """Raises: StopIteration at the end; what the push failed with."""
-        if self._push is not None and self._push.is_overwritten and not self._is_told:
-            raise BadRequestError(
-                "Another push has begun meanwhile; push again.", code="RaceDetected"
-            )
-        next(self._steps)
-
-    def tell_if_reached(self) -> None:
-        """To be called after each step: old code must not meet the new schema."""
-        if not self._is_told and self._is_reached():
-            self._is_told = True
-            self._finished(None)
-
-    def fail(self, error: CupolaError) -> None:
-        if self._is_told:
-            _LOG.warning("Dropped indexes take room until the next push: %s", error.message)
-        else:
-            self._is_told = True
-            self._finished(error)
 
 
 class Backend:
@@ -156,11 +107,12 @@ class Backend:
         self.node.wake = self.wake
         self.users = TokenVerifier(self.clock, limits, self.node.session_tokens)
         self.users.exchange_api_key = partial(exchange_api_key, self)
+        self.pushes = Pushes(self.node, self.use)
         self._queries = QueryRunner(self.node)
         self.mutations = MutationQueue(self.node)
         self.passes = Passes(self.node, self._queries)
         self._asked = AskedQueries(
-            self.node, self._queries, self.mutations, lambda: bool(self._pushes)
+            self.node, self._queries, self.mutations, lambda: bool(self.pushes)
         )
         self.files = Files(self, files or MemoryFiles())
         self.http_actions = HttpActions(self)
@@ -181,8 +133,6 @@ class Backend:
         self._sessions: dict[int, SessionHost] = {}
         self._session_number = 0
         self._running_actions = 0
-        self._pushes: collections.deque[_PushWork] = collections.deque()
-        self._staged: SchemaPush | None = None
         self._tick = 0
 
     # ---------------------------------------------------------------- what it is
@@ -319,7 +269,7 @@ class Backend:
         budget.start_turn()
         try:
             self.mutations.run_group()
-            self._push_slice()
+            self.pushes.run()
             self.scheduler.run()
             self._asked.answer()
             more = self.passes.run()
@@ -341,7 +291,7 @@ class Backend:
         if persistence.head_ts > persistence.durable_ts:
             persistence.sync()
         node.outbox.release(persistence.durable_ts)
-        return more or bool(self._pushes) or bool(self._asked) or self.mutations.may_run
+        return more or bool(self.pushes) or bool(self._asked) or self.mutations.may_run
 
     def run_until_idle(self) -> None:
         """Turn until nothing is left to do: for tests and scripts without an event loop."""
@@ -532,78 +482,7 @@ class Backend:
 
         `done(None)` when it is live, `done(error)` when the old code stays.
         """
-        push = self._new_push(app.schema)
-
-        def finished(error: BaseException | None) -> None:
-            if error is None:
-                self.use(app)
-            done(error)
-
-        self._queue(_PushWork(push, push.steps(), lambda: push.is_accepted, finished))
-
-    def stage(self, schema: SchemaDefinition, done: PushDone) -> SchemaPush:
-        """Get ready for a schema, without putting it in force: `done(None)` when `accept` may be
-        called, `done(error)` when stored documents do not match. The newest push overwrites those
-        before it; see `SchemaPush.is_overwritten`.
-        """
-        push = self._staged = self._new_push(schema)
-        self._queue(_PushWork(push, push.prepare(), lambda: push.is_prepared, done))
-        return push
-
-    def accept(
-        self, push: SchemaPush, app: App, also: Callable[[Transaction], None], done: PushDone
-    ) -> None:
-        """Make `app` the running code and a staged schema the one in force, and write what `also`
-        writes: all at once, or nothing. Else as `deploy`.
-        """
-        accepted = [False]
-
-        def finished(error: BaseException | None) -> None:
-            if error is None:
-                self.use(app)
-            done(error)
-
-        def steps() -> Iterator[None]:
-            for _ in push.accept(also):
-                accepted[0] = push.is_accepted
-                yield
-            accepted[0] = True
-
-        self._queue(_PushWork(push, steps(), lambda: accepted[0], finished))
-
-    def withdraw(self, push: SchemaPush) -> None:
-        """Forget a staged schema, if nothing has overwritten it and nobody has accepted it."""
-        if push is self._staged and not push.is_accepted:
-            self._staged = None
-            push.is_overwritten = True
-            self._queue(_PushWork(push, push.withdraw(), lambda: False, lambda error: None, True))
-
-    def commit_in_slices(self, name: str, works: Iterable[Work], done: PushDone) -> None:
-        """Run each of `works` as a transaction of its own, some milliseconds in each turn, after
-        the pushes that wait already. `name` is written beside each commit.
-
-        `done(None)` after the last one, `done(error)` when one failed; those before it stay.
-        """
-        node, ended = self.node, [False]
-
-        def steps() -> Iterator[None]:
-            for work in works:
-                commit_now(node.committer, node.persistence, self.clock, node.publish, name, work)
-                yield
-            ended[0] = True
-
-        self._queue(_PushWork(None, steps(), lambda: ended[0], done))
-
-    def _new_push(self, schema: SchemaDefinition) -> SchemaPush:
-        if self._staged is not None:
-            self._staged.is_overwritten = True
-            self._staged = None
-        node = self.node
-        return SchemaPush(schema, node.committer, node.persistence, self.clock, node.publish)
-
-    def _queue(self, work: _PushWork) -> None:
-        self._pushes.append(work)
-        self.wake()
+        self.pushes.deploy(app, done)
 
     def use(self, app: App, environment: Mapping[str, str] | None = None) -> None:
         """Run other code on the schema in force. `environment`: other variables for it."""
@@ -648,23 +527,6 @@ class Backend:
             self.turn()
         if outcome[0] is not None:
             raise outcome[0]
-
-    def _push_slice(self) -> None:
-        """Some milliseconds of a schema push. Steps commit groups of their own."""
-        if not self._pushes or self.node.persistence.holding_commits():
-            return
-        work = self._pushes[0]
-        deadline = self.clock.monotonic_ns() + int(self.limits.backfill_time_s * 1e9)
-        try:
-            while self.clock.monotonic_ns() < deadline or self.node.state == "starting":
-                work.step()
-                work.tell_if_reached()
-        except StopIteration:
-            self._pushes.popleft()
-            work.tell_if_reached()
-        except CupolaError as error:
-            self._pushes.popleft()
-            work.fail(error)
 
     def load(self, folder: Path | str) -> None:
         """Import an app from its folder and make it the running code, now."""

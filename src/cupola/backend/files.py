@@ -88,13 +88,7 @@ class Files:
                 size_bytes_max=limits.file_size_bytes_max,
                 sha256=sha256,
             )
-            fields = {
-                "storageId": name,
-                "sha256": received.sha256,
-                "size": received.size,
-                "contentType": content_type,
-            }
-            await self.ask("add", fields)
+            await self.ask("add", received.fields(content_type))
         finally:
             self.end(name)
         return name

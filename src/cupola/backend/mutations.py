@@ -25,6 +25,7 @@ from cupola.functions.jobs import run_as_job
 from cupola.persistence import CommitRecord
 from cupola.runtimes.python.in_process import CallTooLong
 from cupola.runtimes.python.worker_pool import time_limit_error
+from cupola.values import resolved
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -284,6 +285,7 @@ class _Group:
         lines = log_lines_json(execution.log_lines)
         writes = transaction.writes()
         ts = node.committer.group_ts
+        result = execution.value
         if writes:
             record = CommitRecord(
                 function=function.path,
@@ -294,9 +296,16 @@ class _Group:
                 identity=mutation.identity.cache_key or None,
                 arguments=arguments_digest(mutation.args),
             )
-            ts = node.committer.apply(writes, record, creation_time=transaction.creation_time)
+            ts = node.committer.apply(
+                writes,
+                record,
+                creation_time=transaction.creation_time,
+                awaits_commit=transaction.awaits_commit,
+            )
             self._bytes += transaction.usage.bytes_written
-        return CallResult(True, execution.value, lines, ts)
+        if transaction.awaits_commit:
+            result = resolved(result, ts)
+        return CallResult(True, result, lines, ts)
 
     def _failure(self, mutation: PendingMutation, execution: Execution) -> CallResult:
         error = execution.error

@@ -39,7 +39,7 @@ from cupola.reactivity import CacheEntry, QueryKey
 from cupola.runtimes.python.messages import CallDone, RunCall, Setup, caller_of, limit_fields
 from cupola.runtimes.python.suspects import suspects
 from cupola.runtimes.python.worker_pool import Job, Outcome, WorkerPool
-from cupola.values import decode, encode_key
+from cupola.values import decode, encode_key, resolved
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
@@ -321,9 +321,15 @@ class Offload:
                 arguments=arguments_digest(mutation.args),
             )
             writes = self._writes(outcome)
-            ts = node.committer.apply(writes, record, creation_time=outcome.creation_time)
+            ts = node.committer.apply(
+                writes,
+                record,
+                creation_time=outcome.creation_time,
+                awaits_commit=outcome.awaits_commit,
+            )
         self._report("mutation", finished, None)
-        return CallResult(True, outcome.value, lines, ts)
+        result = resolved(outcome.value, ts) if outcome.awaits_commit else outcome.value
+        return CallResult(True, result, lines, ts)
 
     def _writes(self, outcome: CallDone) -> list[Write]:
         """A worker's write set with the old sides read here, where they are valid."""

@@ -23,9 +23,9 @@ from cupola.database.committer import Published
 from cupola.persistence import Snapshot as PinnedReader
 from cupola.reactivity import CacheEntry
 from cupola.runtimes.python.in_process import CallTooLong
+from cupola.sync.effects import AddedQuery
 from cupola.sync.frames import Beginnings
 from cupola.sync.outcome import QueryOutcome
-from cupola.sync.session import AddedQuery
 
 
 class Passes:

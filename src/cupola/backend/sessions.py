@@ -11,10 +11,7 @@ from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import request_id_of
 from cupola.errors import CupolaError, OperatorError, OverloadedError, ProtocolError
 from cupola.reactivity import CacheEntry
-from cupola.sync.frames import Frame
-from cupola.sync.messages import decode_client_message
-from cupola.sync.session import (
-    TRY_AGAIN_CODE,
+from cupola.sync.effects import (
     CheckIdentity,
     Close,
     Effect,
@@ -22,8 +19,10 @@ from cupola.sync.session import (
     RunMutation,
     ScheduleUpdate,
     Send,
-    Session,
 )
+from cupola.sync.frames import Frame
+from cupola.sync.messages import decode_client_message
+from cupola.sync.session import TRY_AGAIN_CODE, Session
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend

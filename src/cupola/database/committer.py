@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from cupola.clock import Clock
 from cupola.database.aggregates import summary_changes
 from cupola.database.catalog import Catalog, TableInfo
@@ -33,7 +35,7 @@ from cupola.persistence import (
     SummaryChange,
     Timestamp,
 )
-from cupola.values import encode_key
+from cupola.values import encode_key, resolved
 
 
 class Published(NamedTuple):
@@ -116,12 +118,17 @@ class Committer:
             )
 
     def apply(
-        self, writes: Sequence[Write], record: CommitRecord, *, creation_time: float = 0.0
+        self,
+        writes: Sequence[Write],
+        record: CommitRecord,
+        *,
+        creation_time: float = 0.0,
+        awaits_commit: bool = False,
     ) -> Timestamp:
         """Add a validated transaction to the open group, at a new timestamp.
 
         The caller may tell nobody before the group is appended and `durable_ts` has reached the
-        timestamp.
+        timestamp. `awaits_commit`: see `Transaction.awaits_commit`.
 
         Returns: the commit timestamp, ns since the Unix epoch, greater than any before.
 
@@ -130,6 +137,10 @@ class Committer:
         """
         assert self._open
         ts = self._next_timestamp()
+        if awaits_commit:
+            writes = [_resolved(write, ts) for write in writes]
+            if record.result is not None:
+                record = msgspec.structs.replace(record, result=resolved(record.result, ts))
         rows, written, summaries = self._rows(writes)
         self._write(Commit(ts, rows, record, (), (), summaries))
         self._last_ts = ts
@@ -268,6 +279,13 @@ def _index_changes(
                 written.append(WrittenKey(number, parts))
         changes.append(IndexChange(number, old_key, new_key))
     return changes
+
+
+def _resolved(write: Write, ts: Timestamp) -> Write:
+    """A write with the timestamp of its commit, where it holds COMMIT_TIMESTAMP."""
+    if write.new is None:
+        return write
+    return write._replace(new=StoredDocument(None, resolved(write.new.body, ts)))
 
 
 def _version_of(document: StoredDocument | None) -> int | None:

@@ -37,6 +37,7 @@ from cupola.errors import DatabaseUseError, DeveloperError, InvalidIdError
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import Reader, Summary
 from cupola.values import (
+    COMMIT_TIMESTAMP,
     UNSET,
     Int64,
     Value,
@@ -46,6 +47,7 @@ from cupola.values import (
     encode,
     encode_id,
     encode_key,
+    is_unresolved,
     new_internal_id,
     table_number_of,
 )
@@ -120,6 +122,8 @@ class Transaction:
         self.read_set = ReadSet()
         self.usage = Usage(limits)
         self.creation_time = creation_time
+        self.awaits_commit = False
+        """Whether writes or the result may hold COMMIT_TIMESTAMP."""
         self._reader = reader
         self._first_catalog = catalog
         self._limits = limits
@@ -393,6 +397,17 @@ class Transaction:
         self.read_set.add_range(read)
 
     # ---------------------------------------------------------------- writing
+
+    def note_unresolved(self, data: bytes) -> None:
+        """Look for COMMIT_TIMESTAMP in encoded JSON from outside the engine, which it may hold."""
+        if self._ids is not None and is_unresolved(data):
+            self.awaits_commit = True
+
+    def commit_timestamp(self) -> Int64:
+        """What stands for the timestamp of this transaction's commit until that is known."""
+        self._require_writable()
+        self.awaits_commit = True
+        return COMMIT_TIMESTAMP
 
     def insert(self, table_name: str, fields: Mapping[str, Value]) -> str:
         """Insert a document and return its id. An unknown table comes into being.

@@ -20,6 +20,7 @@ import msgspec
 
 from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest, CallResult
+from cupola.backend.pushes import PushDone
 from cupola.database.schema_push import SchemaPush
 from cupola.deploy.analyzer import v8_analyzer
 from cupola.deploy.answers import (
@@ -52,7 +53,6 @@ _WAIT_MAX_S: Final = 60.0
 _MADE_UP_QUERIES_MAX: Final = 2
 _SYSTEM: Final = Identity("admin")
 
-PushDone = Callable[[BaseException | None], None]
 MakeAnalyzer = Callable[[Backend], Analyzer]
 
 
@@ -63,7 +63,7 @@ class _Preparation:
         self.schema = schema
         self.error: CupolaError | None = None
         self.ended = asyncio.Event()
-        self.push: SchemaPush = backend.stage(schema, self._end)
+        self.push: SchemaPush = backend.pushes.stage(schema, self._end)
 
     def _end(self, error: BaseException | None) -> None:
         if isinstance(error, CupolaError):
@@ -253,7 +253,7 @@ class Deployer:
             return
         others = (each.preparation for each in self._staged.values())
         if all(staged.preparation is not other for other in others):
-            self._backend.withdraw(staged.preparation.push)
+            self._backend.pushes.withdraw(staged.preparation.push)
 
     async def wait_for_schema(self, request: WaitForSchema) -> Json:
         """Whether the database is ready for a push; waits for that, but no longer than asked."""
@@ -333,7 +333,7 @@ class Deployer:
             self._stored.confirm()
             backend.node.outbox.put(backend.node.head_ts, lambda: live.set_result(None))
 
-        backend.accept(
+        backend.pushes.accept(
             staged.preparation.push,
             app,
             lambda transaction: self._stored.write(transaction, staged.code),

@@ -294,7 +294,7 @@ class Imports:
             counts[name] = counts.get(name, 0) + rows
 
         works = works_of(plan, folder, told)
-        self._backend.commit_in_slices("_system:import", works, ended.set_result)
+        self._backend.pushes.commit_in_slices("_system:import", works, ended.set_result)
         while not (await asyncio.wait([ended], timeout=_NEWS_EVERY_S))[0]:
             if counts:
                 name, rows = list(counts.items())[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cupola.errors import BadRequestError, FileTooLargeError
 from cupola.files.protocol import FileStore
@@ -19,6 +19,15 @@ class ReceivedFile(NamedTuple):
     name: str
     sha256: bytes
     size: int
+
+    def fields(self, content_type: str | None) -> dict[str, Any]:
+        """What its document in `_storage` says of it."""
+        return {
+            "storageId": self.name,
+            "sha256": self.sha256,
+            "size": self.size,
+            "contentType": content_type,
+        }
 
 
 async def receive(

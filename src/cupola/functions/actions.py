@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from cupola.errors import DeveloperError
 from cupola.functions.context import ActionCaller, ActionCtx
+from cupola.functions.deadline import action_deadline, is_own_cancellation
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution, bind_arguments, encode_result
 from cupola.functions.log_lines import LogBuffer
@@ -23,20 +22,10 @@ async def run_action(
     """Run one action to its end, whatever that is."""
     try:
         kwargs = bind_arguments(function, args, limits)
-        deadline = asyncio.timeout(limits.action_time_s)
-        try:
-            async with deadline:
-                result = await function.handler(ActionCtx(caller), **kwargs)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise DeveloperError(
-                f"Function execution timed out (maximum duration: {limits.action_time_s:g}s).",
-                code="FunctionTimeout",
-            ) from None
+        async with action_deadline(limits):
+            result = await function.handler(ActionCtx(caller), **kwargs)
         return Execution(encode_result(function, result, limits), None, logs.lines)
     except BaseException as error:  # whatever user code raises is its result, not our failure
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise  # this action itself was cancelled, and not something that it awaited
+        if is_own_cancellation(error):
+            raise
         return Execution(None, error, logs.lines)

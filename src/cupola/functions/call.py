@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cupola.auth import Identity, SessionTokens
-from cupola.database.cursors import CursorSealer
-from cupola.database.transaction import Transaction
+from cupola.database.catalog import Index
+from cupola.database.cursors import END, CursorSealer
+from cupola.database.documents import StoredDocument
+from cupola.database.pagination import PageRequest, PageResult, read_page
+from cupola.database.transaction import KeyRange, Transaction
 from cupola.files import FileLinks
 from cupola.functions.log_lines import LogBuffer
 from cupola.limits import Limits
@@ -114,6 +117,39 @@ class Call:
             next_journal=None,
             paginated=False,
         )
+
+    def read_page(
+        self,
+        place: tuple[Index, KeyRange] | None,
+        *,
+        descending: bool,
+        keep: Callable[[StoredDocument], bool] | None,
+        request: PageRequest,
+        plan: bytes,
+    ) -> PageResult:
+        """The page of this call, whose end goes into its journal. `place`: None for a table that is
+        yet to come.
+
+        Raises:
+            InvalidCursorError, DatabaseUseError: See `database.pagination.read_page`.
+        """
+        if place is None:
+            end = self.sealer.seal(END, plan)
+            result = PageResult([], True, end, None, None, end)
+        else:
+            result = read_page(
+                self.transaction,
+                *place,
+                descending=descending,
+                keep=keep,
+                request=request,
+                journal=self.journal,
+                plan=plan,
+                sealer=self.sealer,
+                limits=self.limits,
+            )
+        self.next_journal = result.journal
+        return result
 
     def observe_identity(self) -> None:
         """The result depends on who calls: it may be shared only among equal identities."""

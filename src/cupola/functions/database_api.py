@@ -19,9 +19,9 @@ from cupola.database.catalog import (
     TableInfo,
     table_to_come,
 )
-from cupola.database.cursors import END, fingerprint
+from cupola.database.cursors import fingerprint
 from cupola.database.documents import StoredDocument
-from cupola.database.pagination import PageRequest, read_page
+from cupola.database.pagination import PageRequest
 from cupola.database.ranges import key_range
 from cupola.database.transaction import EVERYTHING, KeyRange
 from cupola.errors import DatabaseUseError, InvalidIdError
@@ -67,6 +67,13 @@ class DatabaseReader:
     def query(self, table: type[TableT] | str) -> Query[Any]:
         """Start a query over a table: all documents in order of creation, until narrowed."""
         return Query(self._call, _table_name(table))
+
+    @property
+    def snapshot_ts(self) -> Int64:
+        """The timestamp of the snapshot that is read, in ns: later commits are not seen here. On
+        the clock of `DatabaseWriter.commit_ts`, not on that of `time.time()`.
+        """
+        return Int64(self._call.transaction.snapshot_ts)
 
     @property
     def system(self) -> SystemReader:
@@ -125,6 +132,13 @@ class SystemReader:
 
 class DatabaseWriter(DatabaseReader):
     """Reads and writes of mutations: all of them happen, or none."""
+
+    @property
+    def commit_ts(self) -> Int64:
+        """Becomes the timestamp of this mutation's commit, in ns, wherever it is stored: greater
+        than that of any commit before. Until then it sorts above all Int64 and is no number.
+        """
+        return self._call.transaction.commit_timestamp()
 
     @overload
     def insert(self, table: TableT) -> Id[TableT]: ...
@@ -388,23 +402,13 @@ class Query(Generic[T]):
         try:
             place = self._place()
             _, keys = place or self._range(table_to_come(self._table))
-            plan = self._plan(keys)
-            if place is None:
-                end = call.sealer.seal(END, plan)
-                call.next_journal = end
-                return Page([], True, end)
-            result = read_page(
-                call.transaction,
-                *place,
+            result = call.read_page(
+                place,
                 descending=self._descending,
                 keep=self._keep() if self._filters else None,
                 request=request,
-                journal=call.journal,
-                plan=plan,
-                sealer=call.sealer,
-                limits=call.limits,
+                plan=self._plan(keys),
             )
-            call.next_journal = result.journal
             documents = [call.app.to_python(self._table, d) for d in result.documents]
         finally:
             call.interruption.resume()

@@ -21,7 +21,7 @@ from cupola.functions.definitions import Function, Kind
 from cupola.functions.failure import Told, tell
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.limits import Limits
-from cupola.values import Value, decode, encode, size_of
+from cupola.values import Value, decode, decode_canonical, encode, size_of
 
 
 @dataclasses.dataclass(slots=True)
@@ -59,7 +59,7 @@ def execute(
     def run() -> bytes:
         nonlocal told
         try:
-            return _run(function, context(call), args, call.limits)
+            return _run(call, function, context(call), args)
         except Interrupted:
             raise
         except BaseException as raised:  # its text is code of the app: part of what is bounded
@@ -83,9 +83,10 @@ def _comes_from_the_keyboard() -> bool:
     return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def _run(function: Function[Any, Any], ctx: Any, args: bytes, limits: Limits) -> bytes:
-    kwargs = bind_arguments(function, args, limits)  # may run validators of the app's own types
-    return encode_result(function, function.handler(ctx, **kwargs), limits)
+def _run(call: Call, function: Function[Any, Any], ctx: Any, args: bytes) -> bytes:
+    # This may run validators of the app's own types.
+    kwargs = bind_arguments(function, args, call.limits, unresolved=call.transaction.awaits_commit)
+    return encode_result(function, function.handler(ctx, **kwargs), call.limits)
 
 
 def run_nested(
@@ -99,12 +100,12 @@ def run_nested(
     if isinstance(function, JavaScriptFunction):
         if call.run_javascript is None:
             raise NeedsWorker
-        return decode(call.run_javascript(call, function, encode_arguments(args)))
+        return decode_canonical(call.run_javascript(call, function, encode_arguments(args)))
     inner = call.nested(function.path, function.kind)
     mark = call.transaction.mark()
     try:
         data = encode_arguments(args)
-        value = inner.invoke(inner, lambda: _run(function, context(inner), data, call.limits))
+        value = inner.invoke(inner, lambda: _run(inner, function, context(inner), data))
     except BaseException:
         call.interruption.pause()
         try:
@@ -116,21 +117,26 @@ def run_nested(
     return decode_result(function, value)
 
 
-def bind_arguments(function: Function[Any, Any], args: bytes, limits: Limits) -> dict[str, Any]:
+def bind_arguments(
+    function: Function[Any, Any], args: bytes, limits: Limits, *, unresolved: bool = False
+) -> dict[str, Any]:
     """Encoded JSON of the arguments object to Python keyword arguments.
 
     Raises:
         ArgumentValidationError: They do not match the function's type hints.
     """
-    value = check_arguments(function, args, limits)
+    value = check_arguments(function, args, limits, unresolved=unresolved)
     try:
         return function.parameters.bind(value)
     except DeveloperError as error:
         raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
 
 
-def check_arguments(function: Function[Any, Any], args: bytes, limits: Limits) -> dict[str, Any]:
-    """Decode an arguments object and hold it against the function's validator.
+def check_arguments(
+    function: Function[Any, Any], args: bytes, limits: Limits, *, unresolved: bool = False
+) -> dict[str, Any]:
+    """Decode an arguments object and hold it against the function's validator. `unresolved`: as in
+    `values.decode`.
 
     Raises:
         ArgumentValidationError: They do not match.
@@ -138,7 +144,7 @@ def check_arguments(function: Function[Any, Any], args: bytes, limits: Limits) -
     if len(args) > limits.arguments_size_bytes_max * 2:
         raise _arguments_too_large(limits)
     try:
-        value = decode(args)
+        value = decode(args, unresolved=unresolved)
     except InvalidValueError as error:
         raise ArgumentValidationError(f"ArgumentValidationError: {error.message}") from error
     if len(args) > limits.arguments_size_bytes_max < size_of(value):
@@ -201,6 +207,6 @@ def encode_result(function: Function[Any, Any], result: Any, limits: Limits) -> 
 
 def decode_result(function: Function[Any, Any], data: bytes) -> Any:
     """Encoded JSON of a result, for a caller in Python."""
-    value: Value = decode(data)
+    value: Value = decode_canonical(data)
     codec = function.returns
     return value if codec is None or codec.identity else codec.to_python(value)

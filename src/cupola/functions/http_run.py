@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 from cupola.errors import DeveloperError
 from cupola.functions.context import ActionCaller
+from cupola.functions.deadline import action_deadline, is_own_cancellation
 from cupola.functions.execution import Execution
 from cupola.functions.http import HeaderPairs, HttpAction, HttpCtx, Request, Response
 from cupola.functions.log_lines import LogBuffer
@@ -41,24 +41,14 @@ async def run_http_action(
     """
     began = False
     try:
-        deadline = asyncio.timeout(limits.action_time_s)
-        try:
-            async with deadline:
-                response = await action.handler(HttpCtx(caller, identity_problem), request)
-                _check(response, action)
-                began = True
-                await _send(response, outlet, logs, limits)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise DeveloperError(
-                f"Function execution timed out (maximum duration: {limits.action_time_s:g}s).",
-                code="FunctionTimeout",
-            ) from None
+        async with action_deadline(limits):
+            response = await action.handler(HttpCtx(caller, identity_problem), request)
+            _check(response, action)
+            began = True
+            await _send(response, outlet, logs, limits)
         return Execution(b"null", None, logs.lines)
     except BaseException as error:  # whatever user code raises is its result, not our failure
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        if is_own_cancellation(error):
             raise  # the client went away
         if began:
             logs.add("ERROR", f"The response was cut off: {type(error).__name__}: {error}")

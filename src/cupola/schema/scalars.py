@@ -26,6 +26,7 @@ from cupola.errors import InvalidIdError
 from cupola.schema.mismatch import ValidationError, display, shortened
 from cupola.values import (
     UNSET,
+    CommitTimestamp,
     Int64,
     encode,
     table_number_of,
@@ -170,7 +171,7 @@ class BigIntValidator(ScalarValidator, frozen=True):
         return "v.int64()"
 
     def types(self) -> frozenset[type]:
-        return frozenset([Int64])
+        return frozenset([Int64, CommitTimestamp])
 
 
 class CommitTimestampValidator(ScalarValidator, frozen=True):
@@ -180,7 +181,7 @@ class CommitTimestampValidator(ScalarValidator, frozen=True):
         return "commitTs"
 
     def types(self) -> frozenset[type]:
-        return frozenset([Int64])
+        return frozenset([Int64, CommitTimestamp])
 
 
 class BooleanValidator(ScalarValidator, frozen=True):

@@ -38,6 +38,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from cupola.errors import ProtocolError
+from cupola.sync.effects import Effect, Send
 from cupola.sync.messages import (
     NO_RAW,
     Action,
@@ -64,7 +65,6 @@ from cupola.sync.messages import (
     decode_server_message,
     encode_message,
 )
-from cupola.sync.session import Effect, Send
 from cupola.sync.version import ZERO_VERSION, StateVersion
 
 ACTION_LOST: Final = "Connection lost while action was in flight"

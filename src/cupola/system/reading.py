@@ -18,7 +18,7 @@ from cupola.database.catalog import (
     TableInfo,
 )
 from cupola.database.cursors import fingerprint
-from cupola.database.pagination import PageRequest, read_page
+from cupola.database.pagination import PageRequest
 from cupola.database.read_set import RangeRead
 from cupola.database.transaction import EVERYTHING, Transaction
 from cupola.functions.context import QueryCtx
@@ -120,20 +120,14 @@ def _page(
         rows_read_max=_PAGE_ROWS_MAX,
         bytes_read_max=_PAGE_BYTES_MAX,
     )
-    call = ctx._call
-    with engine(ctx) as transaction:
-        result = read_page(
-            transaction,
-            *wanted.place(table),
+    with engine(ctx):
+        result = ctx._call.read_page(
+            wanted.place(table),
             descending=wanted.order == "desc",
             keep=wanted.keep(),
             request=request,
-            journal=call.journal,
             plan=plan,
-            sealer=call.sealer,
-            limits=call.limits,
         )
-        call.next_journal = result.journal
         return {
             "page": [document.value for document in result.documents],
             "isDone": result.is_done,

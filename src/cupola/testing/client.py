@@ -27,8 +27,8 @@ from cupola.sync.client_session import (
     Terminated,
     Token,
 )
+from cupola.sync.effects import Send
 from cupola.sync.frames import Frame
-from cupola.sync.session import Send
 from cupola.values import decode
 
 if TYPE_CHECKING:

@@ -12,16 +12,29 @@ from cupola.values.encoding import (
     encode,
     encode_clean,
     encode_export,
+    is_unresolved,
+    resolved,
 )
 from cupola.values.ids import decode_id, encode_id, new_internal_id, table_number_of
 from cupola.values.keys import after, decode_key, encode_key, encode_keys
-from cupola.values.model import UNSET, Encoded, EncodedItems, Int64, UnsetType, Value
+from cupola.values.model import (
+    COMMIT_TIMESTAMP,
+    UNSET,
+    CommitTimestamp,
+    Encoded,
+    EncodedItems,
+    Int64,
+    UnsetType,
+    Value,
+)
 from cupola.values.order import compare, values_equal
 from cupola.values.paths import FunctionPath, check_identifier, is_identifier, parse_function_path
 from cupola.values.size import document_size, size_of
 
 __all__ = [
+    "COMMIT_TIMESTAMP",
     "UNSET",
+    "CommitTimestamp",
     "Encoded",
     "EncodedItems",
     "FunctionPath",
@@ -49,8 +62,10 @@ __all__ = [
     "encode_keys",
     "in_force",
     "is_identifier",
+    "is_unresolved",
     "new_internal_id",
     "parse_function_path",
+    "resolved",
     "size_of",
     "table_number_of",
     "use_limits",

@@ -27,9 +27,11 @@ from cupola.errors import InvalidValueError
 from cupola.limits import Limits
 from cupola.values.bounds import follow
 from cupola.values.model import (
+    COMMIT_TIMESTAMP,
     INT64_MAX,
     INT64_MIN,
     UNSET,
+    CommitTimestamp,
     Encoded,
     EncodedItems,
     Int64,
@@ -68,6 +70,8 @@ _INT64_LE = Struct("<q")
 _FLOAT64_LE = Struct("<d")
 _DOLLAR = ord("$")
 _MARKERS = frozenset({"$integer", "$float", "$bytes"})
+_COMMIT_TIMESTAMP = "$commitTs"
+_UNRESOLVED = b'{"$commitTs":null}'  # quotes inside strings are escaped: it stands for nothing else
 
 Scalar: TypeAlias = "float | Int64 | bytes | Encoded"
 Form: TypeAlias = Callable[[Scalar], Any]
@@ -96,22 +100,24 @@ def encode(value: Any) -> bytes:
     return encoded
 
 
-def decode(data: bytes | str) -> Value:
+def decode(data: bytes | str, *, unresolved: bool = False) -> Value:
     """The value that encoded JSON stands for. Every JSON number is a float64.
+
+    `unresolved`: COMMIT_TIMESTAMP may occur, because this does not leave its transaction.
 
     Raises:
         InvalidValueError: With code BadJson if it is no JSON, else as for `encode`.
     """
-    value = _restore_root(_parse(data), _float_of_literal)
+    value = _restore_root(_parse(data), _float_in_transaction if unresolved else _float_of_literal)
     # No JSON is shorter than a ninth of its value's size: a digit stands for nine bytes.
     if len(data) * 9 > _SIZE_MAX:
         check_size(value)
     return value
 
 
-def decode_tree(tree: Any) -> Value:
-    """The value of encoded JSON that a JSON library has parsed already. `tree` stays as it is."""
-    value = _restore_root(tree, _float_of_literal)
+def decode_tree(tree: Any, *, unresolved: bool = False) -> Value:
+    """`decode` of what a JSON library has parsed already. `tree` stays as it is."""
+    value = _restore_root(tree, _float_in_transaction if unresolved else _float_of_literal)
     check_value(value)  # some let lone surrogates pass
     return value
 
@@ -123,9 +129,19 @@ def decode_canonical(data: bytes) -> Value:
         return cast(Value, orjson.loads(data))
     tree = orjson.loads(data)
     try:
-        return cast(Value, _restore(tree, 0, _float_of_literal))
+        return cast(Value, _restore(tree, 0, _float_in_transaction))
     except Refusal:  # it was stored when the limits were wider
         return cast(Value, _restore_unbounded(tree))
+
+
+def is_unresolved(data: bytes) -> bool:
+    """Whether encoded JSON without white space holds a COMMIT_TIMESTAMP."""
+    return _UNRESOLVED in data
+
+
+def resolved(data: bytes, ts: int) -> bytes:
+    """Encoded JSON, with the commit's timestamp in the place of each COMMIT_TIMESTAMP."""
+    return data.replace(_UNRESOLVED, encode(Int64(ts))) if _UNRESOLVED in data else data
 
 
 def check_value(value: Any) -> None:
@@ -189,6 +205,8 @@ def _encoded_form(scalar: Scalar) -> Any:
             return scalar
         return {"$float": _base64(_FLOAT64_LE.pack(scalar))}
     if isinstance(scalar, Int64):
+        if type(scalar) is CommitTimestamp:
+            return {_COMMIT_TIMESTAMP: None}
         return {"$integer": _base64(_INT64_LE.pack(scalar))}
     return {"$bytes": _base64(scalar)}
 
@@ -257,7 +275,7 @@ def _prepare(value: Any, depth: int, form: Form) -> Any:
         return value
     if kind is int:
         return float_of(value)
-    if kind is Int64 or kind is bytes:
+    if kind is Int64 or kind is bytes or kind is CommitTimestamp:
         return form(value)
     if isinstance(value, Encoded):
         own_depth = 0
@@ -385,6 +403,8 @@ def _restore_object(tree: dict[str, Any], depth: int, number: Callable[[int], fl
             if name not in known_names:
                 if name in _MARKERS and len(tree) == 1:
                     return _restore_marked(name, item)
+                if name == _COMMIT_TIMESTAMP and number is _float_in_transaction:
+                    return _restore_commit_timestamp(tree)
                 check_field_name(name)
             kind = type(item)
             if kind is str or kind is float:
@@ -457,11 +477,22 @@ def _restore_marked(marker: str, text: Any) -> Int64 | float | bytes:
     return special
 
 
+def _restore_commit_timestamp(tree: dict[str, Any]) -> Int64:
+    if tree != {_COMMIT_TIMESTAMP: None}:
+        raise Refusal(f"`{_COMMIT_TIMESTAMP}` stands alone, with null")
+    return COMMIT_TIMESTAMP
+
+
 def _float_of_literal(literal: int) -> float:
     try:
         return float(literal)
     except OverflowError:
         raise Refusal("the number is too large for a float64") from None
+
+
+def _float_in_transaction(literal: int) -> float:
+    """`_float_of_literal`, and the sign of what may hold COMMIT_TIMESTAMP."""
+    return _float_of_literal(literal)
 
 
 def _integer_of_literal(literal: int) -> float:

@@ -10,6 +10,8 @@
     array       list; tuple when encoding
     object      dict                            field order means nothing; UNSET is an absent field
 
+A mutation's own writes may hold COMMIT_TIMESTAMP where an int64 is to be.
+
 The types are told apart by their exact Python type: `1`, `1.0`, `True` and `Int64(1)` are equal in
 Python and are three different values here. Compare with `values_equal`.
 """
@@ -85,6 +87,34 @@ class Int64(int):
 
     def __abs__(self) -> Int64:
         return Int64(int.__abs__(self))
+
+
+class CommitTimestamp(Int64):
+    """The timestamp of a commit that is yet to come: what documents hold inside the transaction
+    that writes them, and nowhere else. It sorts and validates as the greatest Int64, and is no
+    number.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "[unresolved commit timestamp]"
+
+    __str__ = __repr__
+
+    def _refuse(self, *_: object) -> Any:
+        raise InvalidValueError(
+            "This commit timestamp is unresolved: it becomes a number when the mutation commits. "
+            "Read the document after that.",
+            code="UnresolvedCommitTimestamp",
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __truediv__ = __rtruediv__ = _refuse
+    __neg__ = __abs__ = __int__ = __float__ = _refuse
+
+
+COMMIT_TIMESTAMP = CommitTimestamp(INT64_MAX)
 
 
 class Encoded:

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Any
 
 from cupola.values.encoding import decode_canonical
-from cupola.values.model import UNSET, Encoded, Int64, Refusal, as_builtin
+from cupola.values.model import UNSET, CommitTimestamp, Encoded, Int64, Refusal, as_builtin
 
 _FLOAT64 = Struct("<d")
 _BITS = Struct("<q")
@@ -20,6 +20,7 @@ _RANKS: dict[type, int] = {
     type(UNSET): 0,
     type(None): 1,
     Int64: 2,
+    CommitTimestamp: 2,
     float: 3,
     int: 3,
     bool: 4,

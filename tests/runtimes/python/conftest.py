@@ -19,7 +19,7 @@ from cupola.functions.app import load_app
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.sync.client_session import ClientSession, Completed, Result, ResultsChanged
-from cupola.sync.session import Send
+from cupola.sync.effects import Send
 from cupola.values import decode
 
 PATIENCE_S = 30.0

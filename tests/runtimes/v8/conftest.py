@@ -36,6 +36,7 @@ SCHEMA = {
                 {"indexDescriptor": "by_channel", "fields": ["channel"]},
                 {"indexDescriptor": "by_weight", "fields": ["weight"], "aggregate": ["weight"]},
                 {"indexDescriptor": "by_code", "fields": ["code"], "unique": True},
+                {"indexDescriptor": "by_time", "fields": ["at"]},
             ],
             "searchIndexes": [],
             "vectorIndexes": [],

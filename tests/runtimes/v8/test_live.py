@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from cupola.sync.client_session import ClientSession, ResultsChanged
-from cupola.sync.session import Send
+from cupola.sync.effects import Send
 from cupola.values import decode
 
 pytestmark = pytest.mark.node

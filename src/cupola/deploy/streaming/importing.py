@@ -41,7 +41,7 @@ class StreamingImport:
     async def _commit(self, works: Iterable[Work]) -> None:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[BaseException | None] = loop.create_future()
-        self._backend.commit_in_slices(_NAME, works, ended.set_result)
+        self._backend.pushes.commit_in_slices(_NAME, works, ended.set_result)
         if (error := await ended) is not None:
             raise error
 

@@ -175,6 +175,7 @@ class CallDone(Message, frozen=True):
     creation_time: float
     identity_observed: bool
     journal: str | None
+    awaits_commit: bool = False
 
 
 class ActionDone(Message, frozen=True):

@@ -172,6 +172,7 @@ class TransactionWorker:
             creation_time=transaction.creation_time,
             identity_observed=execution.identity_observed,
             journal=execution.journal,
+            awaits_commit=transaction.awaits_commit,
         )
 
 

@@ -35,13 +35,7 @@ class WorkerFiles:
             limit = self._limits.file_size_bytes_max
             store = self._open()
             received = await receive(store, name, parts, size_bytes_max=limit, sha256=sha256)
-            fields = {
-                "storageId": name,
-                "sha256": received.sha256,
-                "size": received.size,
-                "contentType": content_type,
-            }
-            await self.ask("add", fields)
+            await self.ask("add", received.fields(content_type))
         finally:
             await self.ask("end", {"storageId": name})
         return name

@@ -63,7 +63,7 @@ def bound_of(tree: Any) -> Any:
     """A value in a query; `{"$undefined": null}` is a missing field."""
     if isinstance(tree, dict) and tree.keys() == {"$undefined"}:
         return UNSET
-    return decode_tree(tree)
+    return decode_tree(tree, unresolved=True)
 
 
 def _literal(value: Any) -> Expression:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from cupola.database.catalog import Index, TableInfo, table_to_come
-from cupola.database.cursors import END, fingerprint
+from cupola.database.cursors import fingerprint
 from cupola.database.documents import StoredDocument
-from cupola.database.pagination import PageRequest, PageResult, read_page
+from cupola.database.pagination import PageRequest, PageResult
 from cupola.database.ranges import Range, key_range
 from cupola.database.transaction import EVERYTHING, KeyRange
 from cupola.errors import CupolaError, DatabaseUseError, LimitError
@@ -294,25 +294,11 @@ def page_of(call: Call, arguments: dict[str, Any]) -> PageResult:
     place = plan.place(call)
     _, keys = place or (None, EVERYTHING)
     shape = fingerprint(call.path, plan.text, keys.start, keys.end or b"\xff")
-    if place is None:
-        end = call.sealer.seal(END, shape)
-        call.next_journal = end
-        return PageResult([], True, end, None, None, end)
     if any(isinstance(each, int) for each in plan.operators):
         raise DatabaseUseError("A paginated query takes no limit.", code="BadQuery")
-    result = read_page(
-        call.transaction,
-        *place,
-        descending=plan.descending,
-        keep=_keep(plan),
-        request=request,
-        journal=call.journal,
-        plan=shape,
-        sealer=call.sealer,
-        limits=call.limits,
+    return call.read_page(
+        place, descending=plan.descending, keep=_keep(plan), request=request, plan=shape
     )
-    call.next_journal = result.journal
-    return result
 
 
 def _keep(plan: Plan) -> Callable[[StoredDocument], bool] | None:

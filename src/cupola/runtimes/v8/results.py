@@ -8,8 +8,10 @@ from cupola.limits import Limits
 from cupola.values import decode, encode
 
 
-def checked_result(function: JavaScriptFunction, data: bytes, limits: Limits) -> bytes:
-    """A function's result in its canonical form.
+def checked_result(
+    function: JavaScriptFunction, data: bytes, limits: Limits, *, unresolved: bool = False
+) -> bytes:
+    """A function's result in its canonical form. `unresolved`: as in `values.decode`.
 
     Raises:
         ReturnsValidationError, InvalidValueError, LimitError
@@ -21,7 +23,7 @@ def checked_result(function: JavaScriptFunction, data: bytes, limits: Limits) ->
             code="ResultTooLarge",
         )
     try:
-        value = decode(data)
+        value = decode(data, unresolved=unresolved)
         function.check_result(value)
         return encode(value)
     except InvalidValueError as error:

@@ -37,7 +37,7 @@ from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
 from cupola.runtimes.v8.results import checked_result
 from cupola.runtimes.v8.source_maps import SourceMaps
 from cupola.runtimes.v8.syscalls import Syscalls, is_catchable
-from cupola.values import decode, encode
+from cupola.values import decode, decode_canonical, encode
 
 HEAP_BYTES_MAX = 128 * 2**20
 """Of one process: the documented 64 MiB of a function, and room for contexts to be collected."""
@@ -220,7 +220,9 @@ class _Conversation:
         self.is_open = False
 
     def run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
-        check_arguments(function, args, call.limits)  # JavaScript decodes the text itself
+        transaction = call.transaction
+        # JavaScript decodes the text itself.
+        check_arguments(function, args, call.limits, unresolved=transaction.awaits_commit)
         self._runs += 1
         seed = hashlib.blake2b(call.seed + b"%d" % self._runs, digest_size=32).hexdigest()
         request = {
@@ -238,8 +240,10 @@ class _Conversation:
             self.is_open = False
         if isinstance(result, JavaScriptError):
             raise result
-        call.app.table_numbers.update(call.transaction.catalog.numbers)  # some may be new
-        return checked_result(function, result, call.limits)
+        call.app.table_numbers.update(transaction.catalog.numbers)  # some may be new
+        transaction.note_unresolved(result)
+        unresolved = transaction.awaits_commit
+        return checked_result(function, result, call.limits, unresolved=unresolved)
 
     def _converse(self, call: Call) -> bytes | JavaScriptError:
         """Answer syscalls until the function that `call` runs has ended."""
@@ -317,7 +321,7 @@ class _Conversation:
         """Run a function inside the caller's transaction; a failed mutation's writes are undone."""
         if not isinstance(function, JavaScriptFunction):
             context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
-            arguments: Any = decode(args)
+            arguments: Any = decode_canonical(args)
             return encode(run_nested(call, function, arguments, context))
         inner = call.nested(function.path, function.kind)
         mark = call.transaction.mark()

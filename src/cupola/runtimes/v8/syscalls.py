@@ -31,7 +31,7 @@ from cupola.functions.storage import delete_file, file_metadata, file_url, uploa
 from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
 from cupola.runtimes.v8.queries import Stream, page_of, plan_of
-from cupola.values import UNSET, decode_tree, encode, table_number_of
+from cupola.values import UNSET, Int64, decode_tree, encode, table_number_of
 
 _HANDLE = "function://;"
 _STREAMS_MAX = 4096
@@ -65,6 +65,7 @@ class Syscalls:
         handler = _HANDLERS.get(op)
         if handler is None:
             raise DeveloperError(_unknown(op), code="UnknownOperation")
+        self._call.transaction.note_unresolved(text)  # what `db.vars.commitTs` becomes
         try:
             arguments = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -285,7 +286,8 @@ class Syscalls:
                 f"Trying to execute {function.path} as {kind}, but it is defined as "
                 f"{function.kind.value}."
             )
-        return self._nested.run_nested(call, function, encoded_arguments(arguments))
+        args = encoded_arguments(arguments, unresolved=call.transaction.awaits_commit)
+        return self._nested.run_nested(call, function, args)
 
     def _run_at_start(self, arguments: dict[str, Any]) -> bytes:
         """A query of the snapshot that the mutation began with, which it does not depend on."""
@@ -322,6 +324,9 @@ class Syscalls:
         return b"null"
 
     # ---------------------------------------------------------------- about the call
+
+    def _get_snapshot_ts(self, arguments: dict[str, Any]) -> bytes:
+        return encode(Int64(self._call.transaction.snapshot_ts))
 
     def _get_user_identity(self, arguments: dict[str, Any]) -> bytes:
         self._call.observe_identity()
@@ -424,6 +429,7 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/createFunctionHandle": Syscalls._create_function_handle,
     "1.0/getUserIdentity": Syscalls._get_user_identity,
     "1.0/getFunctionMetadata": Syscalls._get_function_metadata,
+    "1.0/getSnapshotTs": Syscalls._get_snapshot_ts,
     "1.0/getTransactionMetrics": Syscalls._get_transaction_metrics,
     "1.0/getDeploymentMetadata": Syscalls._get_deployment_metadata,
     "1.0/getRequestMetadata": Syscalls._get_request_metadata,
@@ -435,7 +441,13 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/componentArgument": Syscalls._component_argument,
 }
 _SYNCHRONOUS = frozenset(
-    {"1.0/queryStream", "1.0/queryCleanup", "1.0/db/normalizeId", "1.0/componentArgument"}
+    {
+        "1.0/queryStream",
+        "1.0/queryCleanup",
+        "1.0/db/normalizeId",
+        "1.0/componentArgument",
+        "1.0/getSnapshotTs",
+    }
 )
 
 
@@ -488,13 +500,13 @@ def path_of(arguments: dict[str, Any], method: str) -> str:
     )
 
 
-def encoded_arguments(arguments: dict[str, Any]) -> bytes:
-    """Encoded arguments of a nested call: one object."""
+def encoded_arguments(arguments: dict[str, Any], *, unresolved: bool = False) -> bytes:
+    """Encoded arguments of a nested call: one object. `unresolved`: as in `values.decode`."""
     args = arguments.get("args", {})
     if isinstance(args, list):  # packages of long ago pass them by position
         args = args[0] if args else {}
     try:
-        return encode(decode_tree(args))
+        return encode(decode_tree(args, unresolved=unresolved))
     except InvalidValueError as error:
         raise InvalidValueError(f"Invalid argument `args`: {error.message}") from None
 
@@ -502,7 +514,7 @@ def encoded_arguments(arguments: dict[str, Any]) -> bytes:
 def _document(arguments: dict[str, Any], method: str) -> dict[str, Any]:
     value = _required(arguments, "value", dict, method)
     try:
-        document = decode_tree(value)
+        document = decode_tree(value, unresolved=True)
     except InvalidValueError as error:
         raise InvalidValueError(
             f"Invalid argument `value` for `{method}`: {error.message}", code=error.code

@@ -398,3 +398,36 @@ export const twoUuids = mutation({
   handler: async (ctx) => [await ctx.runQuery(anyApi.messages.uuid, {}),
     await ctx.runQuery(anyApi.messages.uuid, {}), crypto.randomUUID()],
 });
+
+export const stamp = mutation({
+  args: { body: v.string() },
+  handler: async (ctx, { body }) => {
+    const { commitTs } = (ctx.db as any).vars;
+    const id = await ctx.db.insert("messages", { body: "", at: commitTs });
+    await ctx.db.patch(id, { body, list: [commitTs] });
+    const found: any = await ctx.db.get(id);
+    const above = await ctx.db.query("messages").withIndex("by_time", (q) => q.gte("at", commitTs)).collect();
+    const nested = await ctx.runQuery(anyApi.messages.echoStamp, { at: commitTs });
+    return { same: found.at === commitTs && nested === commitTs, text: `${found.at}`, above: above.length, at: commitTs };
+  },
+});
+
+export const echoStamp = query({ args: { at: v.int64() }, handler: async (_ctx, { at }) => at });
+
+export const stampedAfter = query({
+  args: { at: v.int64() },
+  handler: async (ctx, { at }) =>
+    (await ctx.db.query("messages").withIndex("by_time", (q) => q.gt("at", at)).take(10))
+      .map(({ at, body }) => ({ at, body })),
+});
+
+export const snapshotTs = query({ args: {}, handler: async (ctx) => (ctx as any).meta.getSnapshotTs() });
+
+export const stampAsNumber = mutation({ args: {}, handler: async (ctx) => Number((ctx.db as any).vars.commitTs) });
+
+export const stampLater = mutation({
+  args: {},
+  handler: async (ctx) => {
+    await ctx.scheduler.runAfter(0, anyApi.messages.echoStamp, { at: (ctx.db as any).vars.commitTs });
+  },
+});
