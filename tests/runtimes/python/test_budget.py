@@ -151,12 +151,14 @@ def sorting_with_a_key():
 )
 def test_a_runaway_function_is_stopped(budget, function):
     """Everyone else waits meanwhile."""
+    started = time.perf_counter()
     outcome, elapsed_s = in_a_turn(budget, function)
 
     assert outcome == "too long"
+    assert time.perf_counter() - started >= BUDGET_S
     # One exception per loop that the function starts anew in `finally` or `except`; and a machine
     # shared with others may do everything several times slower.
-    assert 0.5 * BUDGET_S <= elapsed_s < PATIENCE_S
+    assert elapsed_s < PATIENCE_S
 
 
 def test_a_function_that_is_quick_enough_is_left_alone(budget):
@@ -231,7 +233,7 @@ def test_a_call_after_an_interrupted_one_starts_afresh(budget):
 def test_a_tick_within_a_tick_raises_nothing(budget, handler):
     """As on a machine so busy that a tick takes as long as the time to the next. What is handled
     may have come in the engine, and raising from there would land in it."""
-    budget.enter(budget.deadline_after(0))
+    budget.enter(budget.deadline_after(-60))
     try:
         budget._tick(signal.SIGALRM, types.SimpleNamespace(f_code=handler.__code__))
         with pytest.raises(CallTooLong):
@@ -264,15 +266,16 @@ def test_thousands_of_interruptions_never_land_in_the_engine(budget, monkeypatch
         while True:
             engine_work()
 
-    ended = now() + 1.5
     budget.start_turn()
-    while now() < ended:
-        outcome, _ = run(budget, user_code, budget_s=0)
-        interruptions += outcome == "too long"
-        assert budget._outer == []
-    budget.end_turn()
+    try:
+        for _ in range(2000):
+            outcome, _ = run(budget, user_code, budget_s=0)
+            interruptions += outcome == "too long"
+            assert budget._outer == []
+    finally:
+        budget.end_turn()
 
-    assert interruptions > 500
+    assert interruptions == 2000
     assert interrupted_engine == 0
     assert balance == 0
 

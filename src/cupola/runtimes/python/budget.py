@@ -17,8 +17,8 @@ turn of the loop lasts (arming it per call would cost two system calls each); th
 
 A call's time is that of its thread, running or blocked, without what the thread has spent waiting
 for a processor: on a busy machine a quick function would otherwise be taken for a slow one. Linux
-counts that waiting in `/proc/thread-self/schedstat`, which is read only when a call has passed its
-deadline by the clock.
+counts that waiting in `/proc/thread-self/schedstat`, which is read (1 µs) when a turn starts and at
+each tick; a call is credited with all waiting since the last reading before it.
 
 What a signal cannot interrupt is one long call into C; `suspects` finds functions that may make
 one.
@@ -70,7 +70,8 @@ class Budget:
     __slots__ = (
         "_armed_ns",
         "_deadline_ns",
-        "_delay_at_tick",
+        "_delay_before_call",
+        "_delay_seen",
         "_foreign_handler",
         "_foreign_timer",
         "_handler",
@@ -89,7 +90,8 @@ class Budget:
         )
         self._thread = _get_ident()
         self._schedule = _open_schedule() if self.is_live else None
-        self._delay_at_tick = -1  # ns waited for a processor, at the first tick of this call
+        self._delay_seen = self._delay_ns()  # waited for a processor, when last read
+        self._delay_before_call = 0
         self._handler = self._tick
         self._armed_ns = 0  # 0: no turn is under way
         self._foreign_handler: Any = None
@@ -112,6 +114,7 @@ class Budget:
             self._foreign_handler = current if callable(current) else None
             _signal(_SIGALRM, self._handler)
         self._armed_ns = _monotonic_ns()
+        self._delay_seen = self._delay_ns()
         assert _setitimer is not None
         self._foreign_timer = _setitimer(_ITIMER_REAL, TICK_S, TICK_S)[0]
 
@@ -145,7 +148,7 @@ class Budget:
             deadline_ns = min(deadline_ns, self._deadline_ns)
         else:
             self._raised = self._pending = False
-            self._delay_at_tick = -1
+            self._delay_before_call = self._delay_seen
         outer.append((self._deadline_ns, self._paused))
         self._deadline_ns = deadline_ns
         self._paused = 0
@@ -177,12 +180,11 @@ class Budget:
             raise CallTooLong
 
     def _tick(self, signum: int, frame: FrameType | None) -> None:
+        self._delay_seen = self._delay_ns()
         if not self._outer:
             return
-        if self._delay_at_tick < 0:
-            self._delay_at_tick = self._delay_ns()
         late_ns = _monotonic_ns() - self._deadline_ns
-        if late_ns < 0 or late_ns < self._delay_ns() - self._delay_at_tick:
+        if late_ns < 0 or late_ns < self._delay_seen - self._delay_before_call:
             return
         if self._paused:
             self._pending = True
