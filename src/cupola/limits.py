@@ -25,6 +25,7 @@ class Limits:
 
     # Tables and indexes
     tables_max: int = 10_000
+    components_max: int = 1000
     indexes_per_table_max: int = 64
     fields_per_index_max: int = 16
     identifier_length_max: int = 64

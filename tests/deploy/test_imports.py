@@ -61,14 +61,19 @@ async def state_of(at: Pushing, import_id: str) -> dict[str, Any]:
 
 
 async def load(
-    at: Pushing, data: bytes, form: str, table: str | None = None, mode: str = "requireEmpty"
+    at: Pushing,
+    data: bytes,
+    form: str,
+    table: str | None = None,
+    mode: str = "requireEmpty",
+    component: str | None = None,
 ) -> dict[str, Any]:
     """Upload in parts of ten bytes, confirm, and wait: the import's last state."""
     imports = at.deployer.imports
     token = imports.start_upload()
     pieces = [data[i : i + 10] for i in range(0, len(data), 10)] if len(data) < 200 else [data]
     parts = [imports.part(token, str(n), piece) for n, piece in enumerate(pieces, 1)]
-    settings = ImportSettings(mode, form, table)
+    settings = ImportSettings(mode, form, table, component)
     import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
     await ended(at)
     state = await state_of(at, import_id)
@@ -225,10 +230,7 @@ def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [
-        ("_components/a/t/documents.jsonl", "Components"),
-        ("_storage/kg2abc.png", "the id of no file"),
-    ],
+    [("_storage/kg2abc.png", "the id of no file")],
 )
 def test_what_cannot_come_in_is_not_dropped_in_silence(tell: Tell, name: str, words: str) -> None:
     async def story(at: Pushing) -> None:

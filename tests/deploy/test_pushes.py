@@ -241,11 +241,15 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str]] = {
         "TableNameReserved",
         "`_x`",
     ),
-    "components": (
+    "components without an app": (
         [ONE],
-        {"componentDefinitions": [{"definitionPath": "counter"}]},
-        "ComponentsNotSupported",
-        "counter",
+        {
+            "componentDefinitions": [
+                {"definitionPath": "counter", "definition": module("convex.config.js", "")}
+            ]
+        },
+        "InvalidDefinition",
+        "without an app",
     ),
 }
 

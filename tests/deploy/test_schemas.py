@@ -8,7 +8,7 @@ import pytest
 
 from cupola.backend import Backend
 from cupola.clock import ManualClock
-from cupola.deploy.schemas import index_diff, joined_schema
+from cupola.deploy.schemas import index_diffs, joined_schema
 from cupola.errors import SchemaError
 from cupola.functions.app import App
 from cupola.schema import ANY, SchemaDefinition
@@ -90,7 +90,7 @@ def test_the_index_diff_names_what_a_push_does() -> None:
     backend = Backend(clock=ManualClock())
     backend.deploy_now(App({}, {}, schema=before))
 
-    diff = index_diff(backend.node.committer.catalog, after)
+    diff = index_diffs(backend.node.committer.catalog, after, ())[""]
     assert {kind: [index["name"] for index in found] for kind, found in diff.items()} == {
         "added_indexes": ["notes.other", "notes.new"],
         "removed_indexes": ["notes.gone", "notes.other"],

@@ -108,15 +108,16 @@ def write_app(page: Path, folder: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(snippet.text)
     if (folder / "convex").is_dir():
-        make_project(folder)
+        packages = page_marker(page, "packages")
+        make_project(folder, NODE_MODULES if packages is None else ROOT / packages)
 
 
-def make_project(folder: Path) -> None:
+def make_project(folder: Path, installed: Path) -> None:
     """What `npm install convex typescript` leaves in the folder of a page."""
     packages = {"dependencies": {"convex": "1.48.0"}, "devDependencies": {"typescript": "5.9.3"}}
     (folder / "package.json").write_text(json.dumps({"name": "page", **packages}))
-    if NODE_MODULES.is_dir() and not (folder / "node_modules").exists():
-        (folder / "node_modules").symlink_to(NODE_MODULES)
+    if installed.is_dir() and not (folder / "node_modules").exists():
+        (folder / "node_modules").symlink_to(installed)
 
 
 def is_fragment(snippet: Snippet) -> bool:

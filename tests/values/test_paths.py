@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from cupola.errors import InvalidPathError, SchemaError
-from cupola.values import FunctionPath, check_identifier, is_identifier, parse_function_path
+from cupola.values import (
+    FunctionPath,
+    check_identifier,
+    is_component_path,
+    is_identifier,
+    parse_function_path,
+    qualified,
+    split_qualified,
+)
 
 PATHS = [
     ("messages:list", "messages", "list", "messages:list"),
@@ -53,3 +61,17 @@ def test_what_is_no_identifier_is_refused(name):
     with pytest.raises(SchemaError, match="cannot be the name of a table") as refusal:
         check_identifier(name, "table")
     assert refusal.value.code == "InvalidIdentifier"
+
+
+def test_names_of_components_are_qualified_and_come_apart_again():
+    assert qualified("", "messages:list") == "messages:list"
+    assert qualified("a/b", "messages:list") == "a/b//messages:list"
+    assert split_qualified("messages:list") == ("", "messages:list")
+    assert split_qualified("a/b//messages:list") == ("a/b", "messages:list")
+    with pytest.raises(InvalidPathError):
+        parse_function_path("a/b//messages:list")
+
+
+def test_a_component_path_is_names_joined_by_slashes():
+    assert all(map(is_component_path, ("", "a", "a/b-c/D_1")))
+    assert not any(map(is_component_path, ("/a", "a//b", "a/", "a b", "../a", "x" * 65)))

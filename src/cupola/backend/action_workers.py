@@ -20,7 +20,7 @@ from cupola.functions.http import AnyHttpAction
 from cupola.runtimes.python import messages
 from cupola.runtimes.python.messages import Alive, NestedCall, NestedResult, Probe, Ready, Setup
 from cupola.runtimes.python.worker_process import WorkerProcess
-from cupola.values import decode, encode
+from cupola.values import decode, encode, split_qualified
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
@@ -134,6 +134,7 @@ class _ActionWorker:
             node.runtime.environment,
             msgspec.msgpack.encode(code) if code is not None else b"",
             files=backend.files.store.address,
+            handle_key=node.handle_key,
         )
         module = MODULE if code is None else JAVASCRIPT_MODULE
         self._is_slow_to_start = code is not None  # once needed, it stays
@@ -254,14 +255,17 @@ class _ActionWorker:
 
         if message.kind == "storage":
             try:
-                self._backend.files.submit(message.path, message.args, done)
+                component, _ = split_qualified(running.path)
+                self._backend.files.submit(message.path, message.args, done, component)
             except CupolaError as error:
                 failure = messages.Failure(error.message, error.code, None)
                 self._send(NestedResult(message.call, message.nested, None, failure))
             return
         identity, job = running.identity, running.job
         try:
-            request = nested_request(message.kind, message.path, message.args, identity, job)
+            request = nested_request(
+                message.kind, message.path, message.args, identity, job, running.path
+            )
         except CupolaError as error:
             request = CallRequest("mutation", message.path, message.args, identity)
             done(failed(self._backend.node, error, request))

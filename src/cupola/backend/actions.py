@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cupola.auth import Identity
+from cupola.auth import ANONYMOUS, Identity
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.errors import (
     ApplicationError,
@@ -23,7 +23,7 @@ from cupola.functions.http_run import run_http_action
 from cupola.functions.log_lines import LogBuffer
 from cupola.functions.scheduler import OF_ACTIONS
 from cupola.functions.storage import ActionFiles
-from cupola.values import Value, decode
+from cupola.values import Value, decode, split_qualified
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
@@ -152,15 +152,18 @@ class _InlineCaller:
 
 
 def nested_request(
-    kind: str, path: str, args: bytes, identity: Identity, job: str | None
+    kind: str, path: str, args: bytes, identity: Identity, job: str | None, caller: str = ""
 ) -> CallRequest:
     """A call that an action makes: of the app as who called the action, of the system (kind
-    "system") as itself.
+    "system") as itself. `caller`: the action's path; who calls is known inside the app only, not to
+    components nor to whom they call.
 
     Raises:
         FunctionNotFoundError: The system lets no action run this.
     """
     if kind != "system":
+        if split_qualified(path)[0] or split_qualified(caller)[0]:
+            identity = ANONYMOUS
         return CallRequest(kind, path, args, identity, visibility="any", job=job)  # type: ignore[arg-type]
     if path not in OF_ACTIONS:
         raise FunctionNotFoundError(f"Actions cannot run `{path[:200]}`.")

@@ -16,7 +16,7 @@ from cupola.errors import BadRequestError, CupolaError, OutOfRetentionError, Ove
 from cupola.reactivity import QueryKey
 from cupola.runtimes.python.in_process import CallTooLong
 from cupola.sync.outcome import QueryOutcome
-from cupola.values import parse_function_path
+from cupola.values import parse_function_path, split_qualified
 
 
 @dataclasses.dataclass(slots=True)
@@ -108,7 +108,9 @@ class AskedQueries:
 
     def _key_of(self, request: CallRequest) -> QueryKey:
         if request.path not in self._node.app.functions:
-            parse_function_path(request.path)  # else the second asker would hear of it differently
+            parse_function_path(
+                split_qualified(request.path)[1]
+            )  # else the second asker would hear of it differently
         return self._runner.key_of(
             request.path,
             request.args,

@@ -16,6 +16,7 @@ event loop, or a test that turns by hand.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +66,7 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence import MemoryPersistence, Persistence
 from cupola.runtimes.python.in_process import InProcessRuntime
 from cupola.scheduling import Executor
-from cupola.values import use_limits
+from cupola.values import qualified, use_limits
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -339,6 +340,9 @@ class Backend:
     def submit(self, request: CallRequest, done: Done) -> None:
         """Run a function. `done` is called once, on this thread, possibly before this returns, and
         never before what it shows is durable."""
+        if request.component_path:
+            path = qualified(request.component_path, request.path)
+            request = dataclasses.replace(request, path=path, component_path=None)
         try:
             kind = self._kind_of(request)
             if kind is Kind.QUERY:

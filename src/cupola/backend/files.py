@@ -25,7 +25,7 @@ from cupola.errors import BadRequestError, CupolaError, FileStoreError, Overload
 from cupola.files import FileStore, receive
 from cupola.functions.execution import encode_arguments
 from cupola.system.registry import PREFIX
-from cupola.values import decode, decode_id, encode_id, encode_key, new_internal_id
+from cupola.values import decode, decode_id, encode_id, encode_key, new_internal_id, qualified
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
@@ -37,6 +37,7 @@ _HELD_MAX = 10_000
 OPERATIONS: Mapping[str, str] = {
     "getUrl": "query",
     "getMetadata": "query",
+    "find": "query",
     "generateUploadUrl": "mutation",
     "delete": "mutation",
     "add": "mutation",
@@ -69,9 +70,14 @@ class Files:
     # ---------------------------------------------------------------- in
 
     async def upload(
-        self, parts: AsyncIterator[bytes], content_type: str | None, sha256: bytes | None = None
+        self,
+        parts: AsyncIterator[bytes],
+        content_type: str | None,
+        sha256: bytes | None = None,
+        component: str = "",
     ) -> str:
-        """Store a stream as a file. Returns its id; the file is durable.
+        """Store a stream as a file, of the app or of a component. Returns its id; the file is
+        durable.
 
         Raises:
             FileTooLargeError, BadRequestError, FileStoreError: See `files.receive`; nothing stays.
@@ -88,7 +94,7 @@ class Files:
                 size_bytes_max=limits.file_size_bytes_max,
                 sha256=sha256,
             )
-            await self.ask("add", received.fields(content_type))
+            await self.ask("add", received.fields(content_type), component)
         finally:
             self.end(name)
         return name
@@ -124,7 +130,7 @@ class Files:
         document_id = self._backend.node.links.document_id(url_name)
         if document_id is None:
             return None
-        found = await self.ask("getMetadata", {"storageId": document_id})
+        found = await self.ask("find", {"storageId": document_id})
         if found is None:
             return None
         size = int(found["size"])
@@ -132,21 +138,23 @@ class Files:
 
     # ---------------------------------------------------------------- documents
 
-    async def ask(self, operation: str, args: dict[str, Any]) -> Any:
-        """Run one of the OPERATIONS as a transaction. Raises: what it failed with."""
+    async def ask(self, operation: str, args: dict[str, Any], component: str = "") -> Any:
+        """Run one of the OPERATIONS as a transaction, on the files of the app or of a component.
+        Raises: what it failed with.
+        """
         future: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
 
         def done(result: CallResult) -> None:
             if not future.done():
                 future.set_result(result)
 
-        self.submit(operation, encode_arguments(args), done)
+        self.submit(operation, encode_arguments(args), done, component)
         result = await future
         if result.value is None:
             raise error_of(result)
         return decode(result.value)
 
-    def submit(self, operation: str, args: bytes, done: Done) -> None:
+    def submit(self, operation: str, args: bytes, done: Done, component: str = "") -> None:
         """The same by callback, with the engine's own rights.
 
         Raises:
@@ -157,7 +165,7 @@ class Files:
             raise BadRequestError(f"Files have no operation {operation!r}.", code="BadArguments")
         if operation == "add":
             done = self._adding_done(args, done)
-        path = f"{PREFIX}storage:{operation}"
+        path = qualified(component, f"{PREFIX}storage:{operation}")
         self._backend.submit(CallRequest(kind, path, args, _ENGINE, visibility="any"), done)
 
     def _adding_done(self, args: bytes, done: Done) -> Done:

@@ -254,6 +254,7 @@ class _Group:
             creation_time=committer.next_creation_time(),
             limits=node.limits,
         )
+        transaction.component = function.component
         call = Call(
             app=node.app,
             path=function.path,

@@ -25,6 +25,7 @@ from cupola.errors import (
 from cupola.files import FileLinks
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
+from cupola.functions.handles import handle_key
 from cupola.limits import Limits
 from cupola.persistence import Persistence
 from cupola.reactivity import QueryCache
@@ -73,6 +74,7 @@ class Node:
         self.sealer = CursorSealer(secret)
         self.session_tokens = SessionTokens(secret)
         self.links = FileLinks(secret, STORAGE)
+        self.handle_key = handle_key(secret)
         self.runtime = runtime
         self.cache = QueryCache(limits.query_cache_bytes_max)
         self.outbox = Outbox(persistence.durable_ts)

@@ -26,6 +26,7 @@ from cupola.runtimes.python.in_process import CallTooLong
 from cupola.sync.effects import AddedQuery
 from cupola.sync.frames import Beginnings
 from cupola.sync.outcome import QueryOutcome
+from cupola.values import qualified
 
 
 class Passes:
@@ -267,10 +268,10 @@ class _Pass:
     def _subscribe(self, host: SessionHost, added: AddedQuery) -> None:
         self._unsubscribe(host, added.query_id)
         key = self._runner.key_of(
-            added.path,
+            qualified(added.component_path or "", added.path),
             added.args,
             added.journal,
-            added.component_path,
+            None,
             may_call_internal=host.identity.may_call_internal,
         )
         self._listen(host, added.query_id, self._runner.entry(key, host.identity))

@@ -172,6 +172,7 @@ class QueryRunner:
         request_id: str,
     ) -> Execution:
         node = self._node
+        transaction.component = function.component
         call = Call(
             app=node.app,
             path=function.path,

@@ -23,6 +23,7 @@ from cupola.sync.effects import (
 from cupola.sync.frames import Frame
 from cupola.sync.messages import decode_client_message
 from cupola.sync.session import TRY_AGAIN_CODE, Session
+from cupola.values import qualified
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
@@ -136,7 +137,7 @@ class SessionHost:
 
     def _queue_mutation(self, effect: RunMutation) -> None:
         mutation = PendingMutation(
-            path=effect.path,
+            path=qualified(effect.component_path or "", effect.path),
             args=effect.args,
             identity=self.identity,
             done=lambda result: self._mutation_done(effect.request_id, result),

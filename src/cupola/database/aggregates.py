@@ -86,16 +86,18 @@ class MergedSummaries:
         index: Index,
         overlay: IndexOverlay | None,
         writes: Mapping[str, Write],
+        place: str,
         *,
         counts_only: bool,
     ) -> None:
-        """`overlay` None: the transaction has not written to the table. `counts_only`: nobody
-        asks for the numbers.
+        """`overlay` None: the transaction has not written to the table. `writes`: by id, behind
+        `place`. `counts_only`: nobody asks for the numbers.
         """
         self._reader = reader
         self._index = index
         self._overlay = overlay
         self._writes = writes
+        self._place = place
         self._fields = 0 if counts_only else len(index.aggregate or ())
 
     def summarize(self, start: bytes, end: bytes | None) -> Summary:
@@ -172,7 +174,8 @@ class MergedSummaries:
 
     def _stored_document(self, key: bytes) -> StoredDocument | None:
         """What the snapshot has at a key that this transaction wrote."""
-        old = self._writes[id_in(key)].old
+        document_id = id_in(key)
+        old = self._writes[f"{self._place}{document_id}"].old
         if old is None or b"".join(self._index.parts_of(old)) != key:
             return None
         return old

@@ -6,9 +6,13 @@ what they say at one timestamp:
 immutable, shared by all transactions of that moment, replaced as a whole when one of the documents
 changes.
 
+A component's tables stand beside the app's under qualified names (`limiter//buckets`, see
+`values.paths`). What ids carry is a number that is unique in one component, so that exports come in
+again with the ids that they have; for the app's tables it is `number`, for the others `idNumber`.
+
 | table      | document                                                                     |
 |------------|------------------------------------------------------------------------------|
-| `_tables`  | `{name, number}`                                                             |
+| `_tables`  | `{name, number}`; `idNumber`, of components                                  |
 | `_indexes` | `{table, name, fields, number, state}`; `unique` and `aggregate`, where declared |
 | `_schemas` | `{state, schema}`; state "active" or "pending", schema as JSON text          |
 
@@ -33,6 +37,10 @@ functions read them, and a catalog says nothing of what they hold.
 | `_cron_jobs`             | a cron job and when it is due; see `functions.crons`          |
 | `_cron_runs`             | one run of a cron job, in the form of a scheduled function    |
 
+What components store and schedule has a `component` in its document, which functions do not see.
+Their files are in `_storage` too; their jobs are in a table of their own, so that those of the app
+are found without them: `_component_scheduled_functions`.
+
 Functions read one system table through `ctx.db.system`: `_scheduled_functions`, see
 `functions.jobs`. Like the cron jobs' it has indexes of its own, for whoever looks for what is due.
 """
@@ -40,6 +48,7 @@ Functions read one system table through `ctx.db.system`: `_scheduled_functions`,
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -48,7 +57,7 @@ from cupola.database.rules import Reference, TableRules, references_of, rules_of
 from cupola.errors import DatabaseUseError
 from cupola.persistence import EntryNumbers
 from cupola.schema import IndexDefinition, SchemaDefinition
-from cupola.values import UNSET, Int64, Value, encode_key
+from cupola.values import UNSET, Int64, Value, encode_key, split_qualified
 
 TABLES: Final = 513
 INDEXES: Final = 514
@@ -63,6 +72,7 @@ SCHEDULED_FUNCTIONS: Final = 539
 STORAGE: Final = 540
 CRON_JOBS: Final = 541
 CRON_RUNS: Final = 542
+COMPONENT_JOBS: Final = 543
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
     "_modules": MODULES,
@@ -72,6 +82,7 @@ PRIVATE_TABLES: Final = {
     "_snapshot_imports": IMPORTS,
     "_cron_jobs": CRON_JOBS,
     "_cron_runs": CRON_RUNS,
+    "_component_scheduled_functions": COMPONENT_JOBS,
 }
 SYSTEM_TABLES: Final = {
     **CATALOG_TABLES,
@@ -79,9 +90,13 @@ SYSTEM_TABLES: Final = {
     "_storage": STORAGE,
     "_scheduled_functions": SCHEDULED_FUNCTIONS,
 }
+SHARED_TABLES: Final = frozenset({STORAGE, COMPONENT_JOBS})
+"""System tables with documents of several components, each of which sees its own."""
 READABLE_TABLES: Final = frozenset({STORAGE, SCHEDULED_FUNCTIONS})
 """System tables that functions of both languages read."""
+_READ_BY_FUNCTIONS: Final = READABLE_TABLES | SHARED_TABLES
 FIRST_USER_TABLE: Final = 10_001
+FIRST_COMPONENT_TABLE: Final = 1_000_001  # out of the way of numbers that imported ids carry
 FIRST_SYSTEM_INDEX: Final = 1 << 31  # those that only some system tables have
 FIRST_USER_INDEX: Final = 1 << 32
 
@@ -189,11 +204,17 @@ class TableInfo:
     document_id: str | None = None  # of its `_tables` document; None for system tables
     aggregated: tuple[Index, ...] = ()
     """Those of its indexes whose ranges are summarized."""
+    component: str = ""
+    """Whose it is; "": the app's own, or the system's."""
+    own_name: str = ""
+    """What it is called where it belongs."""
+    id_number: int = 0
+    """What the ids of its documents carry; no other table of its component has the same."""
 
     @property
     def is_readable(self) -> bool:
         """Whether functions may read it: the app's own tables, and some of the system."""
-        return self.document_id is not None or self.number in READABLE_TABLES
+        return self.document_id is not None or self.number in _READ_BY_FUNCTIONS
 
     @property
     def primary(self) -> Index:
@@ -230,7 +251,11 @@ def building(name: str) -> str:
 
 
 def _table(
-    number: int, name: str, document_id: str | None, more: Iterable[Index] = ()
+    number: int,
+    name: str,
+    document_id: str | None,
+    more: Iterable[Index] = (),
+    id_number: int | None = None,
 ) -> TableInfo:
     built_in = (
         Index(primary_index_id(number), number, "by_id", ()),
@@ -240,7 +265,19 @@ def _table(
         building(i.name) if i.state == "backfilling" else i.name: i for i in (*built_in, *more)
     }
     aggregated = tuple(index for index in indexes.values() if index.aggregate is not None)
-    return TableInfo(number, name, indexes, document_id, aggregated)
+    component, own_name = split_qualified(name)
+    if number == COMPONENT_JOBS:
+        own_name = "_scheduled_functions"
+    return TableInfo(
+        number,
+        name,
+        indexes,
+        document_id,
+        aggregated,
+        component,
+        own_name,
+        number if id_number is None else id_number,
+    )
 
 
 def system_index(table: int, name: str) -> Index:
@@ -262,6 +299,10 @@ _SYSTEM_INDEXES: Final = {
     CRON_RUNS: (
         _system_index(CRON_RUNS, 0, "by_due", "state.kind", "scheduledTime"),
         _system_index(CRON_RUNS, 1, "by_cron", "cron"),
+    ),
+    COMPONENT_JOBS: (
+        _system_index(COMPONENT_JOBS, 0, "by_due", "state.kind", "scheduledTime"),
+        _system_index(COMPONENT_JOBS, 1, "by_completion", "completedTime"),
     ),
 }
 _SYSTEM_TABLES: Final = {
@@ -290,9 +331,16 @@ class Catalog:
             name, number = str(document["name"]), _integer(document["number"])
             more = [_user_index(number, d) for d in per_table.get(name, [])]
             more.sort(key=lambda index: index.number)
-            self.by_name[name] = _table(number, name, str(document["_id"]), more)
+            id_number = _integer(document.get("idNumber", document["number"]))
+            self.by_name[name] = _table(number, name, str(document["_id"]), more, id_number)
         self.by_number = {table.number: table for table in self.by_name.values()}
-        self.numbers = {table.name: table.number for table in self.by_name.values()}
+        self.numbers = {table.name: table.id_number for table in self.by_name.values()}
+        """What ids carry, by table."""
+        self._by_id_number = {
+            (table.component, table.id_number): table
+            for table in self.by_name.values()
+            if table.component
+        }
         self.index_tables = {
             index.number: (table, index)
             for table in self.by_name.values()
@@ -301,7 +349,7 @@ class Catalog:
         self.schema: SchemaDefinition | None = None
         self.pending: SchemaDefinition | None = None
         for document in documents.get(SCHEMAS, {}).values():
-            definition = SchemaDefinition.from_json(str(document["schema"]))
+            definition = _schema_of(str(document["schema"]))
             if document["state"] == "active":
                 self.schema = definition
             else:
@@ -330,8 +378,25 @@ class Catalog:
     def documents(self, table: int) -> Mapping[str, Document]:
         return self._documents.get(table, {})
 
-    def next_table_number(self) -> int:
-        return max([FIRST_USER_TABLE - 1, *self.by_number]) + 1
+    def table_of(self, component: str, id_number: int) -> TableInfo | None:
+        """The table that ids with this number are of, inside a component; the system's are the same
+        everywhere.
+        """
+        if component and id_number >= FIRST_USER_TABLE:
+            return self._by_id_number.get((component, id_number))
+        return self.by_number.get(id_number)
+
+    def new_table(self, name: str, id_number: int | None = None) -> Document:
+        """The document of a table that is about to be. `id_number`: a free one, if it matters."""
+        component, _ = split_qualified(name)
+        if id_number is None:
+            in_use = (t.id_number for t in self.by_name.values() if t.component == component)
+            id_number = max([FIRST_USER_TABLE - 1, *in_use]) + 1
+        assert self.table_of(component, id_number) is None, id_number
+        if not component:
+            return {"name": name, "number": float(id_number)}
+        number = max([FIRST_COMPONENT_TABLE - 1, *self.by_number]) + 1
+        return {"name": name, "number": float(number), "idNumber": float(id_number)}
 
     def next_index_number(self) -> int:
         taken = [_integer(document["number"]) for document in self.documents(INDEXES).values()]
@@ -389,6 +454,12 @@ class Catalog:
             )
             self._pending_rules[table.number] = rules_of(table, unique, added)
         return self._pending_rules[table.number]
+
+
+@functools.lru_cache(4)
+def _schema_of(text: str) -> SchemaDefinition:
+    """Remembered, since a push makes a catalog for each table and index that it declares."""
+    return SchemaDefinition.from_json(text)
 
 
 def _serving_index(table: TableInfo, name: str) -> Index | None:

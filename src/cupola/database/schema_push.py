@@ -206,8 +206,7 @@ class SchemaPush:
     def _declare(self, transaction: Transaction) -> None:
         for name in self._schema.tables:
             if name not in transaction.catalog.by_name:
-                number = transaction.catalog.next_table_number()
-                transaction.put_system(TABLES, None, {"name": name, "number": float(number)})
+                transaction.put_system(TABLES, None, transaction.catalog.new_table(name))
         for name, index in self._missing(transaction.catalog):
             number = transaction.catalog.next_index_number()
             transaction.put_system(

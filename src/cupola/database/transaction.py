@@ -14,13 +14,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from cupola.database.aggregates import MergedSummaries
 from cupola.database.catalog import (
+    FIRST_COMPONENT_TABLE,
     INDEXES,
     PRIVATE_TABLES,
     SCHEMAS,
+    SHARED_TABLES,
     TABLES,
     Catalog,
     Document,
@@ -49,6 +52,8 @@ from cupola.values import (
     encode_key,
     is_unresolved,
     new_internal_id,
+    qualified,
+    qualified_table,
     table_number_of,
 )
 
@@ -79,6 +84,13 @@ class Write(NamedTuple):
     id: str
     old: StoredDocument | None
     new: StoredDocument | None
+
+
+def place_of(table: TableInfo, document_id: str) -> str:
+    """What tells a document from all others: its id, and the component if it is of one, since ids
+    of an export may come into several.
+    """
+    return f"{table.component} {document_id}" if table.component else document_id
 
 
 class IdSource:
@@ -122,6 +134,8 @@ class Transaction:
         self.read_set = ReadSet()
         self.usage = Usage(limits)
         self.creation_time = creation_time
+        self.component = ""
+        """Whose tables are meant by names and ids now; "": the app's own. See `within`."""
         self.awaits_commit = False
         """Whether writes or the result may hold COMMIT_TIMESTAMP."""
         self._reader = reader
@@ -141,8 +155,8 @@ class Transaction:
         """The table of this name; None while nothing was ever inserted into it. Either answer is a
         read. Private tables do not exist here; see `system_table`.
         """
-        table = self.catalog.by_name.get(name)
-        if table is None or table.number in _PRIVATE_NUMBERS:
+        table = self.catalog.by_name.get(qualified_table(self.component, name))
+        if table is None or not self._may_see(table):
             self._read_all_of(TABLES)
             return None
         if table.number not in self._tables_used:
@@ -158,15 +172,43 @@ class Transaction:
             InvalidIdError: It is no document id, or of no table here.
         """
         number = table_number_of(document_id)
-        table = self.catalog.by_number.get(number)
-        if table is None or number in _PRIVATE_NUMBERS:
+        if self.component:
+            table = self.catalog.table_of(self.component, number)
+        else:
+            table = self.catalog.by_number.get(number)
+        if table is None or not self._may_see(table):
             self._read_all_of(TABLES)
             raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')
         return table
 
+    def _may_see(self, table: TableInfo) -> bool:
+        """Whether the function that runs may: each component sees its own tables only."""
+        if table.document_id is not None:
+            return table.component == self.component
+        if self.component:
+            return table.number in SHARED_TABLES
+        return table.number not in _PRIVATE_NUMBERS
+
+    @contextmanager
+    def within(self, component: str) -> Iterator[None]:
+        """Let names and ids mean the tables of a component, while its function runs."""
+        outer, self.component = self.component, component
+        try:
+            yield
+        finally:
+            self.component = outer
+
     def get(self, document_id: str) -> StoredDocument | None:
         """The document as this transaction sees it."""
-        return self._get_in(self.table_of(document_id), document_id)
+        table = self.table_of(document_id)
+        found = self._get_in(table, document_id)
+        if table.document_id is None and found is not None and not self.is_own(found):
+            return None
+        return found
+
+    def is_own(self, document: StoredDocument) -> bool:
+        """Whether a document of a system table that all components share is this one's."""
+        return document.value.get("component", "") == self.component
 
     def system_table(self, number: int) -> TableInfo:
         """A table of the system, private ones included: for the system's own functions."""
@@ -184,11 +226,12 @@ class Transaction:
         primary = table.primary.number
         key = encode_key(document_id)
         self.read_set.add_point(primary, key)
-        write = self._writes.get(document_id)
+        place = place_of(table, document_id) if table.component else document_id
+        write = self._writes.get(place)
         if write is not None:
             found = write.new
         else:
-            found = self._seen.get(document_id)
+            found = self._seen.get(place)
             if found is None:
                 row = self._reader.get(primary, key)
                 found = StoredDocument(row[1], row[2]) if row is not None else None
@@ -254,7 +297,8 @@ class Transaction:
             read.saw(rows[-1][0])
         found = [row[2] for row in rows]
         self.usage.read_many(len(found), sum(map(len, found)))
-        if self._ids is not None and len(rows) <= _SEEN_MAX:  # often written next
+        is_apps = index.table < FIRST_COMPONENT_TABLE  # `place_of` is the id
+        if self._ids is not None and is_apps and len(rows) <= _SEEN_MAX:  # often written next
             for key, version, body in rows:
                 self._seen[id_in(key)] = StoredDocument(version, body)
         return found
@@ -333,7 +377,10 @@ class Transaction:
 
     def _merged(self, index: Index, counts_only: bool) -> MergedSummaries:
         overlay = None if self.sees_plainly(index.table) else self._overlay(index)
-        return MergedSummaries(self._reader, index, overlay, self._writes, counts_only=counts_only)
+        place = place_of(self.catalog.by_number[index.table], "")
+        return MergedSummaries(
+            self._reader, index, overlay, self._writes, place, counts_only=counts_only
+        )
 
     def under(
         self, index: Index, prefix: bytes, fields: int, *, limit: int | None = None
@@ -419,7 +466,7 @@ class Transaction:
         ids = self._require_writable()
         table = self.table(table_name) or self.create_table(table_name)
         _refuse_system_fields(fields)
-        document_id = ids.next(table.number)
+        document_id = ids.next(table.id_number)
         document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
         stored = self._encoded(table, document)
         rules = self.catalog.rules(table)
@@ -512,7 +559,7 @@ class Transaction:
         """
         document_id = str(document["_id"])
         table = self.table(table_name) or self.create_table(table_name)
-        if table_number_of(document_id) != table.number or self._get_in(table, document_id):
+        if table_number_of(document_id) != table.id_number or self._get_in(table, document_id):
             raise DatabaseUseError(
                 f'"{document_id}" cannot come into `{table_name}`: the id is taken, or of another '
                 "table.",
@@ -527,8 +574,13 @@ class Transaction:
     def renumber(self, numbers: Mapping[str, int]) -> None:
         """Give empty tables other numbers, which ids carry. They must exist, and stay distinct."""
         for name, number in numbers.items():
-            document_id = self.catalog.by_name[name].document_id
+            table = self.catalog.by_name[name]
+            document_id = table.document_id
             assert document_id is not None
+            if table.component:
+                fields: Document = {"name": name, "number": float(table.number)}
+                self.put_system(TABLES, document_id, {**fields, "idNumber": float(number)})
+                continue
             self.put_system(TABLES, document_id, {"name": name, "number": float(number)})
 
     def create_table(self, name: str, number: int | None = None) -> TableInfo:
@@ -546,10 +598,8 @@ class Transaction:
                 f"This deployment has {self._limits.tables_max} tables, which is the limit.",
                 code="TooManyTables",
             )
-        if number is None:
-            number = self.catalog.next_table_number()
-        assert number not in self.catalog.by_number, number
-        self.put_system(TABLES, None, {"name": name, "number": float(number)})
+        name = qualified(self.component, name)
+        self.put_system(TABLES, None, self.catalog.new_table(name, number))
         return self.catalog.by_name[name]
 
     def _replace_with(self, table: TableInfo, old: StoredDocument, document: Document) -> None:
@@ -599,13 +649,14 @@ class Transaction:
         return self._ids
 
     def _put(self, write: Write) -> None:
-        previous = self._writes.get(write.id)
-        self._undo.append((write.id, previous, self.catalog))
+        place = place_of(write.table, write.id) if write.table.component else write.id
+        previous = self._writes.get(place)
+        self._undo.append((place, previous, self.catalog))
         self._tables_written.add(write.table.number)
         if previous is not None:  # keep what the snapshot has as the old side
-            self._writes[write.id] = Write(write.table, write.id, previous.old, write.new)
+            self._writes[place] = Write(write.table, write.id, previous.old, write.new)
         else:
-            self._writes[write.id] = write
+            self._writes[place] = write
         for index in write.table.indexes.values():
             overlay = self._overlays.get(index.number)
             if overlay is not None:
@@ -620,7 +671,11 @@ class Transaction:
         """The snapshot as it was at the start: without what was written here, which it cannot add
         to, and read without a trace in this read set.
         """
-        return Transaction(self._reader, self._first_catalog, self.snapshot_ts, limits=self._limits)
+        earlier = Transaction(
+            self._reader, self._first_catalog, self.snapshot_ts, limits=self._limits
+        )
+        earlier.component = self.component
+        return earlier
 
     def mark(self) -> int:
         """Where a sub-transaction begins."""
@@ -631,11 +686,11 @@ class Transaction:
         if len(self._undo) == mark:
             return
         while len(self._undo) > mark:
-            document_id, previous, self.catalog = self._undo.pop()
+            place, previous, self.catalog = self._undo.pop()
             if previous is None:
-                del self._writes[document_id]
+                del self._writes[place]
             else:
-                self._writes[document_id] = previous
+                self._writes[place] = previous
         for number, overlay in self._overlays.items():  # kept: scans under way look at them
             overlay.clear()
             if number not in self.catalog.index_tables:  # its table is among what was undone

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cupola.deploy.code import AUTH_CONFIG, DeployedCode
+from cupola.deploy.code import AUTH_CONFIG, DeployedCode, PushFacts
+from cupola.deploy.components import DefinedComponent, Instance
 from cupola.functions.bundles import AnalyzedFunction, AnalyzedModule, CronJob, Position
 
 Json = dict[str, Any]
@@ -29,29 +30,50 @@ def module_hashes(code: DeployedCode | None) -> Json:
 
 
 def push_started(
-    push_id: str, code: DeployedCode, environment: Mapping[str, str], index_diff: Json
+    push_id: str,
+    before: DeployedCode | None,
+    code: DeployedCode,
+    environment: Mapping[str, str],
+    index_diffs: Json,
 ) -> Json:
-    """The answer to `start_push`. The command line echoes it, `cupolaPushId` included."""
-    has_schema = code.facts.schema is not None
+    """The answer to `start_push`. The command line echoes it, `cupolaPushId` included.
+
+    A component is identified by its path.
+    """
+    root = code.instances(environment)
+    known = _instances(before)
+    schemas = {path: each.schema for path, each in code.components.items()}
+    schemas[""] = code.facts.schema
     return {
         "cupolaPushId": push_id,
         "environmentVariables": dict(environment),
         "externalDepsId": None,
-        "componentDefinitionPackages": {"": {}},
+        "componentDefinitionPackages": {path: {} for path in ("", *code.components)},
         "appAuth": code.facts.auth,
-        "analysis": {"": _definition(code)},
-        "app": _app(code),
+        "analysis": {
+            "": _evaluated(code.facts, code.facts, code.analysis),
+            **{
+                path: _evaluated(code.facts, each, each.analysis)
+                for path, each in code.components.items()
+            },
+        },
+        "app": _installed(code, root),
         "schemaChange": {
             "cupolaPushId": push_id,
-            "allocatedComponentIds": {},
-            "schemaIds": {"": push_id if has_schema else None},
-            "indexDiffs": {"": index_diff},
+            "allocatedComponentIds": {
+                each.path: each.path for each in root.all() if each.path and each.path not in known
+            },
+            "schemaIds": {
+                each.path: push_id if schemas[each.definition] is not None else None
+                for each in root.all()
+            },
+            "indexDiffs": index_diffs,
         },
     }
 
 
 def push_finished(
-    before: DeployedCode | None, after: DeployedCode, index_diff: Json, *, schema: list[str | None]
+    before: DeployedCode | None, after: DeployedCode, index_diffs: Json, *, schema: list[str | None]
 ) -> Json:
     """The answer to `finish_push`: what has changed. `schema`: JSON texts before and after."""
     old_auth = before.facts.auth if before is not None else []
@@ -71,7 +93,7 @@ def push_finished(
             else None
         ),
         "cronDiff": _cron_diff(before, after),
-        "indexDiff": index_diff,
+        "indexDiff": index_diffs[""],
         "schemaDiff": (
             {"previous_schema": previous, "next_schema": following}
             if previous != following
@@ -83,9 +105,36 @@ def push_finished(
             "added": [json.dumps(each) for each in after.facts.auth if each not in old_auth],
             "removed": [json.dumps(each) for each in old_auth if each not in after.facts.auth],
         },
-        "definitionDiffs": {"": {}},
-        "componentDiffs": {"": component},
+        "definitionDiffs": {path: {} for path in ("", *after.components)},
+        "componentDiffs": {"": component, **_component_diffs(before, after, index_diffs)},
     }
+
+
+def _instances(code: DeployedCode | None) -> dict[str, str]:
+    """The definition of each installed component, by path."""
+    root = code.instances({}) if code is not None else None
+    return {each.path: each.definition for each in root.all() if each.path} if root else {}
+
+
+def _component_diffs(before: DeployedCode | None, after: DeployedCode, index_diffs: Json) -> Json:
+    old, new = _instances(before), _instances(after)
+
+    def modules(code: DeployedCode | None, definition: str | None) -> set[str]:
+        return set(code.components[definition].modules) if code and definition else set()
+
+    diffs = {}
+    for path in sorted(old.keys() | new.keys()):
+        was, will_be = modules(before, old.get(path)), modules(after, new.get(path))
+        kind = "create" if path not in old else "modify" if path in new else "unmount"
+        diffs[path] = {
+            "diffType": {"type": kind},
+            "moduleDiff": {"added": sorted(will_be - was), "removed": sorted(was - will_be)},
+            "udfConfigDiff": None,
+            "cronDiff": {"added": [], "updated": [], "deleted": []},
+            "indexDiff": index_diffs.get(path, {"added_indexes": [], "removed_indexes": []}),
+            "schemaDiff": None,
+        }
+    return diffs
 
 
 def nothing_finished() -> Json:
@@ -93,14 +142,17 @@ def nothing_finished() -> Json:
     return {"authDiff": {"added": [], "removed": []}, "definitionDiffs": {}, "componentDiffs": {}}
 
 
-def _definition(code: DeployedCode) -> Json:
-    facts = code.facts
+def _evaluated(
+    facts: PushFacts,
+    definition: PushFacts | DefinedComponent,
+    analysis: Mapping[str, AnalyzedModule],
+) -> Json:
     return {
-        "definition": facts.definition,
-        "schema": json.loads(facts.schema) if facts.schema is not None else None,
+        "definition": definition.definition,
+        "schema": json.loads(definition.schema) if definition.schema is not None else None,
         "functions": {
             path: _analyzed(module)
-            for path, module in sorted(code.analysis.items())
+            for path, module in sorted(analysis.items())
             if path != AUTH_CONFIG
         },
         "udfConfig": {
@@ -111,24 +163,46 @@ def _definition(code: DeployedCode) -> Json:
     }
 
 
-def _app(code: DeployedCode) -> Json:
-    router = code.analysis.get("http.js")
+def _installed(code: DeployedCode, instance: Instance) -> Json:
+    """The tree of components, each with what it offers."""
+    is_app = instance.definition == ""
+    analysis = code.analysis if is_app else code.components[instance.definition].analysis
+    router = analysis.get("http.js")
     routes = router.routes if router is not None else None
     return {
-        "definitionPath": "",
-        "componentPath": "",
+        "definitionPath": instance.definition,
+        "componentPath": instance.path,
         "args": {},
-        "childComponents": {},
+        "childComponents": {
+            each.path.rpartition("/")[2]: _installed(code, each) for each in instance.children
+        },
         "httpRoutes": {
             "httpModuleRoutes": (
                 [{"method": route.method, "path": route.path} for route in routes]
                 if routes is not None
                 else None
             ),
-            "mounts": [],
+            "mounts": [each.mount for each in instance.children if each.mount is not None],
         },
-        "exports": {},
+        "exports": {} if is_app else _exported(instance.path, analysis),
+        **({"httpPrefix": instance.mount} if instance.mount not in (None, "/") else {}),
     }
+
+
+def _exported(component: str, analysis: Mapping[str, AnalyzedModule]) -> Json:
+    """What a component offers, as a tree of branches by name."""
+    tree: Json = {}
+    for path, module in sorted(analysis.items()):
+        own = path.removesuffix(".js")
+        for function in module.functions:
+            if function.visibility == "public":
+                branch = tree
+                for part in own.split("/"):
+                    branch = branch.setdefault(part, {"type": "branch", "children": {}})["children"]
+                function_path = {"component": component, "udfPath": f"{own}:{function.name}"}
+                leaf = {"type": "function", "path": function_path}
+                branch[function.name] = {"type": "leaf", "resource": leaf}
+    return tree
 
 
 def _analyzed(module: AnalyzedModule) -> Json:

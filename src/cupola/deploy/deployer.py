@@ -37,14 +37,14 @@ from cupola.deploy.exports import Exports
 from cupola.deploy.imports import Imports
 from cupola.deploy.made_up_queries import MadeUpQuery, run_made_up_query
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
-from cupola.deploy.schemas import index_diff
+from cupola.deploy.schemas import index_diffs
 from cupola.deploy.storage import StoredCode, load_environment
 from cupola.errors import BadRequestError, CupolaError, DeveloperError, OverloadedError, SchemaError
 from cupola.functions.app import App
 from cupola.functions.bundles import Analyzer
 from cupola.schema import SchemaDefinition
 from cupola.system.deployment import UPDATE_ENVIRONMENT, check_total, checked_changes
-from cupola.values import encode
+from cupola.values import encode, split_qualified
 
 _STAGED_MAX: Final = 20
 _STAGED_FOR_S: Final = 1800.0
@@ -82,8 +82,13 @@ class _Preparation:
             return {"type": "raceDetected"}
         why = push.violation or (self.error.message if self.error is not None else None)
         if why is not None:
-            table = push.failed_table
-            return {"type": "failed", "error": why, "componentPath": "", "tableName": table}
+            component, table = split_qualified(push.failed_table or "")
+            return {
+                "type": "failed",
+                "error": why,
+                "componentPath": component,
+                "tableName": table or None,
+            }
         if push.is_prepared:
             return {"type": "complete"}
         built, total = push.progress()
@@ -101,7 +106,7 @@ class _Staged:
 
     code: DeployedCode
     environment: dict[str, str]
-    index_diff: Json
+    index_diffs: Json
     preparation: _Preparation
 
 
@@ -221,12 +226,13 @@ class Deployer:
             app = joined(self._python, code, environment)
         except DeveloperError as error:
             raise _while_pushing(error) from error
-        diff = index_diff(self._backend.node.committer.catalog, app.schema)
+        paths = [each.path for each in code.instances(environment).all() if each.path]
+        diffs: Json = index_diffs(self._backend.node.committer.catalog, app.schema, paths)
         push_id = self._clock.random_bytes(16).hex()
         if not (push.dry_run or push.for_codegen or only_evaluate):
-            self._stage(push_id, _Staged(code, variables, diff, self._prepare(app.schema)))
+            self._stage(push_id, _Staged(code, variables, diffs, self._prepare(app.schema)))
             self._backend.prepare(app)
-        return push_started(push_id, code, variables, diff)
+        return push_started(push_id, self.code, code, variables, diffs)
 
     def _the_analyzer(self) -> Analyzer:
         if self._analyzer is None:
@@ -299,7 +305,7 @@ class Deployer:
             self.on_push(app)
         self._forget(push_id)
         schema = [schema_before, _schema_text(self._backend)]
-        return push_finished(before, staged.code, staged.index_diff, schema=schema)
+        return push_finished(before, staged.code, staged.index_diffs, schema=schema)
 
     def _require_finishable(self, staged: _Staged) -> None:
         if staged.environment != self._variables:

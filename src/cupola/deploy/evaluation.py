@@ -11,7 +11,14 @@ from typing import Any
 
 from cupola.clock import Clock
 from cupola.deploy.auth_config import providers_of
-from cupola.deploy.code import AUTH_CONFIG, DeployedCode, PushFacts, bundle_of
+from cupola.deploy.code import (
+    AUTH_CONFIG,
+    ComponentFacts,
+    DeployedCode,
+    PushFacts,
+    bundle_of,
+)
+from cupola.deploy.components import SCHEMA, DefinedComponent, exports_of
 from cupola.deploy.requests import MODULES_MAX, StartPush
 from cupola.errors import BadRequestError, InvalidPathError
 from cupola.functions.bundles import AnalyzedModule, Analyzer, Module
@@ -38,24 +45,19 @@ async def evaluated(
     Raises:
         CupolaError: Something in it cannot be; nothing was changed.
     """
-    _refuse_unsupported(push)
     app = push.app_definition
     modules = _modules(push, before.modules if before is not None else {})
     facts = _facts(push, before, clock)
     bundle = bundle_of(modules, facts, environment)
     analysis = await analyzer.analyze(bundle)
     schema = auth = None
-    definition = _SYNTHETIC_DEFINITION
     if app.schema is not None:
         schema = await analyzer.evaluate_schema(bundle, app.schema.module())
     if AUTH_CONFIG in modules:
         analysis = {**analysis, AUTH_CONFIG: AnalyzedModule()}
         auth = await analyzer.evaluate_auth_config(bundle, modules[AUTH_CONFIG])
-    if app.definition is not None:
-        found = await analyzer.evaluate_definitions(
-            {"": app.definition.module()}, {"": app.dependencies}, environment
-        )
-        definition = json.loads(found[""])
+    definitions = await _definitions(push, environment, analyzer)
+    components = await _components(push, definitions, facts, before, analyzer)
     facts = PushFacts(
         functions=facts.functions,
         server_version=facts.server_version,
@@ -63,13 +65,75 @@ async def evaluated(
         import_time_ms=facts.import_time_ms,
         schema=schema,
         auth=providers_of(auth) if auth is not None else [],
-        definition=definition,
+        definition=definitions[""],
         node_version=facts.node_version,
         external_packages=facts.external_packages,
+        components={
+            path: ComponentFacts(each.definition, each.schema) for path, each in components.items()
+        },
     )
-    code = DeployedCode(modules, analysis, facts)
+    code = DeployedCode(modules, analysis, facts, components)
     _ = code.schema  # it must make sense
     return code
+
+
+async def _definitions(
+    push: StartPush, environment: Mapping[str, str], analyzer: Analyzer
+) -> dict[str, dict[str, Any]]:
+    """What each `convex.config.js` exports, by definition path."""
+    app = push.app_definition
+    if app.definition is None:
+        if push.component_definitions:
+            raise BadRequestError("Components come without an app.", code="InvalidDefinition")
+        return {"": _SYNTHETIC_DEFINITION}
+    configs = {each.definition_path: each for each in push.component_definitions}
+    found = await analyzer.evaluate_definitions(
+        {
+            "": app.definition.module(),
+            **{p: each.definition.module() for p, each in configs.items()},
+        },
+        {"": app.dependencies, **{path: each.dependencies for path, each in configs.items()}},
+        environment,
+    )
+    return {path: json.loads(text) for path, text in found.items()}
+
+
+async def _components(
+    push: StartPush,
+    definitions: Mapping[str, dict[str, Any]],
+    facts: PushFacts,
+    before: DeployedCode | None,
+    analyzer: Analyzer,
+) -> dict[str, DefinedComponent]:
+    """The code of each component definition. One that has not changed is not analysed again."""
+    known = before.components if before is not None else {}
+    is_same_phase = before is not None and before.facts.import_seed == facts.import_seed
+    found: dict[str, DefinedComponent] = {}
+    for sent in push.component_definitions:
+        path = sent.definition_path
+        modules: dict[str, Module] = {}
+        for module in (each.module() for each in sent.functions):
+            if module.environment == "node":
+                raise BadRequestError(
+                    f'{path}/{module.path} begins with "use node", which components cannot have.',
+                    code="NodeActionsNotSupported",
+                )
+            _add(modules, module)
+        schema = sent.schema.module() if sent.schema is not None else None
+        if schema is not None:
+            modules[SCHEMA] = schema
+        old = known.get(path)
+        if old is not None and is_same_phase and old.modules == modules:
+            analysis, schema_text = old.analysis, old.schema
+        else:
+            bundle = bundle_of({p: m for p, m in modules.items() if p != SCHEMA}, facts, {})
+            analysis = await analyzer.analyze(bundle)
+            schema_text = (
+                await analyzer.evaluate_schema(bundle, schema) if schema is not None else None
+            )
+        definition = {**definitions[path], "exports": exports_of(analysis)}
+        found[path] = DefinedComponent(modules, analysis, schema_text, definition)
+    return found
 
 
 def _facts(push: StartPush, before: DeployedCode | None, clock: Clock) -> PushFacts:
@@ -87,16 +151,6 @@ def _facts(push: StartPush, before: DeployedCode | None, clock: Clock) -> PushFa
         node_version=push.node_version,
         external_packages=push.node_dependencies,
     )
-
-
-def _refuse_unsupported(push: StartPush) -> None:
-    if push.component_definitions or push.app_definition.dependencies:
-        paths = [each.definition_path for each in push.component_definitions]
-        raise BadRequestError(
-            "Components are not supported by this version of Cupola yet; remove "
-            f"{', '.join(paths) or 'them'} from convex.config.ts.",
-            code="ComponentsNotSupported",
-        )
 
 
 def _modules(push: StartPush, before: Mapping[str, Module]) -> dict[str, Module]:

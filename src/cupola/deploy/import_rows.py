@@ -19,9 +19,10 @@ from typing import IO, Any
 import msgspec
 import orjson
 
+from cupola.deploy.component_folders import component_of, inside, table_inside
 from cupola.deploy.import_plans import StoredFile
 from cupola.errors import CupolaError, DeveloperError
-from cupola.values import decode_export
+from cupola.values import decode_export, qualified
 
 Row = dict[str, Any]
 
@@ -38,7 +39,6 @@ class _Described(msgspec.Struct, rename="camel"):
 
 _TABLE = re.compile(r"(?:^|/)([A-Za-z][A-Za-z0-9_]*)/documents\.jsonl$")
 _NUMBERS = re.compile(r"(?:^|/)_tables/documents\.jsonl$")
-_COMPONENT = re.compile(r"(?:^|/)_components/")
 _STORED_FILE = re.compile(r"(?:^|/)_storage/([^/.]+)(?:\.[^/]*)?$")
 _KNOWN_FILES = re.compile(r"(?:^|/)_storage/documents\.jsonl$")
 _ARRAY_BYTES_MAX = 16 * 2**20
@@ -54,8 +54,9 @@ class ImportRefused(DeveloperError):
 class Source:
     """A file's tables: their rows, and the numbers that their ids carry, where it says so."""
 
-    def __init__(self, path: Path, form: str, table: str | None) -> None:
-        """`table`: of the forms that have one.
+    def __init__(self, path: Path, form: str, table: str | None, component: str = "") -> None:
+        """`table`: of the forms that have one. `component`: whose tables the file has; those of
+        components in it are then of components in that one. Tables get qualified names.
 
         Raises:
             ImportRefused: It is none, or has what does not exist here.
@@ -64,8 +65,9 @@ class Source:
         self.files: dict[str, str] = {}
         """Where the bytes of stored files are, by id."""
         self._known_files: str | None = None
-        self.tables: list[str] = [] if table is None else [table]
+        self.tables: list[str] = [] if table is None else [table_inside(component, table)]
         self._path = path
+        self._component = component
         self._form = form
         self._entries: dict[str, str] = {}
         self._uniform: set[str] = set()
@@ -120,22 +122,26 @@ class Source:
         with archive:
             names = archive.namelist()
             for name in names:
-                if _COMPONENT.search(name):
-                    raise ImportRefused("Components cannot be imported yet.", code="InvalidZip")
+                component = inside(self._component, component_of(name))
+                if (_STORED_FILE.search(name) or _KNOWN_FILES.search(name)) and component:
+                    raise ImportRefused(
+                        "Stored files of components cannot be imported yet.", code="InvalidZip"
+                    )
                 if _KNOWN_FILES.search(name):
                     self._known_files = name
                 elif found := _STORED_FILE.search(name):
                     self.files[found[1]] = name
                 elif found := _TABLE.search(name):
-                    self.tables.append(found[1])
-                    self._entries[found[1]] = name
+                    table = qualified(component, found[1])
+                    self.tables.append(table)
+                    self._entries[table] = name
                     schema = name.removesuffix("documents.jsonl") + "generated_schema.jsonl"
                     if schema in names and archive.read(schema).strip() == b'"uniform"':
-                        self._uniform.add(found[1])
+                        self._uniform.add(table)
                 elif _NUMBERS.search(name):
                     for line in archive.read(name).splitlines():
                         row = orjson.loads(line)
-                        self.numbers[str(row["name"])] = int(row["id"])
+                        self.numbers[qualified(component, str(row["name"]))] = int(row["id"])
         self.numbers = {name: n for name, n in self.numbers.items() if name in self._entries}
 
 

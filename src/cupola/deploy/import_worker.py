@@ -1,6 +1,6 @@
 """Reads a file that is to be imported, in a process of its own, and says what that would do.
 
-    python -m cupola.deploy.import_worker DATABASE FILE FORM MODE FOLDER [TABLE]
+    python -m cupola.deploy.import_worker DATABASE FILE FORM MODE FOLDER COMPONENT [TABLE]
 
 Every row is checked here, against values, limits and the schema in force, and written to FOLDER as
 it will be stored: one file per table. So is every stored file, against its digest. So the import
@@ -26,18 +26,24 @@ from cupola.errors import CupolaError
 from cupola.limits import DEFAULT_LIMITS
 from cupola.persistence import Reader
 from cupola.persistence.sqlite.reader import SqliteSnapshots
-from cupola.values import check_document, check_identifier, encode, table_number_of
+from cupola.values import (
+    check_document,
+    check_identifier,
+    encode,
+    split_qualified,
+    table_number_of,
+)
 
 _COUNT_MAX = 1 << 40
 
 
 def main() -> None:
-    data_path, file, form, mode, folder, *table = sys.argv[1:]
+    data_path, file, form, mode, folder, component, *table = sys.argv[1:]
     snapshots = SqliteSnapshots(data_path)
     snapshot = snapshots.open()
     try:
-        source = Source(Path(file), form, table[0] if table else None)
-        answer: Any = plan(snapshot, source, mode, Path(folder))
+        source = Source(Path(file), form, table[0] if table else None, component)
+        answer: Any = plan(snapshot, source, mode, Path(folder), component)
     except CupolaError as error:
         answer = {"error": error.message}
     finally:
@@ -46,8 +52,8 @@ def main() -> None:
     print(msgspec.json.encode(answer).decode(), flush=True)
 
 
-def plan(reader: Reader, source: Source, mode: str, folder: Path) -> Plan:
-    """Read and check everything.
+def plan(reader: Reader, source: Source, mode: str, folder: Path, component: str = "") -> Plan:
+    """Read and check everything. `component`: whose data are replaced as a whole, if any are.
 
     Raises:
         CupolaError: Something in the file cannot be stored, or `mode` does not allow it.
@@ -63,10 +69,10 @@ def plan(reader: Reader, source: Source, mode: str, folder: Path) -> Plan:
     tables = []
     wanted: dict[str, int] = {}
     numbers = {**catalog.numbers, **source.numbers}
-    for name in source.tables:
-        check_identifier(name, "table")
+    for place, name in enumerate(source.tables):
+        check_identifier(split_qualified(name)[1], "table")
         check_empty(name, mode, sizes.get(name, 0))
-        rows = _Rows(catalog, name, numbers, folder / f"{name}.rows")
+        rows = _Rows(catalog, name, numbers, folder / f"{place}.rows")
         rows.write(source, progress)
         number = source.numbers.get(name, rows.number)
         if rows.number is not None:
@@ -82,10 +88,17 @@ def plan(reader: Reader, source: Source, mode: str, folder: Path) -> Plan:
         delete = sizes[FILES] if replaces else 0
         tables.append(TablePlan(FILES, None, delete, count, path.name))
     if mode == "replaceAll":
-        others = sizes.keys() - set(source.tables) - {FILES}
+        others = {name for name in sizes if _is_inside(name, component)} - set(source.tables)
+        others -= {FILES}
         tables += [TablePlan(name, None, sizes[name], 0, None) for name in sorted(others)]
     emptied = {t.name for t in tables if t.delete == sizes.get(t.name, 0)}
     return Plan(tables, _renumbered(catalog, wanted, emptied, sizes))
+
+
+def _is_inside(table: str, component: str) -> bool:
+    """Whether a table is of a component, or of one inside it."""
+    own, _ = split_qualified(table)
+    return not component or own == component or own.startswith(f"{component}/")
 
 
 def check_empty(name: str, mode: str, size: int) -> None:
@@ -159,9 +172,9 @@ def _renumbered(
                 "import with --replace.",
                 code="InvalidId",
             )
-    free = max([*catalog.by_number, *wanted.values(), FIRST_USER_TABLE - 1]) + 1
+    free = max([*catalog.numbers.values(), *wanted.values(), FIRST_USER_TABLE - 1]) + 1
     for name, number in wanted.items():
-        owner = catalog.by_number.get(number)
+        owner = catalog.table_of(split_qualified(name)[0], number)
         if owner is None or owner.name == name or owner.name in changes:
             continue
         if owner.number < FIRST_USER_TABLE or (sizes[owner.name] and owner.name not in emptied):

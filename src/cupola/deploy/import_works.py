@@ -20,7 +20,7 @@ from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
 from cupola.deploy.import_plans import Plan, StoredFile, TablePlan
 from cupola.deploy.zip_export import FILES
 from cupola.errors import DatabaseUseError
-from cupola.values import decode_canonical
+from cupola.values import decode_canonical, split_qualified
 
 _BATCH_ROWS: Final = 100
 _BATCH_BYTES: Final = 1 << 20
@@ -48,9 +48,12 @@ def works_of(plan: Plan, folder: Path, told: Told) -> Iterator[Work]:
 
 
 def _table(name: str, number: int) -> Work:
+    component, own_name = split_qualified(name)
+
     def work(transaction: Transaction) -> None:
-        if transaction.table(name) is None:
-            transaction.create_table(name, number)
+        with transaction.within(component):
+            if transaction.table(own_name) is None:
+                transaction.create_table(own_name, number)
 
     return work
 
@@ -61,7 +64,7 @@ def deletions(name: str) -> Iterator[Work]:
 
     def work(transaction: Transaction) -> None:
         nonlocal left
-        table = transaction.table(name)
+        table = transaction.catalog.by_name.get(name)
         found: list[StoredDocument] = []
         if table is not None:
             for _, document in transaction.scan(table.primary, EVERYTHING):
@@ -92,8 +95,9 @@ def _checks() -> Iterator[Work]:
             table = transaction.catalog.by_name[name]
             keys = KeyRange(0, b"", start, None)
             rows = list(itertools.islice(transaction.scan(table.primary, keys), _BATCH_ROWS))
-            for _, document in rows:
-                refuse_dangling(transaction, table, document)
+            with transaction.within(table.component):
+                for _, document in rows:
+                    refuse_dangling(transaction, table, document)
             if len(rows) < _BATCH_ROWS:
                 del places[name]
             else:
@@ -145,8 +149,14 @@ def _batch(file: Any) -> Iterator[bytes]:
             return
 
 
-def _insertion(name: str, rows: list[bytes]) -> Work:
+def _insertion(table: str, rows: list[bytes]) -> Work:
+    component, name = split_qualified(table)
+
     def work(transaction: Transaction) -> None:
+        with transaction.within(component):
+            insert(transaction)
+
+    def insert(transaction: Transaction) -> None:
         for row in rows:
             document = decode_canonical(row)
             assert isinstance(document, dict)

@@ -26,7 +26,7 @@ from cupola.deploy.processes import News, run_worker
 from cupola.deploy.zip_export import FILES
 from cupola.errors import BadRequestError
 from cupola.system.deployment import FORGET_IMPORT, PUT_IMPORT
-from cupola.values import Int64, decode, encode
+from cupola.values import Int64, decode, encode, is_component_path, split_qualified
 
 _WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
@@ -210,6 +210,7 @@ class Imports:
             settings.format,
             settings.mode,
             str(folder),
+            settings.component_path or "",
             *table,
         )
         try:
@@ -337,8 +338,8 @@ class Imports:
 
 
 def _check_settings(settings: ImportSettings) -> None:
-    if settings.component_path:
-        raise BadRequestError("Components are not supported yet.", code="ComponentsNotSupported")
+    if not is_component_path(settings.component_path or ""):
+        raise BadRequestError("That is no path of a component.", code="ComponentNotFound")
     if settings.format not in _FORMS or settings.mode not in _MODES:
         raise BadRequestError("There is no such format or mode.", code="BadJsonBody")
     if (settings.format == "zip") is not (settings.table_name is None):
@@ -363,10 +364,13 @@ def _error_in(printed: bytes | None) -> str:
 
 def _row_of(table: TablePlan) -> str:
     unit = "files" if table.name == FILES else "documents"
-    return f"{table.name} | {table.creates} | {table.delete} {unit}"
+    return f"{split_qualified(table.name)[1]} | {table.creates} | {table.delete} {unit}"
 
 
 def _summary(plan: Plan) -> str:
     lines = ["Import change summary:", "table | create | delete", "----- | ------ | ------"]
-    lines += [_row_of(table) for table in plan.tables]
+    for component in sorted({split_qualified(table.name)[0] for table in plan.tables}):
+        if component:
+            lines.append(f"Component {component}")
+        lines += [_row_of(t) for t in plan.tables if split_qualified(t.name)[0] == component]
     return "\n".join([*lines, "Once the import has started, it will run in the background."])

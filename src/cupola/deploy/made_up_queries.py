@@ -11,7 +11,8 @@ from cupola.backend import Backend, CallResult
 from cupola.deploy.code import DeployedCode
 from cupola.errors import BadRequestError
 from cupola.functions.bundles import AnalyzedModule, Analyzer, Bundle, Module
-from cupola.functions.javascript import PushedCode
+from cupola.functions.javascript import InstalledComponent, PushedCode
+from cupola.values import qualified
 
 _WRAPPERS = Module(
     "_system/repl/wrappers.js", (Path(__file__).parent / "repl_wrappers.js").read_text()
@@ -52,20 +53,35 @@ async def run_made_up_query(
             code="UnsupportedTestQuery",
         )
     module = Module(sent.bundle.path, sent.bundle.source)
-    deployed = code.bundle(environment) if code is not None else Bundle((), environment)
-    if deployed.module(module.path) is not None or not module.path.endswith(".js"):
+    pushed = code.pushed(environment) if code is not None else _nothing(environment)
+    place = _place(pushed, sent.component_id or "")
+    own_path, module = module.path, msgspec.structs.replace(module, path=place.folder + module.path)
+    if pushed.bundle.module(module.path) is not None or not module.path.endswith(".js"):
         raise BadRequestError(
-            f"`{module.path[:80]}` cannot be the path of a made-up query.",
-            code="InvalidTestQuery",
+            f"`{own_path[:80]}` cannot be the path of a made-up query.", code="InvalidTestQuery"
         )
-    alone = msgspec.structs.replace(deployed, modules=(module, _WRAPPERS))
+    alone = msgspec.structs.replace(pushed.bundle, modules=(module, _WRAPPERS))
     found = (await analyzer.analyze(alone)).get(module.path, AnalyzedModule())
     if [(f.name, f.kind) for f in found.functions] != [("default", "query")]:
         raise BadRequestError(
             "The module must export one query, as `default`, and nothing else.",
             code="InvalidTestQuery",
         )
-    together = msgspec.structs.replace(deployed, modules=(*deployed.modules, module, _WRAPPERS))
-    analysis = {**(code.analysis if code is not None else {}), module.path: found}
-    path = module.path.removesuffix(".js") + ":default"
-    return await backend.run_one_off(PushedCode(together, analysis), path, identity)
+    place = msgspec.structs.replace(place, analysis={**place.analysis, own_path: found})
+    modules = (*pushed.bundle.modules, module, _WRAPPERS)
+    bundle = msgspec.structs.replace(pushed.bundle, modules=modules)
+    path = qualified(place.path, own_path.removesuffix(".js") + ":default")
+    return await backend.run_one_off(pushed.extended(bundle, place), path, identity)
+
+
+def _nothing(environment: dict[str, str]) -> PushedCode:
+    return PushedCode(Bundle((), environment), {})
+
+
+def _place(pushed: PushedCode, component: str) -> InstalledComponent:
+    """The app, or the component with this id."""
+    if component and all(each.path != component for each in pushed.components):
+        raise BadRequestError(
+            f"There is no component {component[:80]!r}.", code="ComponentNotFound"
+        )
+    return pushed.component(component)

@@ -48,6 +48,11 @@ class AppDefinition(msgspec.Struct, frozen=True, rename="camel"):
 
 class ComponentDefinition(msgspec.Struct, frozen=True, rename="camel"):
     definition_path: str
+    definition: SentModule
+    dependencies: list[str] = []
+    schema: SentModule | None = None
+    functions: list[SentModule] = []
+    udf_server_version: str | None = None
 
 
 class StartPush(msgspec.Struct, frozen=True, rename="camel"):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cupola.database.catalog import Catalog
 from cupola.errors import SchemaError
-from cupola.schema import ANY, IndexDefinition, SchemaDefinition, TableDefinition
+from cupola.schema import IndexDefinition, SchemaDefinition, TableDefinition
+from cupola.values import split_qualified
 
 _BUILT_IN = ("by_id", "by_creation_time")
+
+IndexDiff = dict[str, list[dict[str, Any]]]
+ByComponent = dict[str, dict[str, IndexDefinition]]
 
 
 def joined_schema(
@@ -24,9 +29,7 @@ def joined_schema(
     if not python.tables:
         return javascript
     tables = dict(python.tables)
-    for name, table in javascript.tables.items():
-        if not javascript.validate:  # the tables of Python are checked all the same
-            table = TableDefinition(name, ANY, table.indexes, table.carried)
+    for name, table in javascript.checked().tables.items():
         known = tables.get(name)
         tables[name] = table if known is None else _agreed(known, table)
     return SchemaDefinition.of(tables.values(), validate=True)
@@ -58,10 +61,22 @@ def _agreed(python: TableDefinition, javascript: TableDefinition) -> TableDefini
 # ------------------------------------------------------------------------------------ what changes
 
 
-def index_diff(catalog: Catalog, schema: SchemaDefinition) -> dict[str, list[dict[str, Any]]]:
-    """What a push of `schema` does to indexes, as the command line prints it."""
+def index_diffs(
+    catalog: Catalog, schema: SchemaDefinition, components: Iterable[str]
+) -> dict[str, IndexDiff]:
+    """What a push of `schema` does to the indexes of the app ("") and of each component, as the
+    command line prints it.
+    """
     before, after = _existing(catalog), _wanted(schema)
-    diff: dict[str, list[dict[str, Any]]] = {
+    return {
+        each: _index_diff(before.get(each, {}), after.get(each, {})) for each in ("", *components)
+    }
+
+
+def _index_diff(
+    before: Mapping[str, IndexDefinition], after: Mapping[str, IndexDefinition]
+) -> IndexDiff:
+    diff: IndexDiff = {
         "added_indexes": [],
         "removed_indexes": [],
         "enabled_indexes": [],
@@ -82,23 +97,26 @@ def index_diff(catalog: Catalog, schema: SchemaDefinition) -> dict[str, list[dic
     return diff
 
 
-def _existing(catalog: Catalog) -> dict[str, IndexDefinition]:
-    """Indexes that serve, by `table.index`."""
-    return {
-        f"{table.name}.{index.name}": index.definition
-        for table in catalog.by_name.values()
-        if table.document_id is not None
-        for index in table.indexes.values()
-        if index.name not in _BUILT_IN and index.state in ("ready", "staged")
-    }
+def _existing(catalog: Catalog) -> ByComponent:
+    """Indexes that serve, by component and `table.index`."""
+    found: ByComponent = {}
+    for table in catalog.by_name.values():
+        if table.document_id is not None:
+            indexes = found.setdefault(table.component, {})
+            for index in table.indexes.values():
+                if index.name not in _BUILT_IN and index.state in ("ready", "staged"):
+                    indexes[f"{table.own_name}.{index.name}"] = index.definition
+    return found
 
 
-def _wanted(schema: SchemaDefinition) -> dict[str, IndexDefinition]:
-    return {
-        f"{table.name}.{index.name}": index
-        for table in schema.tables.values()
-        for index in table.indexes
-    }
+def _wanted(schema: SchemaDefinition) -> ByComponent:
+    found: ByComponent = {}
+    for table in schema.tables.values():
+        component, name = split_qualified(table.name)
+        indexes = found.setdefault(component, {})
+        for index in table.indexes:
+            indexes[f"{name}.{index.name}"] = index
+    return found
 
 
 def _shown(name: str, index: IndexDefinition) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from cupola.database.catalog import (
     primary_index_id,
 )
 from cupola.database.load import load_catalog
+from cupola.deploy.component_folders import folder_of, folder_of_table
 from cupola.files import FileStore
 from cupola.persistence import Reader
 from cupola.values import decode_canonical, encode_export
@@ -40,6 +41,7 @@ _README = """# A snapshot of a Cupola deployment
 
 `_tables/documents.jsonl` lists the tables with their numbers. Each table has a folder with its
 documents, one per line: whole numbers without a point are int64, all others are float64.
+Those of components are in `_components/NAME`, in the same way.
 `_storage` has stored files, each under its id; its `documents.jsonl` says what is known of them.
 """
 
@@ -58,10 +60,13 @@ async def write_zip(
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         writer = _ZipWriter(archive, ts)
         writer.add("README.md", [_README.strip().encode()])
-        writer.add("_tables/documents.jsonl", _table_lines(tables))
+        for component in sorted({"", *(table.component for table in tables)}):
+            own = [table for table in tables if table.component == component]
+            writer.add(f"{folder_of(component)}_tables/documents.jsonl", _table_lines(own))
         for table in sorted(tables, key=lambda table: size_of(reader, table)):
-            writer.add(f"{table.name}/documents.jsonl", _documents(reader, table, told))
-            writer.add(f"{table.name}/generated_schema.jsonl", [b'"uniform"'])
+            folder = folder_of_table(table.name)
+            writer.add(f"{folder}/documents.jsonl", _documents(reader, table, told))
+            writer.add(f"{folder}/generated_schema.jsonl", [b'"uniform"'])
         if files is not None:
             writer.add("_storage/documents.jsonl", _file_lines(reader))
             await _add_files(reader, writer, files, told)
@@ -110,8 +115,8 @@ class _ZipWriter:
 
 
 def _table_lines(tables: list[TableInfo]) -> Iterator[bytes]:
-    for table in tables:
-        yield orjson.dumps({"name": table.name, "id": table.number})
+    for table in sorted(tables, key=lambda table: table.id_number):
+        yield orjson.dumps({"name": table.own_name, "id": table.id_number})
 
 
 def _documents(reader: Reader, table: TableInfo, told: Told) -> Iterator[bytes]:

@@ -4,7 +4,8 @@ A file is served under a UUID that cannot be guessed and that nothing has to sto
 its document id, enciphered (AES, one block) under a key of the deployment. A document id therefore
 is no URL, and a URL says nothing about ids. Another instance secret makes other URLs.
 
-An upload URL holds a sealed token (AES-GCM-SIV, RFC 8452) with the moment at which it expires.
+An upload URL holds a sealed token (AES-GCM-SIV, RFC 8452) with the moment at which it expires, and
+the component whose file it will be.
 """
 
 from __future__ import annotations
@@ -57,13 +58,16 @@ class FileLinks:
         internal = decryptor.update(uuid.UUID(name).bytes) + decryptor.finalize()
         return encode_id(self._table, internal)
 
-    def upload_url(self, expires_ns: int) -> str:
-        sealed = self._sealer.encrypt(_NONCE, expires_ns.to_bytes(8, "big"), None)
+    def upload_url(self, expires_ns: int, component: str = "") -> str:
+        said = expires_ns.to_bytes(8, "big") + component.encode()
+        sealed = self._sealer.encrypt(_NONCE, said, None)
         token = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
         return f"{self.origin or DEFAULT_ORIGIN}{UPLOAD_PATH}?token={token}"
 
-    def check_upload_token(self, token: str, now_ns: int) -> None:
-        """Raises:
+    def check_upload_token(self, token: str, now_ns: int) -> str:
+        """Whose file is uploaded with it: a component's, or the app's ("").
+
+        Raises:
         UnauthenticatedError: Not made here (InvalidStorageToken), or too old
         (StorageTokenExpired).
         """
@@ -76,7 +80,8 @@ class FileLinks:
                 "This upload URL was not made here; get one from `storage.generate_upload_url()`.",
                 code="InvalidStorageToken",
             ) from None
-        if int.from_bytes(opened, "big") < now_ns:
+        if int.from_bytes(opened[:8], "big") < now_ns:
             raise UnauthenticatedError(
                 "This upload URL has expired; get another one.", code="StorageTokenExpired"
             )
+        return opened[8:].decode()

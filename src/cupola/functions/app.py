@@ -6,6 +6,7 @@ becomes the path `chat/rooms:list`. Loading again makes a new `App` and leaves t
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import importlib.abc
@@ -32,6 +33,7 @@ from cupola.functions.conversion import value_of
 from cupola.functions.crons import CronJob, Crons, joined_crons, pushed_crons
 from cupola.functions.database_api import fresh_document, fresh_documents
 from cupola.functions.definitions import Function, FunctionGroup
+from cupola.functions.handles import FunctionHandles
 from cupola.functions.http import (
     JAVASCRIPT_ROUTER,
     AnyHttpAction,
@@ -40,9 +42,14 @@ from cupola.functions.http import (
     Route,
     Routes,
 )
-from cupola.functions.javascript import JavaScriptFunction, PushedCode, functions_of
+from cupola.functions.javascript import (
+    JavaScriptFunction,
+    PushedCode,
+    functions_of,
+    functions_of_component,
+)
 from cupola.schema import SchemaDefinition, Table, schema_of
-from cupola.values import UNSET, parse_function_path
+from cupola.values import UNSET, parse_function_path, qualified, split_qualified
 
 PACKAGE = "functions"
 AUTH_CONFIG = "auth_config"
@@ -83,10 +90,12 @@ class App:
         self.javascript = javascript
         self.auth_providers: tuple[Provider, ...] = ()
         """Who issues the tokens of this app's users."""
+        self.handles = FunctionHandles(b"")
+        """Those of the deployment, set by whoever runs this app."""
         self.system: SystemFunctions | None = None
         """The functions at `_system/…`, set by whoever runs this app."""
         self.python_crons = tuple(crons)
-        pushed = () if javascript is None else pushed_crons(javascript.analysis, functions)
+        pushed = () if javascript is None else _crons_of(javascript, functions)
         self.crons = joined_crons(crons, pushed)
         self.http_actions = {action.path: action for action in http_actions}
         answering: list[AnyHttpAction] = [*self.http_actions.values(), *_routes_of(javascript)]
@@ -122,6 +131,8 @@ class App:
             if not isinstance(function, JavaScriptFunction)
         }
         pushed = functions_of(code.bundle, code.analysis)
+        for component in code.components:
+            pushed |= functions_of_component(component)
         if twice := sorted(functions.keys() & pushed.keys()):
             raise SchemaError(
                 f"`{twice[0]}` is defined in Python and in JavaScript; rename one.",
@@ -150,20 +161,39 @@ class App:
         """
         function = self.functions.get(path)
         if function is None:
-            path_text = str(parse_function_path(path))
-            function = self.functions.get(path_text)
+            component, name = split_qualified(path)
+            own_path = str(parse_function_path(name))
+            function = self.functions.get(qualified(component, own_path))
             if function is None and self.system is not None:
-                function = self.system.functions.get(path_text)
+                function = self.system.functions.get(own_path)
+                if function is not None and component:
+                    function = self._within(component, function)
         if function is None:
             raise FunctionNotFoundError(
                 f"Could not find function for '{path}'.{self._nearest(path)}"
             )
         return function
 
+    def _within(self, component: str, function: Function[Any, Any]) -> Function[Any, Any] | None:
+        """A function of the system as it looks at a component; None if there is no such one."""
+        if not self._has(component):
+            return None
+        looking = copy.copy(function)
+        looking.component, looking.path = component, qualified(component, function.path)
+        return looking
+
+    def _has(self, component: str) -> bool:
+        code = self.javascript
+        return code is not None and any(each.path == component for each in code.components)
+
     def _nearest(self, path: str) -> str:
         import difflib
 
-        near = difflib.get_close_matches(path, self.functions, 1)
+        component, _ = split_qualified(path)
+        if component and not self._has(component):
+            return f" This app has no component `{component}`."
+        own = [path for path, each in self.functions.items() if each.component == component]
+        near = difflib.get_close_matches(path, own, 1)
         if near:
             return f" Did you mean '{near[0]}'?"
         return " Did you forget to save or deploy it?"
@@ -230,9 +260,21 @@ class App:
 
 
 def _routes_of(code: PushedCode | None) -> list[JavaScriptRoute]:
-    analyzed = code.analysis.get(JAVASCRIPT_ROUTER) if code is not None else None
-    routes = analyzed.routes if analyzed is not None else None
-    return [JavaScriptRoute(each.method, each.path) for each in routes or ()]
+    found: list[JavaScriptRoute] = []
+    for component in (code.component(""), *code.components) if code is not None else ():
+        router = component.analysis.get(JAVASCRIPT_ROUTER)
+        if router is not None and component.mount is not None:
+            below = component.mount.removesuffix("/")
+            found += [
+                JavaScriptRoute(each.method, below + each.path, component.path)
+                for each in router.routes or ()
+            ]
+    return found
+
+
+def _crons_of(code: PushedCode, functions: Mapping[str, Function[Any, Any]]) -> list[CronJob]:
+    own = (code.component(""), *code.components)
+    return [job for each in own for job in pushed_crons(each.analysis, functions, each.path)]
 
 
 def load_app(folder: Path | str, sources: Mapping[str, bytes] | None = None) -> App:

@@ -1,8 +1,9 @@
 """Pushed JavaScript: the modules of a bundle, and what analysing them finds.
 
-A bundle is what the published CLI sends for one component: ES modules, already bundled, with
-relative imports between them (spec: function runtime, section 2). Nothing here runs it; an
-`Analyzer` does, in a process of its own, and says what the modules define (section 4).
+What the published CLI sends for an app, or for one component, are ES modules, already bundled, with
+relative imports between them (spec: function runtime, section 2). A bundle has those of the app
+and, in folders of their own, those of its components. Nothing here runs it; an `Analyzer` does, in
+a process of its own, and says what the modules define (section 4).
 """
 
 from __future__ import annotations
@@ -48,18 +49,19 @@ class ExternalPackage(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """The code of one component, and all else that decides what it does.
+    """The code of an app, and all else that decides what it does.
 
-    `environment`: the variables that `process.env` answers. `import_seed` (32 bytes) and
-    `import_time_ms` (whole ms since the Unix epoch): what randomness and clocks answer while
-    modules are evaluated; they stay the same from push to push. `component`: "" for the app itself.
+    `environment`: the variables that `process.env` answers; `environments`: the same for each
+    installed component, by path. `import_seed` (32 bytes) and `import_time_ms` (whole ms since the
+    Unix epoch): what randomness and clocks answer while modules are evaluated; they stay the same
+    from push to push.
     """
 
     modules: tuple[Module, ...]
     environment: dict[str, str] = {}
     import_seed: bytes = bytes(32)
     import_time_ms: int = 0
-    component: str = ""
+    environments: dict[str, dict[str, str]] = {}
     external_packages: tuple[ExternalPackage, ...] = ()
 
     @property

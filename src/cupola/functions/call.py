@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cupola.auth import Identity, SessionTokens
+from cupola.auth import ANONYMOUS, Identity, SessionTokens
 from cupola.database.catalog import Index
 from cupola.database.cursors import END, CursorSealer
 from cupola.database.documents import StoredDocument
@@ -117,6 +117,19 @@ class Call:
             next_journal=None,
             paginated=False,
         )
+
+    def entering(self, component: str) -> Call:
+        """This call as a function of `component` sees it: who calls is known inside the app only,
+        and to nobody whom a component calls.
+        """
+        if component == self.component == "" or self.identity.attributes is None:
+            return self
+        return dataclasses.replace(self, identity=ANONYMOUS, logs=self.logs)
+
+    @property
+    def component(self) -> str:
+        """The component whose function runs; "": the app's own."""
+        return self.transaction.component
 
     def read_page(
         self,

@@ -31,7 +31,7 @@ from cupola.functions.conversion import value_of
 from cupola.functions.definitions import Function, Kind, path_of
 from cupola.functions.jobs import name_of
 from cupola.limits import Limits
-from cupola.values import Value, decode, encode, parse_function_path
+from cupola.values import Value, decode, encode, parse_function_path, qualified
 
 Schedule = dict[str, Any]
 
@@ -218,7 +218,11 @@ class Crons:
 def _target(
     cron: str, function: Function[Any, Any] | str, functions: Mapping[str, Function[Any, Any]]
 ) -> str:
-    path = str(parse_function_path(path_of(function)))
+    return _runnable(cron, str(parse_function_path(path_of(function))), functions)
+
+
+def _runnable(cron: str, path: str, functions: Mapping[str, Function[Any, Any]]) -> str:
+    """What the documents of a cron job call the function at a path."""
     target = functions.get(path)
     if target is None:
         module = path.rpartition(":")[0]
@@ -231,23 +235,29 @@ def _target(
 
 
 def pushed_crons(
-    analysis: Mapping[str, AnalyzedModule], functions: Mapping[str, Function[Any, Any]]
+    analysis: Mapping[str, AnalyzedModule],
+    functions: Mapping[str, Function[Any, Any]],
+    component: str = "",
 ) -> list[CronJob]:
-    """The cron jobs of pushed JavaScript.
+    """The cron jobs of pushed JavaScript: of the app, or of a component.
 
     Raises:
         SchemaError: One runs something that is no mutation or action, or is not there.
     """
     try:
         return [
-            _pushed(cron, functions) for module in analysis.values() for cron in module.crons or ()
+            _pushed(cron, functions, component)
+            for module in analysis.values()
+            for cron in module.crons or ()
         ]
     except SchemaError as error:
         raise SchemaError(error.message, code="InvalidModules") from error
 
 
-def _pushed(cron: PushedCron, functions: Mapping[str, Function[Any, Any]]) -> CronJob:
-    path = str(parse_function_path(cron.function))
+def _pushed(
+    cron: PushedCron, functions: Mapping[str, Function[Any, Any]], component: str
+) -> CronJob:
+    path = qualified(component, str(parse_function_path(cron.function)))
     if path not in functions:
         raise _invalid(cron.identifier, f"there is no function `{path}`")
     args = decode(cron.args)
@@ -256,8 +266,12 @@ def _pushed(cron: PushedCron, functions: Mapping[str, Function[Any, Any]]) -> Cr
     assert isinstance(first, dict)
     schedule = _seconds(cron.schedule)
     next_time_ms(cron.identifier, schedule, 0.0, None)
-    name = _target(cron.identifier, path, functions)
-    return CronJob(cron.identifier, name, first, schedule)
+    return CronJob(
+        qualified(component, cron.identifier),
+        _runnable(cron.identifier, path, functions),
+        first,
+        schedule,
+    )
 
 
 def joined_crons(python: Iterable[CronJob], pushed: Iterable[CronJob]) -> tuple[CronJob, ...]:

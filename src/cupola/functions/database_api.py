@@ -127,7 +127,8 @@ class SystemReader:
                 f"{', '.join(f'`{name}`' for name in readable)}.",
                 code="SystemTable",
             )
-        return Query(self._call, table)
+        found: Query[dict[str, Any]] = Query(self._call, table)
+        return found.filter(lambda row: "component" not in row) if table == "_storage" else found
 
 
 class DatabaseWriter(DatabaseReader):

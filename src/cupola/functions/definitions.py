@@ -40,6 +40,8 @@ class Function(Generic[P, R]):
     exchanges_api_keys = False
     """Whether it takes the `secret_hash` of an API key, and returns a `token` of its user or None.
     """
+    component = ""
+    """The component that it belongs to; "": the app itself."""
 
     def __init__(self, handler: Callable[P, R], kind: Kind, visibility: Visibility) -> None:
         functools.update_wrapper(self, handler)

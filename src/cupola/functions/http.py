@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from cupola.errors import DeveloperError, SchemaError, UnauthenticatedError
 from cupola.functions.context import ActionAuth, ActionCaller, ActionCtx
-from cupola.values import Value
+from cupola.values import Value, qualified
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 JAVASCRIPT_ROUTER = "http.js"
@@ -193,14 +193,17 @@ class HttpAction:
 
 
 class JavaScriptRoute(NamedTuple):
-    """A route of the pushed `http.js`, whose router knows what answers it."""
+    """A route of a pushed `http.js`, whose router knows what answers it. `route`: where it is
+    served, the prefix of the app or component included.
+    """
 
     method: str
     route: str
+    component: str = ""
 
     @property
     def path(self) -> str:
-        return f"{JAVASCRIPT_ROUTER} {self.name}"
+        return qualified(self.component, f"{JAVASCRIPT_ROUTER} {self.name}")
 
     @property
     def name(self) -> str:

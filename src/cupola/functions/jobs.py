@@ -9,6 +9,9 @@ nested call that is rolled back takes its jobs back. Functions see the documents
        │  └─── the job of an action ──────────> inProgress ────> success | failed
        └────── cancel ────────────────────────────────┴────────> canceled
 
+Jobs that components have scheduled are in a table of their own, with a `component` in each document
+that their functions do not see. Names in documents are qualified (`values.paths`).
+
 The job of a mutation is completed in the mutation's own transaction: it takes effect exactly once.
 That of an action is marked `inProgress` before the action starts: it starts at most once. Times are
 ms since the Unix epoch. The table that a job belongs to follows from its id; runs of cron jobs have
@@ -20,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from cupola.database.catalog import CRON_RUNS, SCHEDULED_FUNCTIONS, Document
+from cupola.database.catalog import COMPONENT_JOBS, CRON_RUNS, SCHEDULED_FUNCTIONS, Document
 from cupola.database.transaction import Transaction
 from cupola.errors import (
     ConflictError,
@@ -38,7 +41,9 @@ from cupola.values import Value, decode, table_number_of
 PENDING: Final = "pending"
 IN_PROGRESS: Final = "inProgress"
 NOT_PENDING: Final = "JobNotPending"
-JOB_TABLES: Final = (SCHEDULED_FUNCTIONS, CRON_RUNS)
+JOB_TABLES: Final = (SCHEDULED_FUNCTIONS, CRON_RUNS, COMPONENT_JOBS)
+SCHEDULED: Final = (SCHEDULED_FUNCTIONS, COMPONENT_JOBS)
+"""Where functions schedule."""
 
 State = dict[str, Value]
 SUCCESS: Final[State] = {"kind": "success"}
@@ -49,10 +54,13 @@ def failed(error: str) -> State:
     return {"kind": "failed", "error": error}
 
 
-def schedule(call: Call, path: str, args: bytes, time_ms: float) -> str:
+def schedule(
+    call: Call, path: str, args: bytes, time_ms: float, component: str | None = None
+) -> str:
     """Write a job in the call's transaction; a time that has passed means now. Returns its id.
 
     `args`: encoded JSON of the arguments object; held against the function's types when it runs.
+    `component`: whose job it is, if not the caller's.
 
     Raises:
         FunctionNotFoundError: There is no such function now.
@@ -73,6 +81,10 @@ def schedule(call: Call, path: str, args: bytes, time_ms: float) -> str:
     }
     if call.job is not None and _is_canceled(call.transaction, call.job):
         document |= {"state": CANCELED, "completedTime": now_ms}
+    owner = call.component if component is None else component
+    if owner:
+        document["component"] = owner
+        return call.transaction.put_system(COMPONENT_JOBS, None, document)
     return call.transaction.put_system(SCHEDULED_FUNCTIONS, None, document)
 
 
@@ -95,17 +107,22 @@ def _check_time(time_ms: float, now_ms: float, ahead_s_max: float) -> None:
         )
 
 
-def cancel(call: Call, job: str) -> None:
-    """Cancel a job that has not ended. One that has ended, or is gone, stays as it is.
+def cancel(call: Call, job: str, component: str | None = None) -> None:
+    """Cancel a job that has not ended. One that has ended, or is gone, stays as it is; so does one
+    of another component. `component`: as in `schedule`.
 
     Raises:
         InvalidIdError: The text is no id of a scheduled function.
         DatabaseUseError: It is the job that this mutation itself is.
     """
+    owner = call.component if component is None else component
     try:
-        is_job = table_number_of(job) == SCHEDULED_FUNCTIONS
+        is_job = table_number_of(job) == (COMPONENT_JOBS if owner else SCHEDULED_FUNCTIONS)
     except InvalidIdError:
         is_job = False
+    if is_job and owner:
+        document = _document(call.transaction, job)
+        is_job = document is None or document["component"] == owner
     if not is_job:
         raise InvalidIdError(f'"{job[:80]}" is no id of a scheduled function.')
     if call.completes_job and job == call.job:

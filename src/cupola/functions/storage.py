@@ -58,7 +58,8 @@ def file_metadata(call: Call, storage_id: object) -> FileMetadata | None:
 
 def upload_url(call: Call) -> str:
     """Where a client may POST a file, for as long as `upload_url_age_s` says."""
-    return _links(call).upload_url(call.now_ns + int(call.limits.upload_url_age_s * 1e9))
+    expires_ns = call.now_ns + int(call.limits.upload_url_age_s * 1e9)
+    return _links(call).upload_url(expires_ns, call.component)
 
 
 def delete_file(call: Call, storage_id: object) -> None:
@@ -84,6 +85,8 @@ def add_file(
         "sha256": base64.b64encode(sha256).decode(),
         "size": float(size),
     }
+    if call.component:
+        fields["component"] = call.component
     if content_type is not None:
         fields["contentType"] = content_type
     _require_storage_id(storage_id)

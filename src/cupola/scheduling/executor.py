@@ -25,12 +25,12 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from cupola.clock import Clock
-from cupola.database.catalog import CRON_JOBS, CRON_RUNS, SCHEDULED_FUNCTIONS, system_index
+from cupola.database.catalog import CRON_JOBS, system_index
 from cupola.database.committer import Published
 from cupola.errors import ConflictError, CupolaError, OperatorError, PausedError
 from cupola.functions.crons import CronJob
 from cupola.functions.definitions import Function, Kind
-from cupola.functions.jobs import IN_PROGRESS, NOT_PENDING, PENDING
+from cupola.functions.jobs import IN_PROGRESS, JOB_TABLES, NOT_PENDING, PENDING, SCHEDULED
 from cupola.limits import Limits
 from cupola.persistence import Reader
 from cupola.scheduling.due import DueRows
@@ -127,8 +127,7 @@ class Executor:
         self._limits = limits
         self._clock = clock
         self._jobs = [
-            DueRows(_by_due(table), encode_key(PENDING), "scheduledTime")
-            for table in (SCHEDULED_FUNCTIONS, CRON_RUNS)
+            DueRows(_by_due(table), encode_key(PENDING), "scheduledTime") for table in JOB_TABLES
         ]
         self._crons = DueRows(_by_due(CRON_JOBS), b"", "nextTime")
         self._waiting: collections.deque[_Job] = collections.deque()
@@ -344,7 +343,7 @@ class Executor:
     def _recover(self) -> None:
         """Fail the actions that were in progress when the process before this one ended."""
         self._is_recovered = True
-        for table in (SCHEDULED_FUNCTIONS, CRON_RUNS):
+        for table in JOB_TABLES:
             prefix = encode_key(IN_PROGRESS)
             rows = self._engine.reader.scan(
                 _by_due(table), prefix, after(prefix), descending=False, limit=1
@@ -382,10 +381,10 @@ class Executor:
             return
         self._sweep_at_ms = now_ms + _SWEEP_MS
         before_ms = now_ms - self._limits.scheduled_retention_s * 1000
-        index = system_index(SCHEDULED_FUNCTIONS, "by_completion").number
-        first = after(encode_key(UNSET))
-        if not self._engine.reader.scan(
-            index, first, encode_key(before_ms), descending=False, limit=1
+        keys = after(encode_key(UNSET)), encode_key(before_ms)
+        if not any(
+            self._engine.reader.scan(_by_completion(table), *keys, descending=False, limit=1)
+            for table in SCHEDULED
         ):
             return
 
@@ -401,6 +400,10 @@ def _first_ns(time_ms: float) -> int:
     """The first ns at which a clock shows this time in ms: whole ms lose nothing."""
     fraction, whole = math.modf(time_ms)
     return int(whole) * 1_000_000 + math.ceil(fraction * 1e6)
+
+
+def _by_completion(table: int) -> int:
+    return system_index(table, "by_completion").number
 
 
 def _by_due(table: int) -> int:

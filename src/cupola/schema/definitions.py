@@ -28,7 +28,7 @@ from cupola.schema.validators import (
     UnionValidator,
     Validator,
 )
-from cupola.values import UNSET, in_force, is_identifier
+from cupola.values import UNSET, in_force, is_component_path, is_identifier, split_qualified
 
 SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
@@ -181,6 +181,18 @@ class SchemaDefinition(Struct, frozen=True):
             )
         return cls(by_name, validate)
 
+    def checked(self) -> "SchemaDefinition":
+        """The same to be joined with others that are checked: if this one is not, its tables take
+        any documents.
+        """
+        if self.validate:
+            return self
+        tables = {
+            name: TableDefinition(name, ANY, table.indexes, table.carried)
+            for name, table in self.tables.items()
+        }
+        return SchemaDefinition(tables, True)
+
     def to_json(self) -> Json:
         return {
             "tables": [self.tables[name].to_json() for name in sorted(self.tables)],
@@ -212,8 +224,9 @@ def check_table(table: TableDefinition) -> None:
     Raises:
         SchemaError: The code names the rule.
     """
-    _check_name(table.name, "a table", "InvalidTableName")
-    if table.name.startswith("_"):
+    component, own_name = split_qualified(table.name)
+    _check_name(own_name, "a table", "InvalidTableName")
+    if own_name.startswith("_") or not is_component_path(component):
         raise SchemaError(
             f"Table `{table.name}`: names that start with `_` are the system's; rename it.",
             code="TableNameReserved",

@@ -45,7 +45,7 @@ class FileRoutes:
         token = request.query().get("token")
         if token is None:
             raise BadRequestError("The URL lacks its `token=`.", code="BadQueryArgs")
-        backend.node.links.check_upload_token(token, backend.clock.now_ns())
+        component = backend.node.links.check_upload_token(token, backend.clock.now_ns())
         content_type = request.headers.get(b"content-type")
         if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
             raise BadRequestError(
@@ -54,7 +54,7 @@ class FileRoutes:
         kind = None if content_type is None else content_type.decode()
         digest = _digest_of(request.headers.get(b"digest"))
         parts = request.parts(stall_s=backend.limits.upload_stall_s)
-        storage_id = await backend.files.upload(parts, kind, digest)
+        storage_id = await backend.files.upload(parts, kind, digest, component)
         return Response(200, orjson.dumps({"storageId": storage_id}))
 
     # ---------------------------------------------------------------- serve

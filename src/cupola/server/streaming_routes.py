@@ -199,7 +199,8 @@ class StreamingRoutes:
 
     def _tables(self) -> list[TableInfo]:
         tables = user_tables(self._backend.node.committer.catalog)
-        return sorted(tables, key=lambda table: table.name)
+        own = (table for table in tables if not table.component)
+        return sorted(own, key=lambda table: table.name)
 
     async def _test_connection(self, request: Request) -> Response:
         self._require_admin(request)

@@ -64,7 +64,7 @@ def watch_table(ctx: QueryCtx, tableName: str) -> Any:
 
 @system_query("cli/modules:apiSpec")
 def api_spec(ctx: QueryCtx, componentId: str | None = None) -> Any:
-    return function_specs(ctx._call.app)
+    return function_specs(ctx._call.app, ctx._call.component)
 
 
 @system_query("cli/exports:getLatest")

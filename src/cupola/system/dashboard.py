@@ -1,8 +1,7 @@
 """What dashboards ask for: `_system/frontend/…` (spec: deploy API, section 19).
 
-`componentId` is taken everywhere, and only the app itself answers: there are no components yet. For
-the same reason names of components are empty. Files are in `storage.py`, schedules and cron jobs in
-`schedules.py`.
+`componentId` is taken everywhere (see `registry`). Files are in `storage.py`, schedules and cron
+jobs in `schedules.py`.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cupola.database.catalog import DEPLOYMENT, FIRST_USER_TABLE, TABLES
+from cupola.database.catalog import DEPLOYMENT, FIRST_USER_TABLE
 from cupola.errors import CupolaError
 from cupola.functions.app import App
 from cupola.functions.context import MutationCtx, QueryCtx
+from cupola.schema.components import schema_of_component
 from cupola.system.deployment import PUSH_FACTS, is_paused
-from cupola.system.modules import http_routes, validators_of
+from cupola.system.modules import functions_in, http_routes, validators_of, visibility_of
 from cupola.system.reading import (
     catalog_of,
     documents,
@@ -23,8 +23,10 @@ from cupola.system.reading import (
     filtered_page,
     table_named,
     table_size,
+    user_tables,
 )
 from cupola.system.registry import system_mutation, system_of, system_query
+from cupola.values import qualified
 
 _DOCUMENTS_MAX = 4096
 _CLEARED_MAX = 500
@@ -45,15 +47,26 @@ def deployment_state(ctx: QueryCtx) -> Any:
 
 @system_query("frontend/components:list")
 def components(ctx: QueryCtx) -> Any:
+    code = ctx._call.app.javascript
     app: Any = {
         "id": "",
         "name": None,
         "path": "",
         "args": {},
         "state": "active",
-        "httpPrefix": None,
+        "httpPrefix": code.http_prefix if code is not None and code.http_prefix != "/" else None,
     }
-    return [app]
+    installed = [
+        {
+            **app,
+            "id": each.path,
+            "name": each.path.rpartition("/")[2],
+            "path": each.path,
+            "httpPrefix": each.mount,
+        }
+        for each in (code.components if code is not None else ())
+    ]
+    return [app, *installed]
 
 
 @system_query("frontend/getVersion:default")
@@ -89,36 +102,39 @@ def last_push(ctx: QueryCtx, componentId: str | None = None) -> Any:
 
 @system_query("frontend/modules:listForAllComponents")
 def modules_of_all(ctx: QueryCtx) -> Any:
-    return [[None, _modules(ctx._call.app)]]
+    app = ctx._call.app
+    components = app.javascript.components if app.javascript is not None else ()
+    of_components = [[each.path, _modules(app, each.path)] for each in components]
+    return [[None, _modules(app, "")], *of_components]
 
 
 @system_query("frontend/modules:list")
 def modules(ctx: QueryCtx, componentId: str | None = None) -> Any:
-    return _modules(ctx._call.app)
+    return _modules(ctx._call.app, ctx._call.component)
 
 
 @system_query("frontend/modules:argsValidator")
 def arguments_validator(ctx: QueryCtx, function: str, componentId: str | None = None) -> Any:
     try:
-        takes, _ = validators_of(ctx._call.app.find(function))
+        takes, _ = validators_of(ctx._call.app.find(qualified(ctx._call.component, function)))
     except CupolaError:
         return None
     return json.dumps(takes.to_json())
 
 
-def _modules(app: App) -> list[Any]:
+def _modules(app: App, component: str) -> list[Any]:
     """`[path, {functions, …}]` per module, both languages alike."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for path, function in sorted(app.functions.items()):
+    for path, function in functions_in(app, component):
         module, _, name = path.rpartition(":")
         found.setdefault(f"{module}.js", []).append(
             {
                 "name": name,
                 "udfType": function.kind.value.capitalize(),
-                "visibility": {"kind": function.visibility.value},
+                "visibility": {"kind": visibility_of(function)},
             }
         )
-    for method, path in http_routes(app):
+    for method, path in http_routes(app, component):
         found.setdefault("http.js", []).append(
             {"name": f"{method} {path}", "udfType": "HttpAction", "visibility": {"kind": "public"}}
         )
@@ -132,16 +148,18 @@ def _modules(app: App) -> list[Any]:
 
 @system_query("frontend/getTableMapping:default")
 def table_mapping(ctx: QueryCtx, componentId: str | None = None) -> Any:
-    tables = documents(ctx, TABLES)
-    return {str(int(table["number"])): table["name"] for table in tables}  # type: ignore[arg-type]
+    return {str(number): name for name, number in user_tables(ctx).items()}
 
 
 @system_query("frontend/getSchemas:default")
 def schemas(ctx: QueryCtx, componentId: str | None = None) -> Any:
     catalog = catalog_of(ctx)
     found = {"active": catalog.schema, "inProgress": catalog.pending}
+    component = ctx._call.component
     return {
-        state: json.dumps(schema.to_json()) for state, schema in found.items() if schema is not None
+        state: json.dumps(schema_of_component(schema.to_json(), component))
+        for state, schema in found.items()
+        if schema is not None
     }
 
 

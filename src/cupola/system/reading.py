@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 from cupola.database.catalog import (
     CATALOG_TABLES,
     FIRST_USER_TABLE,
+    SHARED_TABLES,
     TABLES,
     Catalog,
     Document,
@@ -18,12 +19,16 @@ from cupola.database.catalog import (
     TableInfo,
 )
 from cupola.database.cursors import fingerprint
+from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest
 from cupola.database.read_set import RangeRead
 from cupola.database.transaction import EVERYTHING, Transaction
 from cupola.functions.context import QueryCtx
 from cupola.limits import MiB
 from cupola.system.filters import Filter, read_filter
+from cupola.values import split_qualified
+
+Keep = Callable[[StoredDocument], bool]
 
 _PAGE_ROWS_MAX = 1000  # a page stays well inside the time that a call may keep the loop
 _PAGE_BYTES_MAX = 1 * MiB
@@ -47,9 +52,14 @@ def documents(ctx: QueryCtx, number: int) -> list[Document]:
         return [document.value for _, document in transaction.scan(index, EVERYTHING)]
 
 
-def user_tables(ctx: QueryCtx) -> list[str]:
-    """Names of the app's tables, sorted."""
-    return sorted(str(document["name"]) for document in documents(ctx, TABLES))
+def user_tables(ctx: QueryCtx) -> dict[str, int]:
+    """Names of the tables of the app, or of the component looked at, sorted; with their numbers."""
+    found = {}
+    for document in documents(ctx, TABLES):
+        component, name = split_qualified(str(document["name"]))
+        if component == ctx._call.component:
+            found[name] = int(document.get("idNumber", document["number"]))  # type: ignore[arg-type]
+    return dict(sorted(found.items()))
 
 
 def table_named(ctx: QueryCtx, name: str) -> TableInfo | None:
@@ -106,6 +116,14 @@ def page_where(ctx: QueryCtx, name: str, wanted: Filter, options: dict[str, Any]
     return _page(ctx, name, wanted, options, plan)
 
 
+def _kept(transaction: Transaction, table: TableInfo, wanted: Filter) -> Keep | None:
+    """What a page shows of a table: of one that several components share, their own documents."""
+    keep = wanted.keep()
+    if table.number not in SHARED_TABLES:
+        return keep
+    return lambda row: transaction.is_own(row) and (keep is None or keep(row))
+
+
 def _page(
     ctx: QueryCtx, name: str, wanted: Filter, options: dict[str, Any], plan: bytes
 ) -> dict[str, Any]:
@@ -124,7 +142,7 @@ def _page(
         result = ctx._call.read_page(
             wanted.place(table),
             descending=wanted.order == "desc",
-            keep=wanted.keep(),
+            keep=_kept(transaction, table, wanted),
             request=request,
             plan=plan,
         )

@@ -1,7 +1,13 @@
-"""Which functions the system has."""
+"""Which functions the system has.
+
+Those that take a component's id (`componentId`: its path; null is the app) look at its tables, as
+all do that are called with a component's path.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,12 +33,27 @@ def system_mutation(path: str) -> Callable[[Handler], Handler]:
 
 def _registered(path: str, kind: Kind) -> Callable[[Handler], Handler]:
     def register(handler: Handler) -> Handler:
-        function: Function[Any, Any] = Function(handler, kind, Visibility.INTERNAL)
+        function: Function[Any, Any] = Function(_scoped(handler), kind, Visibility.INTERNAL)
         function.compile(PREFIX + path, {})
         _FUNCTIONS[function.path] = function
         return handler
 
     return register
+
+
+def _scoped(handler: Handler) -> Handler:
+    named = {"componentId", "tableNamespace"} & inspect.signature(handler).parameters.keys()
+    if not named:
+        return handler
+
+    @functools.wraps(handler)
+    def look(ctx: QueryCtx, **args: Any) -> Any:
+        component = next((args[name] for name in named if args.get(name)), None)
+        transaction = ctx._call.transaction
+        with transaction.within(transaction.component if component is None else component):
+            return handler(ctx, **args)
+
+    return look
 
 
 class System:

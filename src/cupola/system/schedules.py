@@ -6,6 +6,7 @@ import itertools
 from typing import Any, Final
 
 from cupola.database.catalog import (
+    COMPONENT_JOBS,
     CRON_JOBS,
     CRON_RUNS,
     SCHEDULED_FUNCTIONS,
@@ -17,7 +18,7 @@ from cupola.functions.context import QueryCtx
 from cupola.functions.jobs import IN_PROGRESS, PENDING, kind_of
 from cupola.system.reading import engine
 from cupola.system.registry import system_query
-from cupola.values import Int64, encode, encode_key
+from cupola.values import Int64, Value, encode, encode_key, qualified, split_qualified
 from cupola.values.keys import after
 
 _SHOWN_MAX: Final = 1000
@@ -33,11 +34,14 @@ def scheduled_jobs(
     """Those that run or wait, by time; one page, of so many as anybody looks through."""
     found: list[dict[str, Any]] = []
     with engine(ctx) as transaction:
-        index = system_index(SCHEDULED_FUNCTIONS, "by_due")
+        component = transaction.component
+        table = COMPONENT_JOBS if component else SCHEDULED_FUNCTIONS
+        index = system_index(table, "by_due")
         for kind in (IN_PROGRESS, PENDING):
             prefix = encode_key(kind)
             rows = transaction.scan(index, KeyRange(1, prefix, prefix, after(prefix)))
-            jobs = (row.value for _, row in itertools.islice(rows, _SHOWN_MAX))
+            own = (row.value for _, row in rows if not component or transaction.is_own(row))
+            jobs = itertools.islice(own, _SHOWN_MAX)
             found += [_job(job) for job in jobs if udfPath in (None, job["name"])]
     return {"page": found, "isDone": True, "continueCursor": ""}
 
@@ -49,6 +53,8 @@ def cron_jobs(ctx: QueryCtx, componentId: str | None = None) -> Any:
         found = []
         for _, row in rows:
             cron = row.value
+            if split_qualified(str(cron["function"]))[0] != transaction.component:
+                continue
             last = cron["lastRun"]
             run = transaction.get_system(CRON_RUNS, last) if isinstance(last, str) else None
             found.append(_cron(cron, run.value if run is not None else None))
@@ -61,7 +67,12 @@ def cron_job_runs(ctx: QueryCtx, componentId: str | None = None) -> Any:
     with engine(ctx) as transaction:
         index = system_index(CRON_RUNS, "by_creation_time")
         rows = transaction.scan(index, EVERYTHING, descending=True)
-        runs = [row.value for _, row in itertools.islice(rows, _SHOWN_MAX)]
+        own = (
+            row.value
+            for _, row in rows
+            if split_qualified(str(row.value["name"]))[0] == transaction.component
+        )
+        runs = list(itertools.islice(own, _SHOWN_MAX))
     return [_run(run) for run in runs if "completedTime" in run]
 
 
@@ -77,11 +88,17 @@ def _job(job: Document) -> dict[str, Any]:
     }
 
 
+def _own_name(cron: Value, function: Value) -> str:
+    """What the component of a cron job, which is its function's, calls it."""
+    component, _ = split_qualified(str(function))
+    return str(cron).removeprefix(qualified(component, ""))
+
+
 def _cron(cron: Document, run: Document | None) -> dict[str, Any]:
     is_running = run is not None and kind_of(run) in (PENDING, IN_PROGRESS)
     last = cron["lastTime"]
     return {
-        "name": cron["name"],
+        "name": _own_name(cron["name"], cron["function"]),
         "cronSpec": {
             "udfPath": cron["function"],
             "udfArgs": encode([cron["args"]]),
@@ -114,7 +131,7 @@ def _run(run: Document) -> dict[str, Any]:
     return {
         "_id": run["_id"],
         "_creationTime": run["_creationTime"],
-        "name": run["cron"],
+        "name": _own_name(run["cron"], run["name"]),
         "ts": _ns(begun),
         "udfPath": run["name"],
         "udfArgs": encode(run["args"]),

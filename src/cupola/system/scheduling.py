@@ -8,7 +8,6 @@ from typing import Any, Final
 from cupola.database.catalog import (
     CRON_JOBS,
     CRON_RUNS,
-    SCHEDULED_FUNCTIONS,
     Document,
     system_index,
 )
@@ -40,17 +39,18 @@ def schedule(
     args: Any,
     time: float | None = None,
     delay: float | None = None,
+    component: str = "",
 ) -> str:
     """Schedule for an action, whose calls are transactions of their own; times in ms."""
     with engine(ctx):
         time_ms = time if time is not None else ctx._call.now_ns / 1e6 + (delay or 0.0)
-        return jobs.schedule(ctx._call, function, encode(args), time_ms)
+        return jobs.schedule(ctx._call, function, encode(args), time_ms, component)
 
 
 @system_mutation(CANCEL.removeprefix(PREFIX))
-def cancel(ctx: MutationCtx, id: str) -> None:
+def cancel(ctx: MutationCtx, id: str, component: str = "") -> None:
     with engine(ctx):
-        jobs.cancel(ctx._call, id)
+        jobs.cancel(ctx._call, id, component)
 
 
 @system_mutation(CANCEL_ALL.removeprefix(PREFIX))
@@ -59,8 +59,12 @@ def cancel_all(ctx: MutationCtx, function: str | None = None) -> int:
     prefix = encode_key(jobs.PENDING)
     keys = KeyRange(1, prefix, prefix, after(prefix))
     with engine(ctx) as transaction:
-        rows = transaction.scan(system_index(SCHEDULED_FUNCTIONS, "by_due"), keys)
-        waiting = (row.value for _, row in rows if function in (None, row.value["name"]))
+        waiting = (
+            row.value
+            for table in jobs.SCHEDULED
+            for _, row in transaction.scan(system_index(table, "by_due"), keys)
+            if function in (None, row.value["name"])
+        )
         found = list(itertools.islice(waiting, _GROUP))
         for job in found:
             jobs.end(transaction, str(job["_id"]), jobs.CANCELED, _now_ms(ctx))
@@ -101,9 +105,13 @@ def forget(ctx: MutationCtx, before: float) -> int:
     """Delete some jobs that ended before a time (ms). Returns how many."""
     keys = KeyRange(0, b"", after(encode_key(UNSET)), encode_key(before))
     with engine(ctx) as transaction:
-        found = _some(transaction, SCHEDULED_FUNCTIONS, "by_completion", keys)
-        for document in found:
-            transaction.put_system(SCHEDULED_FUNCTIONS, str(document["_id"]), None)
+        found = [
+            (table, document)
+            for table in jobs.SCHEDULED
+            for document in _some(transaction, table, "by_completion", keys)
+        ]
+        for table, document in found:
+            transaction.put_system(table, str(document["_id"]), None)
     return len(found)
 
 
@@ -111,9 +119,13 @@ def forget(ctx: MutationCtx, before: float) -> int:
 def clear(ctx: MutationCtx) -> int:
     """Delete some jobs, whatever their state: one that waits never runs. Returns how many."""
     with engine(ctx) as transaction:
-        found = _some(transaction, SCHEDULED_FUNCTIONS, "by_id", EVERYTHING)
-        for document in found:
-            transaction.put_system(SCHEDULED_FUNCTIONS, str(document["_id"]), None)
+        found = [
+            (table, document)
+            for table in jobs.SCHEDULED
+            for document in _some(transaction, table, "by_id", EVERYTHING)
+        ]
+        for table, document in found:
+            transaction.put_system(table, str(document["_id"]), None)
     return len(found)
 
 

@@ -26,6 +26,16 @@ def get_metadata(ctx: QueryCtx, storageId: str) -> Any:
         return file_metadata(ctx._call, storageId)
 
 
+@system_query("storage:find")
+def find(ctx: QueryCtx, storageId: str) -> Any:
+    """As `getMetadata`, whoever's it is: for those who have its URL."""
+    with engine(ctx) as transaction:
+        stored = transaction.get_system(STORAGE, storageId)
+        owner = "" if stored is None else str(stored.value.get("component", ""))
+        with transaction.within(owner):
+            return file_metadata(ctx._call, storageId)
+
+
 @system_mutation("storage:generateUploadUrl")
 def generate_upload_url(ctx: MutationCtx) -> Any:
     """A mutation, so that no cache keeps the URL. It writes nothing."""

@@ -28,7 +28,16 @@ from cupola.values.model import (
     Value,
 )
 from cupola.values.order import compare, values_equal
-from cupola.values.paths import FunctionPath, check_identifier, is_identifier, parse_function_path
+from cupola.values.paths import (
+    FunctionPath,
+    check_identifier,
+    is_component_path,
+    is_identifier,
+    parse_function_path,
+    qualified,
+    qualified_table,
+    split_qualified,
+)
 from cupola.values.size import document_size, size_of
 
 __all__ = [
@@ -61,12 +70,16 @@ __all__ = [
     "encode_key",
     "encode_keys",
     "in_force",
+    "is_component_path",
     "is_identifier",
     "is_unresolved",
     "new_internal_id",
     "parse_function_path",
+    "qualified",
+    "qualified_table",
     "resolved",
     "size_of",
+    "split_qualified",
     "table_number_of",
     "use_limits",
     "values_equal",

@@ -2,6 +2,10 @@
 
 Clients write the same function as `messages:list` or `messages.js:list`, and a default export as
 `crons` or `crons:default`. Parse before any look-up, cache key or log line.
+
+What belongs to a component has a *qualified* name everywhere inside: `limiter//lib:check` is a
+function, `limiter//buckets` a table of the component at the path `limiter`; `outer/inner//lib:run`
+is of a component inside another. A name of the app itself has no `//`, and no other name may have.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ from cupola.limits import Limits
 from cupola.values.bounds import follow, in_force
 
 _is_identifier = re.compile(r"(?=_*[A-Za-z0-9])[A-Za-z_][A-Za-z0-9_]*", re.ASCII).fullmatch
-_is_component = re.compile(r"(?=[_.]*[A-Za-z0-9])[A-Za-z0-9_.]+", re.ASCII).fullmatch
+_is_component_name = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII).fullmatch
+_QUALIFIES = "//"
+_is_part = re.compile(r"(?=[_.]*[A-Za-z0-9])[A-Za-z0-9_.]+", re.ASCII).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +52,40 @@ def parse_function_path(text: str) -> FunctionPath:
     if "." in name:
         raise _refusal(text, "a module has no extension, or `.js`")
     length_max = in_force().identifier_length_max
-    for component in (*folders, name):
-        if len(component) > length_max or not _is_component(component):
-            raise _refusal(text, f"`{component[:80]}` is no name of a folder or module")
+    for part in (*folders, name):
+        if len(part) > length_max or not _is_part(part):
+            raise _refusal(text, f"`{part[:80]}` is no name of a folder or module")
     return FunctionPath(module, function)
 
 
 @follow
 def _use(limits: Limits) -> None:
     parse_function_path.cache_clear()  # another length may be allowed now
+
+
+def qualified(component: str, name: str) -> str:
+    """The name of something in a component; "" is the app itself."""
+    return f"{component}{_QUALIFIES}{name}" if component else name
+
+
+def qualified_table(component: str, name: str) -> str:
+    """The same for a table. Those of the system are shared, but for the jobs of components, which
+    have a table of their own.
+    """
+    if component and name == "_scheduled_functions":
+        return "_component_scheduled_functions"
+    return name if name.startswith("_") else qualified(component, name)
+
+
+def split_qualified(text: str) -> tuple[str, str]:
+    """The component ("": the app itself) and the name in it."""
+    component, _, name = text.rpartition(_QUALIFIES)
+    return component, name
+
+
+def is_component_path(text: str) -> bool:
+    """Names of components joined by `/`; "" is the app itself."""
+    return not text or all(_is_component_name(name) for name in text.split("/"))
 
 
 def is_identifier(name: str) -> bool:

@@ -24,7 +24,7 @@ from cupola.database.catalog import FIRST_USER_TABLE, TABLES, primary_index_id
 from cupola.deploy.streaming.selection import Form, Selection
 from cupola.errors import BadRequestError
 from cupola.persistence import LoggedVersion
-from cupola.values import decode_canonical
+from cupola.values import decode_canonical, split_qualified
 
 _PAGE_ROWS: Final = 256
 _STEP_ROWS: Final = 32
@@ -288,6 +288,8 @@ class _TableNames:
 
     def put(self, body: bytes) -> None:
         document: Any = decode_canonical(body)
+        if split_qualified(document["name"])[0]:
+            return  # of a component: only the app's own tables are told
         self._by_id[document["_id"]] = (int(document["number"]), document["name"])
         self.by_number = dict(self._by_id.values())
 

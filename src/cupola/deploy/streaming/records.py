@@ -90,7 +90,7 @@ def _work(batch: list[_Change]) -> Work:
 
 def _keep_one(transaction: Transaction, change: _Change, key: bytes) -> None:
     table = transaction.table(change.table) or transaction.create_table(change.table)
-    document_id = encode_id(table.number, hashlib.sha256(key).digest()[:16])
+    document_id = encode_id(table.id_number, hashlib.sha256(key).digest()[:16])
     is_there = transaction.get(document_id) is not None
     if change.is_deleted:
         if is_there:

@@ -19,7 +19,7 @@ from cupola.deploy.zip_export import Told, bodies_of, user_tables
 from cupola.persistence import Reader
 from cupola.schema import SchemaDefinition
 from cupola.schema.validators import ObjectValidator
-from cupola.values import Int64, decode_canonical, encode_export
+from cupola.values import Int64, decode_canonical, encode_export, split_qualified
 
 COLUMNS_MAX: Final = 1000  # PostgreSQL has 1600, SQLite 2000
 REST: Final = "_rest"
@@ -83,7 +83,10 @@ def tables_of(reader: Reader, catalog: Catalog, told: Told) -> Iterator[Table]:
     for source in sorted(user_tables(catalog), key=lambda table: table.name):
         kinds, rows = _kinds_in(reader, source, told)
         columns = _columns(kinds, _declared(catalog.schema, source.name))
-        yield Table(names.new(source.name), source, columns, _indexes(source, columns), rows)
+        name = "__".join(part for part in split_qualified(source.name) if part)
+        yield Table(
+            names.new(name.replace("/", "__")), source, columns, _indexes(source, columns), rows
+        )
 
 
 def rows_of(reader: Reader, table: Table, told: Told) -> Iterator[list[Any]]:

@@ -22,6 +22,7 @@ from cupola.functions.app import App, load_app
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
 from cupola.functions.failure import RemoteError
+from cupola.functions.handles import FunctionHandles
 from cupola.functions.http import Request
 from cupola.functions.http_run import Outlet, run_http_action
 from cupola.functions.log_lines import LogBuffer
@@ -131,6 +132,7 @@ class ActionWorker:
         use_limits(self._limits)
         try:
             self._app = self._load(setup)
+            self._app.handles = FunctionHandles(setup.handle_key)
         except CupolaError as error:
             return Ready(error.message)
         return Ready(None)

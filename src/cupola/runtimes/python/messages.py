@@ -30,7 +30,7 @@ class Message(msgspec.Struct, tag=True, frozen=True, array_like=True):
 class Setup(Message, frozen=True):
     """What to serve. `data_path`: the database, empty for action workers. `sources`: see `App`.
     `javascript`: pushed code (`PushedCode`) as MessagePack, empty if there is none. `files`: the
-    address of the file store, for action workers.
+    address of the file store, for action workers, and `handle_key` that of function handles.
     """
 
     app_folder: str
@@ -42,6 +42,7 @@ class Setup(Message, frozen=True):
     javascript: bytes = b""
     cloud_url: str = ""
     files: str = ""
+    handle_key: bytes = b""
 
 
 class Caller(msgspec.Struct, frozen=True):

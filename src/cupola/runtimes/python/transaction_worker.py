@@ -26,6 +26,7 @@ from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
+from cupola.functions.handles import FunctionHandles, handle_key
 from cupola.functions.jobs import run_as_job
 from cupola.limits import Limits
 from cupola.persistence import Reader
@@ -90,6 +91,7 @@ class TransactionWorker:
         self._snapshots = SqliteSnapshots(setup.data_path)
         try:
             self._app = self._load(setup)
+            self._app.handles = FunctionHandles(handle_key(setup.secret))
         except CupolaError as error:
             return Ready(error.message)
         _bound_memory(self._limits.worker_memory_bytes_max)
@@ -129,6 +131,7 @@ class TransactionWorker:
             creation_time=run.creation_time,
             limits=self._limits,
         )
+        transaction.component = function.component
         call = Call(
             app=self._app,
             path=function.path,

@@ -182,7 +182,11 @@ def furnishings(bundle: Bundle) -> bytes:
         {
             "worker": host_source("action_worker.mjs"),
             "sources": {name: host_source(f"{name}.js") for name in names},
-            "bundle": {"modules": modules, "environment": bundle.environment},
+            "bundle": {
+                "modules": modules,
+                "environment": bundle.environment,
+                "environments": bundle.environments,
+            },
         }
     )
 

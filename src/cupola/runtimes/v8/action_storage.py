@@ -35,6 +35,7 @@ class ActionBlobs:
         self._files = files
         self._uploads: dict[int, _Upload] = {}
         self._count = 0
+        self._seen: set[str] = set()  # files that the engine has told about may be read
 
     async def answer(self, op: str, arguments: dict[str, Any]) -> bytes | None:
         """The JSON of an answer; None if the operation is about something else.
@@ -48,6 +49,8 @@ class ActionBlobs:
         match op:
             case "1.0/storageGetMetadata":
                 found = await self._files.ask("getMetadata", given)
+                if found is not None:
+                    self._seen.add(str(given["storageId"]))
                 return metadata_json(
                     None if found is None else {**found, "size": int(found["size"])}
                 )
@@ -61,11 +64,10 @@ class ActionBlobs:
                 del self._uploads[arguments["upload"]]
                 return msgspec.json.encode(await upload.finish())
             case "storage/read":
-                place = (
-                    str(arguments["storageId"]),
-                    int(arguments["start"]),
-                    int(arguments["end"]),
-                )
+                storage_id = str(arguments["storageId"])
+                if storage_id not in self._seen:
+                    raise DeveloperError(f"There is no file {storage_id}.", code="NonexistentFile")
+                place = storage_id, int(arguments["start"]), int(arguments["end"])
                 pieces = [piece async for piece in self._files.read_part(*place)]
                 return msgspec.json.encode(base64.b64encode(b"".join(pieces)).decode())
         return None

@@ -29,10 +29,11 @@ from cupola.runtimes.python.http_runs import HttpRun
 from cupola.runtimes.python.messages import NestedResult, RunAction, RunHttp, Setup, identity_of
 from cupola.runtimes.v8.action_host import ActionHost
 from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
+from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
-from cupola.runtimes.v8.syscalls import encoded_arguments, not_yet, path_of, time_ms_of
-from cupola.values import Value, decode, encode
+from cupola.runtimes.v8.syscalls import encoded_arguments, function_metadata, not_yet, time_ms_of
+from cupola.values import Value, decode, encode, split_qualified
 
 _CALLS = {
     "1.0/actions/query": Kind.QUERY,
@@ -102,6 +103,7 @@ class JavaScriptActionWorker(ActionWorker):
         host = await self._ready_host()
         request = {
             "path": function.module,
+            "component": function.component,
             "name": function.name,
             "isNode": function.is_node,
             "args": f"[{run.args.decode()}]",
@@ -121,7 +123,7 @@ class JavaScriptActionWorker(ActionWorker):
     async def _execute_http(
         self, run: RunHttp, request: Request, logs: LogBuffer, outlet: Outlet
     ) -> Execution:
-        if not run.path.startswith(JAVASCRIPT_ROUTER):
+        if not split_qualified(run.path)[1].startswith(JAVASCRIPT_ROUTER):
             return await super()._execute_http(run, request, logs, outlet)
         http = HttpOperations(request, outlet, logs, self._limits)
         if isinstance(outlet, HttpRun):
@@ -140,8 +142,15 @@ class JavaScriptActionWorker(ActionWorker):
             "headerPairs": run.headers,
             "streamId": "request" if has_body else None,
         }
-        routed = {"request": asked, "routedPath": urlsplit(run.url).path or "/"}
-        request = {"path": JAVASCRIPT_ROUTER, "isNode": False, "http": routed}
+        component = self._code.component(split_qualified(run.path)[0])
+        below = (component.mount or "/").removesuffix("/")
+        routed_path = (urlsplit(run.url).path or "/").removeprefix(below)
+        request = {
+            "path": component.folder + JAVASCRIPT_ROUTER,
+            "component": component.path,
+            "isNode": False,
+            "http": {"request": asked, "routedPath": routed_path},
+        }
         blobs = ActionBlobs(self.files_of(run))
 
         async def operate(op: str, text: bytes) -> bytes:
@@ -170,25 +179,27 @@ class JavaScriptActionWorker(ActionWorker):
                 f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
             )
         if (kind := _CALLS.get(op)) is not None:
-            return await self._call(run, kind, arguments)
+            return await self._call(run, path, kind, arguments)
         if (what := _NOT_YET.get(op)) is not None:
             raise not_yet(what)
         if (stored := await blobs.answer(op, arguments)) is not None:
             return stored
+        component = split_qualified(path)[0]
         match op:
             case "1.0/actions/schedule":
-                return await self._schedule(run, arguments)
+                return await self._schedule(run, component, arguments)
             case "1.0/actions/cancel_job":
-                job = {"id": arguments.get("id")}
+                job: dict[str, Value] = {"id": arguments.get("id"), "component": component}
                 return _value_of(await self.ask(run, "system", CANCEL, encode(job)))
+            case "1.0/getUserIdentity" if component:  # users are the app's
+                return b"null"
             case "1.0/getUserIdentity":
                 if isinstance(run, RunHttp) and run.identity_problem is not None:
                     raise UnauthenticatedError(run.identity_problem)
                 identity: Mapping[str, Value] | None = identity_of(run.caller).attributes
                 return b"null" if identity is None else encode(dict(identity))
             case "1.0/getFunctionMetadata":
-                name = path.removesuffix(":default")
-                return msgspec.json.encode({"name": name, "componentPath": ""})
+                return function_metadata(path)
             case "1.0/getDeploymentMetadata":
                 return b'{"name":"cupola","region":null,"class":"s256"}'
             case "1.0/getRequestMetadata":
@@ -202,21 +213,25 @@ class JavaScriptActionWorker(ActionWorker):
                     }
                 )
             case "1.0/createFunctionHandle":
-                path = self._app.find(path_of(arguments, "createFunctionHandle")).path
-                return msgspec.json.encode(f"function://;{path}")
+                if isinstance(handle := arguments.get("functionHandle"), str):
+                    return msgspec.json.encode(handle)
+                function = function_at(self._app, arguments, "createFunctionHandle", component)
+                return msgspec.json.encode(self._app.handles.handle_of(function.path))
         raise DeveloperError(f"Unknown async operation {op[:100]}", code="UnknownOperation")
 
-    async def _schedule(self, run: Run, arguments: dict[str, Any]) -> bytes:
+    async def _schedule(self, run: Run, component: str, arguments: dict[str, Any]) -> bytes:
         request = {
-            "function": path_of(arguments, "schedule"),
+            "component": component,
+            "function": function_at(self._app, arguments, "schedule", component).path,
             "args": decode(encoded_arguments(arguments)),
             "time": time_ms_of(arguments),
         }
         return _value_of(await self.ask(run, "system", SCHEDULE, encode(request)))
 
-    async def _call(self, run: Run, kind: Kind, arguments: dict[str, Any]) -> bytes:
-        path = path_of(arguments, f"run{kind.value.capitalize()}")
-        result = await self.ask(run, kind.value, path, encoded_arguments(arguments))
+    async def _call(self, run: Run, path: str, kind: Kind, arguments: dict[str, Any]) -> bytes:
+        method, component = f"run{kind.value.capitalize()}", split_qualified(path)[0]
+        called = function_at(self._app, arguments, method, component).path
+        result = await self.ask(run, kind.value, called, encoded_arguments(arguments))
         return _value_of(result)
 
 

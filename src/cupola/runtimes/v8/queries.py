@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cupola.database.catalog import Index, TableInfo, table_to_come
+from cupola.database.catalog import SHARED_TABLES, Index, TableInfo, table_to_come
 from cupola.database.cursors import fingerprint
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, PageResult
@@ -17,6 +17,7 @@ from cupola.errors import CupolaError, DatabaseUseError, LimitError
 from cupola.functions.call import Call
 from cupola.functions.expressions import Expression
 from cupola.runtimes.v8.filters import bound_of, expression_of
+from cupola.values import encode, split_qualified
 
 _OPERATORS_MAX = 256
 _PAGE_SIZE_MAX = 32_000
@@ -196,6 +197,8 @@ class Stream:
         rows = self._call.transaction.scan(
             self._index, self._keys, descending=self._plan.descending, expect=expect
         )
+        if self._index.table in SHARED_TABLES:
+            rows = _own_rows(self._call, rows)
         if self._reads_ahead:
             return _filtered(rows, [each for each in self._filters if isinstance(each, Expression)])
         return _piped(rows, self._plan.operators)
@@ -255,6 +258,24 @@ def _behind(keys: KeyRange, key: bytes, descending: bool) -> KeyRange:
 _Rows = Iterator[tuple[bytes, StoredDocument]]
 
 
+def _own_rows(call: Call, rows: _Rows) -> _Rows:
+    """Those of the component that asks, of a table that several share."""
+    for key, document in rows:
+        if call.transaction.is_own(document):
+            yield key, shown_in(document, call.component)
+
+
+def shown_in(document: StoredDocument, component: str) -> StoredDocument:
+    """A document of such a table as the component's functions see it."""
+    if not component:
+        return document
+    shown = {name: value for name, value in document.value.items() if name != "component"}
+    owner, name = split_qualified(str(shown.get("name", "")))
+    if owner == component:
+        shown["name"] = name
+    return StoredDocument(document.version, encode(shown), shown)
+
+
 def _piped(rows: _Rows, operators: tuple[Expression | int, ...]) -> _Rows:
     for each in operators:
         rows = _limited(rows, each) if isinstance(each, int) else _filtered(rows, [each])
@@ -297,15 +318,21 @@ def page_of(call: Call, arguments: dict[str, Any]) -> PageResult:
     if any(isinstance(each, int) for each in plan.operators):
         raise DatabaseUseError("A paginated query takes no limit.", code="BadQuery")
     return call.read_page(
-        place, descending=plan.descending, keep=_keep(plan), request=request, plan=shape
+        place, descending=plan.descending, keep=_keep(call, plan), request=request, plan=shape
     )
 
 
-def _keep(plan: Plan) -> Callable[[StoredDocument], bool] | None:
+def _keep(call: Call, plan: Plan) -> Callable[[StoredDocument], bool] | None:
     filters = [each for each in plan.operators if isinstance(each, Expression)]
-    if not filters:
+    is_shared = plan.table.startswith("_")
+    if not filters and not is_shared:
         return None
-    return lambda row: all(each.keeps(row.value) for each in filters)
+
+    def keep(row: StoredDocument) -> bool:
+        is_own = not is_shared or call.transaction.is_own(row)
+        return is_own and all(each.keeps(row.value) for each in filters)
+
+    return keep
 
 
 def _page_request(arguments: dict[str, Any]) -> PageRequest:

@@ -88,6 +88,7 @@ def bundle_frame(bundle: Bundle) -> bytes:
         {
             "modules": modules,
             "environment": bundle.environment,
+            "environments": bundle.environments,
             "seed": bundle.import_seed.hex(),
             "now": bundle.import_time_ms,
         }
@@ -173,7 +174,7 @@ class JavaScriptRuntime:
 
     def run_for_python(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """Run a function that Python calls, inside its transaction, while its guard is lifted."""
-        inner = call.nested(function.path, function.kind)
+        inner = call.entering(function.component).nested(function.path, function.kind)
         mark = call.transaction.mark()
         guarded = guard.suspend()
         call.interruption.pause()
@@ -220,6 +221,10 @@ class _Conversation:
         self.is_open = False
 
     def run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
+        with call.transaction.within(function.component):
+            return self._run(call, function, args, kind)
+
+    def _run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
         transaction = call.transaction
         # JavaScript decodes the text itself.
         check_arguments(function, args, call.limits, unresolved=transaction.awaits_commit)
@@ -227,6 +232,7 @@ class _Conversation:
         seed = hashlib.blake2b(call.seed + b"%d" % self._runs, digest_size=32).hexdigest()
         request = {
             "path": function.module,
+            "component": function.component,
             "name": function.name,
             "kind": function.kind.value,
             "args": f"[{args.decode()}]",
@@ -322,8 +328,10 @@ class _Conversation:
         if not isinstance(function, JavaScriptFunction):
             context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
             arguments: Any = decode_canonical(args)
-            return encode(run_nested(call, function, arguments, context))
-        inner = call.nested(function.path, function.kind)
+            outer = call.entering(function.component)
+            with call.transaction.within(function.component):
+                return encode(run_nested(outer, function, arguments, context))
+        inner = call.entering(function.component).nested(function.path, function.kind)
         mark = call.transaction.mark()
         try:
             return self.run(inner, function, args, b"N")

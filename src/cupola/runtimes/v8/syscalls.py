@@ -20,7 +20,6 @@ from cupola.errors import (
     DeveloperError,
     FunctionKindError,
     InvalidIdError,
-    InvalidPathError,
     InvalidValueError,
     LimitError,
 )
@@ -28,12 +27,12 @@ from cupola.functions import jobs
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.storage import delete_file, file_metadata, file_url, upload_url
+from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
-from cupola.runtimes.v8.queries import Stream, page_of, plan_of
-from cupola.values import UNSET, Int64, decode_tree, encode, table_number_of
+from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in
+from cupola.values import UNSET, Int64, decode_tree, encode, split_qualified, table_number_of
 
-_HANDLE = "function://;"
 _STREAMS_MAX = 4096
 
 
@@ -120,6 +119,12 @@ class Syscalls:
 
     def _query_page(self, arguments: dict[str, Any]) -> bytes:
         _required(arguments, "query", dict, "queryPage")
+        if self._call.component:
+            raise DatabaseUseError(
+                "paginate() is only supported in the app; in a component, use `paginator` of the "
+                "package convex-helpers.",
+                code="PaginationUnsupportedInComponents",
+            )
         result = page_of(self._call, arguments)
         rest = msgspec.json.encode(
             {
@@ -153,7 +158,11 @@ class Syscalls:
                 f"`{table.name}` is no system table; read it with `db.get`.", code="SystemTable"
             )
         document = self._call.transaction.get(document_id)
-        return b"null" if document is None else document.body
+        if document is None:
+            return b"null"
+        if is_system:
+            document = shown_in(document, self._call.component)
+        return document.body
 
     def _table_of(
         self, document_id: str, arguments: dict[str, Any], method: str
@@ -164,19 +173,18 @@ class Syscalls:
             InvalidIdError: It is no id, or of another table than `table` in the arguments.
         """
         try:
-            number = table_number_of(document_id)
+            table_number_of(document_id)
         except InvalidIdError as error:
             raise InvalidIdError(f"Invalid argument `id` for `{method}`: {error.message}") from None
         try:
             table = self._call.transaction.table_of(document_id)
         except InvalidIdError:
             return None
-        assert table.number == number
         wanted = arguments.get("table")
-        if wanted is not None and wanted != table.name:
+        if wanted is not None and wanted != table.own_name:
             raise InvalidIdError(
                 f'Invalid argument `id` for `{method}`: expected to be an Id<"{wanted}">, got '
-                f'Id<"{table.name}"> instead.'
+                f'Id<"{table.own_name}"> instead.'
             )
         return table
 
@@ -187,7 +195,7 @@ class Syscalls:
         if table is None or not table.is_readable:
             return b'{"id":null}'
         try:
-            is_its = table_number_of(text) == table.number
+            is_its = table_number_of(text) == table.id_number
         except InvalidIdError:
             is_its = False
         return msgspec.json.encode({"id": text if is_its else None})
@@ -306,16 +314,17 @@ class Syscalls:
                 call.observe_identity()
 
     def _resolve(self, arguments: dict[str, Any], method: str) -> Function[Any, Any]:
-        return self._call.app.find(path_of(arguments, method))
+        return function_at(self._call.app, arguments, method, self._call.component)
 
     def _create_function_handle(self, arguments: dict[str, Any]) -> bytes:
         handle = arguments.get("functionHandle")
         if not isinstance(handle, str):
-            handle = _HANDLE + self._resolve(arguments, "createFunctionHandle").path
+            function = self._resolve(arguments, "createFunctionHandle")
+            handle = self._call.app.handles.handle_of(function.path)
         return msgspec.json.encode(handle)
 
     def _schedule(self, arguments: dict[str, Any]) -> bytes:
-        path, time_ms = path_of(arguments, "schedule"), time_ms_of(arguments)
+        path, time_ms = self._resolve(arguments, "schedule").path, time_ms_of(arguments)
         job = jobs.schedule(self._call, path, encoded_arguments(arguments), time_ms)
         return msgspec.json.encode(job)
 
@@ -329,13 +338,14 @@ class Syscalls:
         return encode(Int64(self._call.transaction.snapshot_ts))
 
     def _get_user_identity(self, arguments: dict[str, Any]) -> bytes:
+        if self._call.component:  # users are the app's
+            return b"null"
         self._call.observe_identity()
         attributes = self._call.identity.attributes
         return b"null" if attributes is None else encode(attributes)
 
     def _get_function_metadata(self, arguments: dict[str, Any]) -> bytes:
-        name = self._call.path.removesuffix(":default")
-        return msgspec.json.encode({"name": name, "componentPath": ""})
+        return function_metadata(self._call.path)
 
     def _get_transaction_metrics(self, arguments: dict[str, Any]) -> bytes:
         usage, limits = self._call.transaction.usage, self._call.limits
@@ -404,6 +414,8 @@ class Syscalls:
         return b"null"  # accepted; nobody keeps an audit log yet
 
     def _component_argument(self, arguments: dict[str, Any]) -> bytes:
+        if self._call.component:
+            return b"{}"
         raise DeveloperError(
             "The app itself has no component arguments.", code="ComponentArgumentInApp"
         )
@@ -474,30 +486,11 @@ def time_ms_of(arguments: dict[str, Any]) -> float:
     return seconds * 1000.0
 
 
-def path_of(arguments: dict[str, Any], method: str) -> str:
-    """The path of the function that a syscall names, by handle, name or reference.
-
-    Raises:
-        DeveloperError: It names none.
-    """
-    match arguments:
-        case {"functionHandle": str(handle)} if handle.startswith(_HANDLE):
-            return handle.removeprefix(_HANDLE)
-        case {"functionHandle": str(handle)}:
-            raise InvalidPathError(f"{handle[:200]!r} is no function handle of this deployment.")
-        case {"name": str(name)}:
-            return name
-        case {"reference": str(reference)} if reference.startswith("_reference/function/"):
-            return reference.removeprefix("_reference/function/")
-        case {"reference": str(reference)}:
-            raise DeveloperError(
-                f"`{reference[:200]}` cannot be resolved: components are not available yet.",
-                code="InvalidReference",
-            )
-    raise DeveloperError(
-        f"Invalid arguments for `{method}`: missing a function name, reference or handle.",
-        code="BadArguments",
-    )
+def function_metadata(path: str) -> bytes:
+    """What a function may know of itself."""
+    component, name = split_qualified(path)
+    known_as = {"name": name.removesuffix(":default"), "componentPath": component}
+    return msgspec.json.encode(known_as)
 
 
 def encoded_arguments(arguments: dict[str, Any], *, unresolved: bool = False) -> bytes:

@@ -25,14 +25,15 @@ const OF_NODE = [
   "onunhandledrejection",
 ];
 
-function hide(isNode) {
+function hide(isNode, component) {
   for (const name of isNode ? OURS : [...OURS, ...OF_NODE]) {
     delete globalThis[name];
     if (name in globalThis) define(name, undefined);
   }
   define("AsyncLocalStorage", AsyncLocalStorage);
   define("AsyncResource", AsyncResource);
-  const { environment } = furnishings.bundle;
+  const { environment: own, environments } = furnishings.bundle;
+  const environment = component ? environments[component] ?? {} : own;
   const env = isNode ? { ...environment } : new Proxy({}, {
     get: (_, name) => (Object.hasOwn(environment, name) ? environment[name] : undefined),
     has: () => false,
@@ -306,8 +307,8 @@ function furnish(data) {
   installAbi();
 }
 
-async function run({ path, name, args, isNode, look, http }) {
-  hide(isNode);
+async function run({ path, component, name, args, isNode, look, http }) {
+  hide(isNode, component);
   let over = false;
   const end = (kind, message) => {
     if (over) return;

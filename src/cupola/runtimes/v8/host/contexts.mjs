@@ -27,9 +27,10 @@ function tellOurs(error) {
 export class Bundle {
   #resolved = new Map();
 
-  constructor({ modules, environment, seed, now }) {
+  constructor({ modules, environment, environments, seed, now }) {
     this.sources = new Map(modules);
     this.environment = JSON.stringify(environment);
+    this.environments = environments ?? {}; // of components, by path
     this.seed = seed;
     this.now = now;
   }

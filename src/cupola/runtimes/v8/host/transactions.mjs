@@ -11,7 +11,7 @@ const SPARES_MAX = 3;
 let contexts;
 let bundle = null;
 let blank = null;
-const warm = new Map(); // path of a module -> a context in which it is evaluated already
+const warm = new Map(); // `placeOf` a call -> a context in which its module is evaluated already
 let rejected = null; // what was rejected with nobody listening, since the last turn
 
 addEventListener("unhandledrejection", (event) => {
@@ -44,7 +44,7 @@ function log(level, text) {
 /** A call made by the one that waits in `syscall`. */
 function runNested(run) {
   try {
-    writeFrame(`V${takeContext(run.path).call(run)}`);
+    writeFrame(`V${takeContext(run).call(run)}`);
   } catch (error) {
     writeFrame(`E${JSON.stringify(told(error))}`);
   }
@@ -62,7 +62,7 @@ async function run(request) {
   let value;
   let failure = null;
   try {
-    context = takeContext(request.path);
+    context = takeContext(request);
     value = context.call(request);
   } catch (error) {
     failure = told(error);
@@ -73,37 +73,47 @@ async function run(request) {
   else writeFrame(`E${JSON.stringify(failure)}`);
 }
 
-function takeContext(path) {
-  const ready = warm.get(path);
+/** A module, in the app itself or in a component, whose variables are others. */
+const placeOf = ({ path, component }) => (component ? `${component}//${path}` : path);
+
+function takeContext(call) {
+  const place = placeOf(call);
+  const ready = warm.get(place);
   if (ready !== undefined) {
-    warm.delete(path);
+    warm.delete(place);
     return ready;
   }
+  if (call.component) return createIn(call.component);
   const context = blank ?? contexts.create(bundle);
   blank = null;
   return context;
 }
 
+function createIn(component) {
+  if (!component) return contexts.create(bundle);
+  const environment = JSON.stringify(bundle.environments[component] ?? {});
+  return contexts.create(bundle, { environment });
+}
+
 /** While nobody waits: contexts for the next calls, one with the module that was used last. */
-async function prepare(path) {
+async function prepare(call) {
   if (bundle === null) return;
   blank ??= contexts.create(bundle);
-  if (path === null || warm.has(path)) return;
+  if (call === null || warm.has(placeOf(call))) return;
   rejected = null;
-  const context = contexts.create(bundle);
+  const context = createIn(call.component);
   try {
-    context.evaluate(path);
+    context.evaluate(call.path);
   } catch {
     await takeRejected();
     return; // the next call meets it again, and tells
   }
   if ((await takeRejected()) !== null) return;
-  warm.set(path, context);
+  warm.set(placeOf(call), context);
   if (warm.size > SPARES_MAX) warm.delete(warm.keys().next().value);
 }
 
 async function serve() {
-  let last = null;
   for (;;) {
     // Each frame begins a turn of its own, so that nothing here runs inside a microtask of ours.
     const frame = await new Promise((resolve) => setImmediate(() => resolve(readFrame())));
@@ -124,8 +134,7 @@ async function serve() {
       case "R": {
         const request = JSON.parse(body);
         await run(request);
-        last = request.path;
-        await prepare(last);
+        await prepare(request);
         break;
       }
       case "A":

@@ -1,0 +1,374 @@
+"""Components, pushed without a command line: what a push makes of definitions."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cupola.deploy.components import environments, instances
+from cupola.errors import BadRequestError
+
+from ..runtimes.v8.live_client import Client
+from .conftest import Json, Pushing, Story, module, schema
+from .test_exports import finished
+from .test_imports import load
+
+Tell = Callable[[Story], None]
+
+
+def use(name: str, path: str, **env: Json) -> Json:
+    return {"name": name, "path": path, "args": [], "env": list(env.items())}
+
+
+def definition(*uses: Json, mounts: dict[str, str] | None = None, **declared: Json) -> Json:
+    return {
+        "definitionType": {"type": "app"},
+        "childComponents": list(uses),
+        "httpMounts": {
+            prefix: f"_reference/childComponent/{name}" for name, prefix in (mounts or {}).items()
+        },
+        "envVars": list(declared.items()),
+    }
+
+
+TEXT = {"type": "value", "value": '{"type":"string"}'}
+OPTIONAL = {**TEXT, "optional": True}
+
+
+# ------------------------------------------------------------------------------- the tree
+
+
+def test_each_use_of_a_definition_is_an_instance_at_the_path_of_names() -> None:
+    root = instances(
+        {
+            "": definition(use("one", "a"), use("two", "a")),
+            "a": definition(use("inner", "b")),
+            "b": definition(),
+        },
+        {},
+    )
+    assert [(each.path, each.definition) for each in root.all()] == [
+        ("", ""),
+        ("one", "a"),
+        ("one/inner", "b"),
+        ("two", "a"),
+        ("two/inner", "b"),
+    ]
+
+
+def test_routes_are_mounted_below_those_of_whoever_uses_a_component() -> None:
+    """The app's own prefix moves the app's routes only."""
+    root = instances(
+        {
+            "": {
+                **definition(use("a", "a"), use("b", "b"), mounts={"a": "/a/"}),
+                "httpPrefix": "/api/",
+            },
+            "a": definition(use("in", "b"), mounts={"in": "/in/"}),
+            "b": definition(use("deep", "c"), mounts={"deep": "/deep/"}),
+            "c": definition(),
+        },
+        {},
+    )
+    mounts = {each.path: each.mount for each in root.all()}
+    assert mounts == {
+        "": "/api/",
+        "a": "/a/",
+        "a/in": "/a/in/",
+        "a/in/deep": "/a/in/deep/",
+        "b": None,
+        "b/deep": None,
+    }
+
+
+def test_a_component_sees_the_variables_that_were_bound_for_it() -> None:
+    root = instances(
+        {
+            "": definition(
+                use(
+                    "a",
+                    "a",
+                    KEY={"type": "value", "value": "text"},
+                    OTHER={"type": "envVar", "name": "FROM_APP"},
+                    GONE={"type": "envVar", "name": "UNSET"},
+                ),
+                mounts={"a": "/a/"},
+                FROM_APP=TEXT,
+            ),
+            "a": definition(KEY=TEXT, OTHER=OPTIONAL, GONE=OPTIONAL, LEFT_OUT=OPTIONAL),
+        },
+        {"FROM_APP": "secret", "ANOTHER": "not its business", "CONVEX_SITE_URL": "http://x"},
+    )
+    assert environments(root, {"CONVEX_SITE_URL": "http://x", "ANOTHER": "?"}) == {
+        "a": {"KEY": "text", "OTHER": "secret", "CONVEX_SITE_URL": "http://x/a"}
+    }
+
+
+WRONG = {
+    "two of one name": ({"": definition(use("a", "a"), use("a", "a")), "a": definition()}, "`a`"),
+    "a name": ({"": definition(use("a/b", "a")), "a": definition()}, "a/b"),
+    "a definition that is not there": ({"": definition(use("a", "a"))}, "was not pushed"),
+    "a variable it does not have": (
+        {"": definition(use("a", "a", X={"type": "value", "value": ""})), "a": definition()},
+        "declares no environment variable X",
+    ),
+    "a variable it needs": (
+        {"": definition(use("a", "a")), "a": definition(NEEDED=TEXT)},
+        "needs the environment variable NEEDED",
+    ),
+    "a prefix": ({"": definition(use("a", "a"), mounts={"a": "/a*/"}), "a": definition()}, "/a*/"),
+    "one inside the other": (
+        {
+            "": definition(use("a", "a"), use("b", "a"), mounts={"a": "/x/", "b": "/x/y/"}),
+            "a": definition(),
+        },
+        "one inside the other",
+    ),
+}
+
+
+@pytest.mark.parametrize(("definitions", "words"), WRONG.values(), ids=list(WRONG))
+def test_uses_that_make_no_sense_are_refused(definitions: Any, words: str) -> None:
+    with pytest.raises(BadRequestError, match="makes no sense") as refused:
+        instances(definitions, {})
+    assert refused.value.code == "InvalidDefinition" and words in refused.value.message
+
+
+# ------------------------------------------------------------------------------- pushes
+
+
+LIB = module(
+    "lib.js",
+    """
+    export const add = mutation(async () => (await insert("rows", { body: "x" })) && null);
+    export const count = query(async () => {
+      const { queryId } = JSON.parse(Convex.syscall("1.0/queryStream", JSON.stringify({
+        query: { source: { type: "FullTableScan", tableName: "rows", order: null }, operators: [] },
+      })));
+      let rows = 0;
+      while (!JSON.parse(await Convex.asyncSyscall("1.0/queryStreamNext",
+        JSON.stringify({ queryId }))).done) rows += 1;
+      return rows;
+    });
+    export const hidden = internalQuery(() => 1);
+    """,
+)
+APP = module(
+    "app.js",
+    """
+    const run = (udfType, reference) =>
+      Convex.asyncSyscall("1.0/runUdf", JSON.stringify({ udfType, args: {}, reference }))
+        .then(JSON.parse);
+    const of = (path) => `_reference/childComponent/${path}`;
+    export const add = mutation(({ to }) => run("mutation", of(`${to}/lib/add`)));
+    export const count = query(({ to }) => run("query", of(`${to}/lib/count`)));
+    export const hidden = query(({ to }) => run("query", of(`${to}/lib/hidden`)));
+    """,
+)
+
+
+def table(name: str, *indexes: str, kind: str = "string") -> Json:
+    fields = {
+        "body": {"fieldType": {"type": kind}, "optional": False},
+        "before": {"fieldType": {"type": "id", "tableName": name}, "optional": True},
+    }
+    return {
+        "tableName": name,
+        "indexes": [{"indexDescriptor": each, "fields": ["body"]} for each in indexes],
+        "documentType": {"type": "object", "value": fields},
+    }
+
+
+def config(exported: Json) -> Json:
+    text = json.dumps(exported)
+    return module("convex.config.js", f"export default {{ export: () => ({text}) }};", head="")
+
+
+def pushed(*names: str, tables: Json | None = None) -> Json:
+    """What the command line sends of an app that uses one component under these names."""
+    component: Json = {
+        "definitionPath": "box",
+        "definition": config({**definition(), "name": "box"}),
+        "functions": [LIB],
+    }
+    if tables is not None:
+        component["schema"] = schema(tables)
+    return {
+        "app": {
+            "definition": config(definition(*(use(name, "box") for name in names))),
+            "dependencies": ["box"],
+        },
+        "componentDefinitions": [component],
+    }
+
+
+def test_each_instance_has_tables_of_its_own(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", "right", tables=table("rows", "by_body")))
+        await at.value("app:add", b'{"to":"left"}')
+        await at.value("app:add", b'{"to":"left"}')
+        await at.value("app:add", b'{"to":"right"}')
+        assert await at.value("app:count", b'{"to":"left"}') == 2
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+        names = at.backend.node.committer.catalog.by_name
+        assert {"left//rows", "right//rows"} <= names.keys() and "rows" not in names
+
+    async def after_a_restart(at: Pushing) -> None:
+        assert await at.value("app:count", b'{"to":"left"}') == 2
+
+    tell(story)
+    tell(after_a_restart)
+
+
+def test_only_what_is_exported_can_be_called_from_outside(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left"))
+        for path in ("app:hidden", "app:count"):
+            unknown = b'{"to":"elsewhere"}' if path == "app:count" else b'{"to":"left"}'
+            result = await at.call(path, unknown)
+            assert "cannot be resolved" in (result.error_message or "")
+
+    tell(story)
+
+
+def test_a_push_tells_what_it_does_to_each_component(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        first = await at.start(APP, **pushed("left", tables=table("rows", "by_body")))
+        assert first["schemaChange"]["allocatedComponentIds"] == {"left": "left"}
+        added = first["schemaChange"]["indexDiffs"]["left"]["added_indexes"]
+        assert [index["name"] for index in added] == ["rows.by_body"]
+        exported = first["analysis"]["box"]["definition"]["exports"]["branch"]
+        assert [name for name, _ in exported[0][1]["branch"]] == ["add", "count"]
+        assert (await at.wait(first))["type"] == "complete"
+        finished = await at.finish(first)
+        assert finished["componentDiffs"]["left"]["diffType"] == {"type": "create"}
+
+        again = await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        assert again["componentDiffs"]["left"]["diffType"] == {"type": "modify"}
+
+    tell(story)
+
+
+def test_the_data_of_a_component_that_is_taken_out_waits_for_it(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        await at.value("app:add", b'{"to":"left"}')
+        gone = await at.push(APP)
+        assert gone["componentDiffs"]["left"]["diffType"] == {"type": "unmount"}
+        assert not (await at.call("app:count", b'{"to":"left"}')).ok
+        await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        assert await at.value("app:count", b'{"to":"left"}') == 1
+
+    tell(story)
+
+
+def test_documents_that_refuse_a_schema_are_named_with_their_component(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", tables=table("rows")))
+        await at.value("app:add", b'{"to":"left"}')
+        started = await at.start(APP, **pushed("left", tables=table("rows", kind="number")))
+        answer = await at.wait(started)
+        assert answer["type"] == "failed"
+        assert (answer["componentPath"], answer["tableName"]) == ("left", "rows")
+
+    tell(story)
+
+
+def test_use_node_in_a_component_is_refused(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        push = pushed("left")
+        push["componentDefinitions"][0]["functions"] = [module("n.js", "", environment="node")]
+        with pytest.raises(BadRequestError) as refused:
+            await at.start(APP, **push)
+        assert refused.value.code == "NodeActionsNotSupported"
+
+    tell(story)
+
+
+def test_a_live_query_runs_again_when_its_component_is_written(tell: Tell) -> None:
+    """And not when another instance of the same component is."""
+
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", "right", tables=table("rows")))
+        client = Client(at)
+        left = client.subscribe("app:count", to="left")
+        right = client.subscribe("app:count", to="right")
+        await client.until(lambda: {left, right} <= client.values.keys())
+        await at.value("app:add", b'{"to":"left"}')
+        await client.until(lambda: client.values[left][-1] == 1)
+        await at.value("app:add", b'{"to":"left"}')
+        await client.until(lambda: client.values[left][-1] == 2)
+        client.leave()
+        assert client.values[left] == [0, 1, 2]
+        assert client.values[right] == [0]
+
+    tell(story)
+
+
+# ------------------------------------------------------------------------- exports and imports
+
+
+async def exported(at: Pushing) -> bytes:
+    await at.deployer.exports.request(include_storage=False)
+    latest = await finished(at)
+    return at.deployer.exports.find(latest["_id"])[0].read_bytes()
+
+
+def test_an_export_has_a_folder_per_component_and_comes_in_again(tell: Tell) -> None:
+    """With the ids that it has, whatever else is there; also as another component's data."""
+
+    async def story(at: Pushing) -> None:
+        push = pushed("left", "right", tables=table("rows", "by_body"))
+        await at.push(APP, **push)
+        await at.value("app:add", b'{"to":"left"}')
+        await at.value("app:add", b'{"to":"left"}')
+        await at.value("app:add", b'{"to":"right"}')
+        whole = await exported(at)
+        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+            names = archive.namelist()
+            lines = archive.read("_components/left/rows/documents.jsonl").splitlines()
+            tables = archive.read("_components/left/_tables/documents.jsonl")
+            alone = io.BytesIO()
+            with zipfile.ZipFile(alone, "w") as part:
+                part.writestr("rows/documents.jsonl", b"\n".join(lines))
+                part.writestr("_tables/documents.jsonl", tables)
+        assert "_components/right/rows/generated_schema.jsonl" in names
+        assert json.loads(tables) == {"name": "rows", "id": 10001}
+        ids = {json.loads(line)["_id"] for line in lines}
+        assert len(ids) == 2
+
+        await at.value("app:add", b'{"to":"left"}')
+        state = await load(at, whole, "zip", mode="replaceAll")
+        assert state["state"] == "completed", state
+        assert await at.value("app:count", b'{"to":"left"}') == 2
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+        with zipfile.ZipFile(io.BytesIO(await exported(at))) as archive:
+            again = archive.read("_components/left/rows/documents.jsonl").splitlines()
+        assert {json.loads(line)["_id"] for line in again} == ids
+
+        state = await load(at, alone.getvalue(), "zip", mode="replace", component="right")
+        assert state["state"] == "completed", state
+        assert await at.value("app:count", b'{"to":"right"}') == 2
+        assert await at.value("app:count", b'{"to":"left"}') == 2
+
+    tell(story)
+
+
+def test_rows_come_into_a_table_of_a_component(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", tables=table("rows")))
+        rows = b'{"body":"a"}\n{"body":"b"}\n'
+        state = await load(at, rows, "jsonLines", "rows", "append", "left")
+        assert state["state"] == "completed", state
+        assert await at.value("app:count", b'{"to":"left"}') == 2
+        wrong = await load(at, b'{"body":1}', "jsonLines", "rows", "append", "left")
+        assert wrong["state"] == "failed" and "left//rows" in wrong["error_message"]
+        state = await load(at, b"", "jsonLines", "rows", "replace", "left")
+        assert await at.value("app:count", b'{"to":"left"}') == 0
+
+    tell(story)
