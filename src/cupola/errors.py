@@ -17,7 +17,7 @@
     │   └── ProtocolError         a broken sync conversation
     ├── ConflictError             nobody: the runner retries
     └── OperatorError             the operator: no disk, no database, a bound reached
-        ├── PersistenceError, FileStoreError, OverloadedError
+        ├── PersistenceError, FileStoreError, OverloadedError, PausedError
         └── OutOfRetentionError
 
 Anything else that escapes is a bug of ours: it is logged with its traceback and shown to clients
@@ -254,6 +254,12 @@ class OverloadedError(OperatorError):
     """A queue is full; `code` names it. The same call may work later."""
 
     code = "Overloaded"
+
+
+class PausedError(OperatorError):
+    """The deployment is paused: no function of the app runs."""
+
+    code = "BackendIsNotRunning"
 
 
 class OutOfRetentionError(OperatorError):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,26 @@ class Project:
         text = path.read_text()
         assert old in text, f"{file} has no {old!r}"
         path.write_text(text.replace(old, new))
+
+    def post(self, path: str) -> None:
+        """Ask something of the server as its administrator."""
+        key = self._environment["CONVEX_SELF_HOSTED_ADMIN_KEY"]
+        headers = {"Authorization": f"Convex {key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.server.url + path, b"{}", headers)
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
+
+    def upload_url(self) -> str:
+        """Where a file may be POSTed, from the system's own function."""
+        url = self.answer("_system/frontend/fileStorageV2:generateUploadUrl", "{}")
+        assert isinstance(url, str)
+        return url
+
+    def stored_files(self) -> Any:
+        """What is known of all files."""
+        args = {"table": "_storage", "paginationOpts": {"numItems": 100, "cursor": None}}
+        page = self.answer("_system/cli/tableData:default", json.dumps(args))
+        return sorted(page["page"], key=lambda file: file["_id"])
 
     def send(self, channel: str, body: str) -> None:
         args = {"channel": channel, "author": "a", "body": body}

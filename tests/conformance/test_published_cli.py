@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,6 +172,46 @@ def test_an_export_is_imported_into_another_deployment(project: Project, tmp_pat
     assert "has 1 documents already" in refused
     project.convex("import", "--append", "--table", "messages", str(table))
     assert project.list("general") == ["three", "one"]
+
+
+def test_stored_files_travel_with_an_export(project: Project, tmp_path: Path) -> None:
+    """`--include-file-storage`: bytes, ids and types come back, also into another deployment."""
+    project.convex("deploy", "--yes", "--typecheck", "disable")
+    project.send("general", "one")
+    data = bytes(range(256)) * 20_000
+    upload_url = project.upload_url()
+    request = urllib.request.Request(upload_url, data, {"Content-Type": "image/webp"})
+    with urllib.request.urlopen(request) as answer:
+        storage_id = json.load(answer)["storageId"]
+    snapshot = tmp_path / "snapshot.zip"
+    project.convex("export", "--include-file-storage", "--path", str(snapshot))
+    before = project.stored_files()
+    with zipfile.ZipFile(snapshot) as archive:
+        assert archive.read(f"_storage/{storage_id}.webp") == data
+
+    project.server.stop()
+    shutil.rmtree(project.server.data)
+    project.start()
+    said = project.convex("import", "--yes", str(snapshot))
+    assert "Added 2 documents" in said
+    assert project.stored_files() == before
+    again = tmp_path / "again.zip"
+    project.convex("export", "--include-file-storage", "--path", str(again))
+    with zipfile.ZipFile(snapshot) as first, zipfile.ZipFile(again) as second:
+        for name in first.namelist():
+            assert first.read(name) == second.read(name), name
+
+
+def test_a_paused_deployment_runs_no_function(pushed: Project) -> None:
+    """Of neither language; what the command line asks of the system goes on."""
+    pushed.post("/api/v1/pause_deployment")
+    for function in ("messages:list", "messages:send", "rooms:bodies"):
+        args = '{"channel":"x","author":"a","body":"b"}'
+        said = pushed.convex("run", function, args, fails=True)
+        assert "Cannot run functions while this deployment is paused" in said
+    assert "messages" in pushed.convex("data")
+    pushed.post("/api/v1/unpause_deployment")
+    assert pushed.list("paused") == []
 
 
 def test_logs_tell_what_functions_said(pushed: Project) -> None:

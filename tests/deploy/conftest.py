@@ -14,8 +14,11 @@ from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest, CallResult
 from cupola.deploy import Deployer
 from cupola.deploy.requests import FinishPush, PushReference, StartPush, WaitForSchema
+from cupola.files import FileStore, LocalFiles
 from cupola.functions.app import App
 from cupola.persistence.sqlite import SqlitePersistence
+
+from ..files.conftest import bucket, s3  # noqa: F401  # fixtures
 
 Json = dict[str, Any]
 Story = Callable[["Pushing"], Awaitable[None]]
@@ -99,10 +102,11 @@ def tell(tmp_path: Path) -> Iterator[Callable[..., None]]:
     before.
     """
 
-    def run(story: Story, python: App | None = None) -> None:
+    def run(story: Story, python: App | None = None, files: FileStore | None = None) -> None:
         async def main() -> None:
             data = str(tmp_path / "data.sqlite3")
-            backend = Backend(SqlitePersistence(data), instance_secret=bytes(32))
+            store = files or LocalFiles(tmp_path / "files")
+            backend = Backend(SqlitePersistence(data), instance_secret=bytes(32), files=store)
             backend.use_workers(data)
             deployer = Deployer(backend)
             deployer.deploy_python_now(python or App({}, {}, tmp_path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -230,11 +230,9 @@ def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("_storage/kg2abc.png", "Stored files")],
+    [("_storage/kg2abc.png", "the id of no file")],
 )
-def test_what_does_not_exist_here_is_not_dropped_in_silence(
-    tell: Tell, name: str, words: str
-) -> None:
+def test_what_cannot_come_in_is_not_dropped_in_silence(tell: Tell, name: str, words: str) -> None:
     async def story(at: Pushing) -> None:
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
@@ -341,3 +339,57 @@ def test_an_import_keeps_unique_indexes(tell: Tell) -> None:
         assert ada in state["error_message"]
 
     tell(story, people_and_pets())
+
+
+async def body(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def test_a_file_is_imported_in_one_request(tell: Tell) -> None:
+    """For scripts: nobody is asked, and a bad row is the answer."""
+
+    async def story(at: Pushing) -> None:
+        imports = at.deployer.imports
+        settings = ImportSettings("replace", "jsonLines", "things")
+        assert await imports.import_at_once(settings, body(b'{"a": 1}\n{"a"', b": 2}")) == 2
+        assert await imports.import_at_once(settings, body(b'{"a": 3}')) == 1
+        assert plain(await all_of(at, "things")) == [{"a": 3.0}]
+        with pytest.raises(BadRequestError, match="Line 1") as caught:
+            await imports.import_at_once(settings, body(b"nonsense"))
+        assert caught.value.code == "ImportRefused"
+        assert plain(await all_of(at, "things")) == [{"a": 3.0}]
+
+    tell(story, app())
+
+
+def test_an_import_that_a_crash_cut_off_is_told_and_cleared_away(
+    tell: Tell, tmp_path: Path
+) -> None:
+    left = tmp_path / "imports" / "of a killed server"
+    kept: list[str] = []
+
+    async def killed(at: Pushing) -> None:
+        left.mkdir(parents=True)
+        fields: Any = {"state": {"state": "in_progress"}, "mode": "Append"}
+        kept.append(await at.deployer.imports._put(None, fields))
+
+    async def later(at: Pushing) -> None:
+        state = await load(at, b'{"a": 1}', "jsonLines", "things")
+        assert state["state"] == "completed" and not left.exists()
+        lost = await state_of(at, kept[0])
+        assert lost["state"] == "failed" and "import again" in lost["error_message"]
+
+    tell(killed, app())
+    tell(later, app())
+
+
+def test_few_imports_are_remembered(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cupola.deploy.imports._KEPT_MAX", 2)
+
+    async def story(at: Pushing) -> None:
+        for _ in range(4):
+            await load(at, b'{"a": 1}', "jsonLines", "things", "append")
+        assert len(await at.value("_system/cli/queryImport:list")) == 3
+
+    tell(story, app())

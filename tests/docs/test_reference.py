@@ -198,7 +198,7 @@ def test_every_http_path_is_listed() -> None:
     listed = {
         (method, path)
         for cell in first_cells("http-api.md")
-        for method, path in re.findall(r"(GET|POST) (/[\w./]*)$", cell.partition("?")[0])
+        for method, path in re.findall(r"(GET|POST|PUT) (/[\w./]*)$", cell.partition("?")[0])
     }
     assert {(m, p) for p, methods in routes.items() for m in methods} - listed == set()
     assert {(m, p) for m, p in listed if p in routes} == {

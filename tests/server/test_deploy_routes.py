@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -207,5 +208,69 @@ def test_scheduled_functions_are_canceled(tell: Callable[..., None]) -> None:
         assert answer.status_code == 200
         assert (await client.call(waiting))["value"]["page"] == []
         assert (await client.post("/api/cancel_job", {"id": "nonsense"})).status_code == 400
+
+    tell(story)
+
+
+def test_all_scheduled_functions_are_forgotten(tell: Callable[..., None]) -> None:
+    """Those that wait never run, and no document tells of the others."""
+
+    async def story(client: Client) -> None:
+        for _ in range(3):
+            await client.call("notes:later", delay=3600)
+        assert (await client.post("/api/delete_scheduled_functions_table", {})).status_code == 200
+        options = {"numItems": 10, "cursor": None}
+        page = await client.call(
+            "_system/cli/tableData:default", table="_scheduled_functions", paginationOpts=options
+        )
+        assert page["value"]["page"] == []
+        assert client.backend.scheduler.next_due_ns is None
+
+    tell(story)
+
+
+class Channel:
+    """The end of a sync connection that waits for one answer."""
+
+    def __init__(self) -> None:
+        self.answered = asyncio.Event()
+
+    def send(self, *frames: Any) -> None:
+        if any(b"MutationResponse" in bytes(frame) for frame in frames):
+            self.answered.set()
+
+    def close(self, code: int | None, reason: str) -> None:
+        pass
+
+
+def test_logs_are_told_of_one_request_of_one_session(tell: Callable[..., None]) -> None:
+    """Whoever made it knows the session and its number, and finds what it logged."""
+
+    async def story(client: Client) -> None:
+        await client.logs(0)
+        await client.call("notes:say", text="of somebody else")
+        session = "6d5f7f3e-5b53-4a60-8d2a-0e8a8f7c1f11"
+        channel = Channel()
+        host = client.backend.open_session(channel)
+        opening = {"type": "Connect", "sessionId": session, "connectionCount": 0}
+        host.receive(json.dumps({**opening, "lastCloseReason": "InitialConnect"}).encode())
+        call = {"type": "Mutation", "requestId": 7, "udfPath": "notes:say"}
+        host.receive(json.dumps({**call, "args": [{"text": "mine"}]}).encode())
+        await channel.answered.wait()
+        url = f"/api/stream_function_logs?cursor=0&sessionId={session}&clientRequestCounter="
+        answer = (await client.http.get(url + "7", headers=client.headers)).json()
+        (entry,) = answer["entries"]
+        assert entry["logLines"][0]["messages"] == ["'mine'"]
+        assert (entry["caller"], entry["identityType"]) == ("SyncWorker", "unknown")
+        other = (await client.http.get(url + "8", headers=client.headers)).json()
+        assert other["entries"] == []
+        wrong = await client.http.get(url + "x", headers=client.headers)
+        assert (wrong.status_code, wrong.json()["code"]) == (400, "BadQueryArgs")
+
+        older = await client.http.get("/api/stream_udf_execution?cursor=0", headers=client.headers)
+        lines = [line for entry in older.json()["entries"] for line in entry["logLines"]]
+        assert lines == ["[LOG] 'of somebody else'", "[LOG] 'mine'"]
+        first = older.json()["entries"][0]
+        assert (first["caller"], first["identityType"]) == ("HttpApi", "instance_admin")
 
     tell(story)

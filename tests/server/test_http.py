@@ -138,7 +138,7 @@ GOLDEN = [
     ("echo", "POST", "/echo", {}, b"hello", 200, b"hello"),
     ("telemetry", "POST", "/api/debug_event", {}, b'{"any":"thing"}', 200, b"{}"),
     # what there is not
-    ("tooling", "GET", "/api/streaming_import/get_schema", {}, b"", 400, "UnsupportedEndpoint"),
+    ("tooling", "POST", "/api/get_indexes", {}, b"{}", 400, "UnsupportedEndpoint"),
     ("push", "POST", "/api/deploy2/start_push", {}, b"{}", 403, "BadDeployKey"),
     ("storage", "POST", "/api/storage/upload", {}, b"data", 400, "BadQueryArgs"),
     ("sync without upgrade", "GET", "/api/1.48.0/sync", {}, b"", 400, "UnsupportedEndpoint"),

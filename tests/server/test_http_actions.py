@@ -468,3 +468,14 @@ def test_routes_that_cannot_be_fail_the_load(tmp_path: Path, decorator: str) -> 
     """
     with pytest.raises(SchemaError):
         load_app(write_app(tmp_path, source))
+
+
+def test_a_paused_deployment_answers_no_request(site: Site) -> None:
+    """Until it is resumed: whoever calls a webhook hears that it may work later."""
+    key = site.server.backend.admin_keys.issue()
+    admin = {"authorization": f"Convex {key}"}
+    assert site.api.post("/api/v1/pause_deployment", headers=admin).status_code == 200
+    answer = site.http.get("/echo")
+    assert (answer.status_code, answer.json()["code"]) == (503, "BackendIsNotRunning")
+    assert site.api.post("/api/v1/unpause_deployment", headers=admin).status_code == 200
+    assert site.http.get("/echo").status_code == 200

@@ -44,6 +44,7 @@ from cupola.backend.metrics import NodeCollector
 from cupola.backend.mutations import MutationQueue, PendingMutation
 from cupola.backend.node import Node, State
 from cupola.backend.passes import Passes
+from cupola.backend.pausing import Pausing
 from cupola.backend.pushes import PushDone, Pushes
 from cupola.backend.queries import QueryRunner, report
 from cupola.backend.scheduled import ScheduledCalls
@@ -127,6 +128,7 @@ class Backend:
         self.scheduler = Executor(self._scheduled, limits, self.clock)
         """Runs scheduled functions and cron jobs."""
         self.node.followers.append(self.scheduler.saw)
+        self.pausing = Pausing(self)
         self.collectors: list[Any] = [NodeCollector(self)]
         """Prometheus collectors, asked when somebody looks at `registry`."""
         self.request_turn: Callable[[Callable[[], None]], object] | None = None
@@ -198,6 +200,7 @@ class Backend:
         node = self.node
         return {
             "state": node.state,
+            "isPaused": node.is_paused,
             "headTs": node.persistence.head_ts,
             "durableTs": node.persistence.durable_ts,
             "commits": node.committer.commits,
@@ -453,6 +456,8 @@ class Backend:
                     execution,
                     result.error_message,
                     result.ts,
+                    request.identity,
+                    "HttpApi" if request.job is None else "Scheduler",
                 )
             deliver(self.node, result, done)
 

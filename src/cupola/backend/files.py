@@ -10,8 +10,9 @@ through all names in the background; what is on its way in meanwhile is not touc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("cupola")
 _ENGINE = Identity("admin")
 _INDEX = primary_index_id(STORAGE)
+_HELD_MAX = 10_000
 OPERATIONS: Mapping[str, str] = {
     "getUrl": "query",
     "getMetadata": "query",
@@ -61,6 +63,8 @@ class Files:
         self._adding: set[str] = set()  # their documents are about to commit, or to fail
         self._tasks: set[asyncio.Task[Any]] = set()
         self._removed: list[str] = []
+        self._holds = 0
+        self._must_sweep = False  # more were to be removed meanwhile than are remembered
         backend.node.followers.append(self._published)
 
     # ---------------------------------------------------------------- in
@@ -204,6 +208,9 @@ class Files:
 
     def _remove(self, name: str) -> None:
         """In a task of the running loop; where none runs (tests), when `settle` is awaited."""
+        if self._holds and len(self._removed) >= _HELD_MAX:
+            self._must_sweep = True
+            return
         self._removed.append(name)
         try:
             loop = asyncio.get_running_loop()
@@ -213,12 +220,34 @@ class Files:
 
     async def settle(self) -> None:
         """Remove what waits to be removed."""
-        while self._removed:
+        while self._removed and not self._holds:
             name = self._removed.pop()
+            if self._is_needed(name):  # an import has brought it back
+                continue
             try:
                 await self.store.delete(name)
             except FileStoreError as error:
                 _LOG.warning("%s It is tried again after the next start.", error.message)
+
+    @contextlib.contextmanager
+    def keeping_all(self) -> Iterator[None]:
+        """No bytes go meanwhile: an export reads what may be deleted while it does, and an import
+        stores what no document names yet.
+        """
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                work: Coroutine[Any, Any, object]
+                work = self.sweep() if self._must_sweep else self.settle()
+                self._must_sweep = False
+                self._keep(asyncio.get_running_loop().create_task(work))
+
+    def sweep_later(self) -> None:
+        """Bytes without documents may have been left."""
+        self._must_sweep = True
 
     # ---------------------------------------------------------------- start and end
 
@@ -248,10 +277,14 @@ class Files:
                     )
                     return 0
                 for name in lost:
+                    if self._holds:
+                        self._remove(name)
+                        continue
                     await self.store.delete(name)
                     removed += 1
         except CupolaError as error:
             _LOG.warning("Looking for lost files failed: %s", error.message)
+        await self.settle()
         if removed:
             _LOG.info("%s files that a crash had left were removed.", removed)
         return removed

@@ -139,8 +139,10 @@ class HttpActions:
 
         Raises:
             OverloadedError: Too many actions are running.
+            PausedError: No function of the app runs now.
         """
         backend, node = self._backend, self._backend.node
+        node.refuse_if_paused(action.name)
         exchange = Exchange(request)
         started = node.clock.monotonic_ns()
         backend.begin_action()
@@ -160,7 +162,7 @@ class HttpActions:
                 )
             if node.watchers:
                 log = (node, "httpAction", action.name, request.request_id, started, execution)
-                report(*log, message, node.head_ts)
+                report(*log, message, node.head_ts, request.identity, "HttpEndpoint")
 
         try:
             backend.actions.start_http(action, exchange, finished)

@@ -49,6 +49,13 @@ class PendingMutation:
     completes_job: bool = False
     is_background: bool = False
 
+    @property
+    def caller(self) -> str:
+        """Who asked, in the words of the log stream."""
+        if self.is_background:
+            return "Scheduler"
+        return "HttpApi" if self.session is None else "SyncWorker"
+
 
 class MutationQueue:
     """Mutations in the order in which they arrived, those of scheduled jobs in a lane of their own.
@@ -211,6 +218,8 @@ class _Group:
                 execution,
                 result.error_message,
                 None,
+                mutation.identity,
+                mutation.caller,
             )
 
     def take(self, finished: Any, offload: Any) -> None:

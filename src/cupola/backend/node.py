@@ -21,6 +21,7 @@ from cupola.errors import (
     FunctionKindError,
     FunctionNotFoundError,
     InvalidValueError,
+    PausedError,
 )
 from cupola.files import FileLinks
 from cupola.functions.app import App
@@ -42,7 +43,9 @@ State = Literal["starting", "ready", "draining", "failed"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExecutionLog:
-    """One run of a function, for those who watch: `cupola dev`, log streams."""
+    """One run of a function, for those who watch: `cupola dev`, log streams. `caller` and
+    `identity` are in the words of the log stream (spec: deploy API, section 12).
+    """
 
     kind: str
     path: str
@@ -50,6 +53,8 @@ class ExecutionLog:
     duration_s: float
     log_lines: list[str]
     error_message: str | None
+    caller: str = "HttpApi"
+    identity: str = "unknown"
 
 
 class Node:
@@ -82,6 +87,7 @@ class Node:
         self.app.system = self.system
         self.state: State = "starting"
         self.redacts_errors = False
+        self.is_paused = False
         self.wake: Callable[[], None] = lambda: None
         self.followers: list[Callable[[list[Published]], None]] = []
         self.watchers: list[Callable[[ExecutionLog], None]] = []
@@ -137,6 +143,14 @@ class Node:
                 log = dataclasses.replace(log, error_message=failure)
             self.report(log, self.head_ts)
 
+    def refuse_if_paused(self, path: str) -> None:
+        """Raises: PausedError: The deployment is paused, and this is a function of the app."""
+        if self.is_paused and not path.startswith(PREFIX):
+            raise PausedError(
+                "Cannot run functions while this deployment is paused. Resume it with "
+                "`cupola resume`, or in the settings of its dashboard."
+            )
+
     def find(self, path: str, kind: Kind | None, identity: Identity, public_only: bool) -> Function:  # type: ignore[type-arg]
         """The function that a caller names.
 
@@ -144,7 +158,10 @@ class Node:
             FunctionNotFoundError: It does not exist, or may not be seen by this caller.
             ForbiddenError: This caller may only run queries.
             FunctionKindError: It is of another kind.
+            PausedError: No function of the app runs now.
         """
+        if self.is_paused:
+            self.refuse_if_paused(path)
         if path.startswith(PREFIX) and not identity.may_call_internal:
             raise ForbiddenError(
                 "You do not have permission to perform this operation (functions of the system "
@@ -206,6 +223,11 @@ class CanonicalArguments:
                 self._known.clear()
             self._known[text] = canonical
         return canonical
+
+
+def request_id_of(session: bytes | None, request: int) -> str:
+    """The id of what a session asked for in its n-th request: who knows both finds it in logs."""
+    return hashlib.blake2b(b"%d" % request, digest_size=8, key=session or b"").hexdigest()
 
 
 def arguments_digest(text: bytes) -> bytes:

@@ -22,7 +22,7 @@ from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
-from cupola.backend.queries import QueryRun, QueryRunner, log_lines_json, outcome_of
+from cupola.backend.queries import IDENTITIES, QueryRun, QueryRunner, log_lines_json, outcome_of
 from cupola.backend.slow_functions import SlowFunctions
 from cupola.database.catalog import TABLES, Catalog
 from cupola.database.documents import StoredDocument
@@ -141,6 +141,8 @@ class Offload:
     # ---------------------------------------------------------------- who goes there
 
     def _belongs_here(self, path: str) -> bool:
+        if self._node.is_paused:  # nothing runs; who asks is told so on the way that is left
+            return False
         return path in self._suspects or path in self._slow or self._is_javascript(path)
 
     def _is_javascript(self, path: str) -> bool:
@@ -398,7 +400,16 @@ class Offload:
         if log_lines is None:
             log_lines = outcome.log_lines if isinstance(outcome, CallDone) else []
         seconds = (self._node.clock.monotonic_ns() - finished.started_ns) / 1e9
-        log = ExecutionLog(kind, mutation.path, mutation.request_id, seconds, log_lines, message)
+        log = ExecutionLog(
+            kind,
+            mutation.path,
+            mutation.request_id,
+            seconds,
+            log_lines,
+            message,
+            mutation.caller,
+            IDENTITIES[mutation.identity.kind],
+        )
         if self._node.watchers:
             self._node.report(log, None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from cupola.auth import Identity
 from cupola.backend.node import ExecutionLog, Node
@@ -19,6 +19,9 @@ from cupola.persistence import Reader
 from cupola.reactivity import CacheEntry, QueryKey
 from cupola.sync.outcome import QueryOutcome
 from cupola.values import encode
+
+IDENTITIES: Final = {"anonymous": "unknown", "user": "user", "admin": "instance_admin"}
+"""How the log stream calls those who call."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,7 +159,8 @@ class QueryRunner:
         outcome = outcome_of(node, execution, request_id, key.journal)
         if node.watchers:
             text = outcome.error_message
-            report(node, "query", key.path, request_id, started, execution, text, snapshot.ts)
+            log = (node, "query", key.path, request_id, started, execution, text, snapshot.ts)
+            report(*log, identity, "SyncWorker")  # others may share what it found
         return QueryRun(
             outcome,
             transaction.intervals(),
@@ -234,8 +238,11 @@ def report(
     execution: Execution,
     message: str | None,
     ts: int | None,
+    identity: Identity,
+    caller: str,
 ) -> None:
     """Tell watchers about an execution; `ts` as in `Node.report`."""
     seconds = (node.clock.monotonic_ns() - started_ns) / 1e9
-    log = ExecutionLog(kind, path, request_id, seconds, execution.log_lines, message)
+    lines, who = execution.log_lines, IDENTITIES[identity.kind]
+    log = ExecutionLog(kind, path, request_id, seconds, lines, message, caller, who)
     node.report(log, ts)

@@ -40,6 +40,10 @@ class ScheduledCalls:
         return self._node.state == "ready"
 
     @property
+    def is_paused(self) -> bool:
+        return self._node.is_paused
+
+    @property
     def reader(self) -> Reader:
         return self._node.persistence.reader
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cupola.auth import ANONYMOUS, Identity, UserToken
 from cupola.backend.calls import CallRequest, CallResult, Channel
 from cupola.backend.mutations import PendingMutation
+from cupola.backend.node import request_id_of
 from cupola.backend.redaction import shown_to
 from cupola.errors import CupolaError, OperatorError, OverloadedError, ProtocolError
 from cupola.reactivity import CacheEntry
@@ -136,13 +137,12 @@ class SessionHost:
             self._channel.close(close.code, close.reason)
 
     def _queue_mutation(self, effect: RunMutation) -> None:
-        node = self._backend.node
         mutation = PendingMutation(
             path=qualified(effect.component_path or "", effect.path),
             args=effect.args,
             identity=self.identity,
             done=lambda result: self._mutation_done(effect.request_id, result),
-            request_id=node.new_request_id(),
+            request_id=request_id_of(self.session.session_id, effect.request_id),
             session=self.session.session_id,
             request=effect.request_id,
             public_only=not self.identity.may_call_internal,
@@ -188,6 +188,7 @@ class SessionHost:
             effect.path,
             effect.args,
             self.identity,
+            request_id_of(self.session.session_id, effect.request_id),
             component_path=effect.component_path,
             visibility="any" if self.identity.may_call_internal else "public",
         )

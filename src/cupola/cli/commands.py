@@ -29,6 +29,20 @@ class LogFormats(StrEnum):
     JSON = "json"
 
 
+class ExportFormats(StrEnum):
+    ZIP = "zip"
+    PARQUET = "parquet"
+    SQLITE = "sqlite"
+    SQL = "sql"
+
+
+class ImportFormats(StrEnum):
+    CSV = "csv"
+    JSON_LINES = "jsonl"
+    JSON_ARRAY = "json"
+    ZIP = "zip"
+
+
 AppFolder = Annotated[
     Path,
     typer.Argument(metavar="APP", help="The folder with functions/.", envvar="CUPOLA_APP"),
@@ -229,6 +243,138 @@ def run(
 
     folder = data_folder(Path("."), data)
     raise typer.Exit(call(function, arguments, url, admin_key, folder, as_json=as_json))
+
+
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="CUPOLA_URL",
+        help="The server.  [default: the one that uses the data folder]",
+    ),
+]
+AdminKey = Annotated[
+    str | None,
+    typer.Option(envvar="CUPOLA_ADMIN_KEY", help="[default: one made in the data folder]"),
+]
+OwnData = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="CUPOLA_DATA", help="The data folder.  [default: ./.cupola]"),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")]
+
+
+@app.command("export")
+def export_data(
+    path: Annotated[Path, typer.Argument(help="What to write.")],
+    kind: Annotated[
+        ExportFormats | None,
+        typer.Option("--format", help="What it becomes.  [default: by the ending of PATH]"),
+    ] = None,
+    data: OwnData = None,
+    files: FilesAddress = None,
+    include_files: Annotated[
+        bool, typer.Option("--include-file-storage", help="Stored files too (ZIP only).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write all documents of one moment: a ZIP, Parquet files, an SQLite file, or SQL."""
+    from cupola.cli.export_data import export
+
+    folder = data_folder(Path("."), data)
+    export(
+        path,
+        kind.value if kind is not None else None,
+        folder,
+        files or None,
+        include_files=include_files,
+        as_json=as_json,
+    )
+
+
+@app.command("import")
+def import_data(
+    path: Annotated[Path, typer.Argument(help="A CSV, JSON lines or JSON file, or a ZIP.")],
+    table: Annotated[
+        str | None, typer.Option(help="The table; a ZIP names its tables itself.")
+    ] = None,
+    kind: Annotated[
+        ImportFormats | None,
+        typer.Option("--format", help="What it is.  [default: by the ending of PATH]"),
+    ] = None,
+    append: Annotated[bool, typer.Option(help="Add to what is there.")] = False,
+    replace: Annotated[bool, typer.Option(help="Replace the tables of the file.")] = False,
+    replace_all: Annotated[bool, typer.Option("--replace-all", help="Replace all tables.")] = False,
+    yes: Yes = False,
+    url: ServerUrl = None,
+    admin_key: AdminKey = None,
+    data: OwnData = None,
+    as_json: Json = False,
+) -> None:
+    """Store a file's rows as documents of a running server. Nothing is stored if a row is bad."""
+    from cupola.cli.import_data import import_file
+    from cupola.cli.remote import find_server
+
+    import_file(
+        find_server(url, admin_key, data_folder(Path("."), data)),
+        path,
+        table,
+        kind.value if kind is not None else None,
+        append=append,
+        replace=replace,
+        replace_all=replace_all,
+        yes=yes,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def logs(
+    function: Annotated[
+        str | None, typer.Argument(help="Only this one, or those whose paths begin so.")
+    ] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Only what failed.")] = False,
+    history: Annotated[
+        int, typer.Option(min=0, help="How many of the past, as far as they are remembered.")
+    ] = 20,
+    follow: Annotated[bool, typer.Option(help="Go on with what happens from now on.")] = True,
+    url: ServerUrl = None,
+    admin_key: AdminKey = None,
+    data: OwnData = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
+) -> None:
+    """Show what functions of a running server do and log."""
+    from cupola.cli.logs import show
+    from cupola.cli.remote import find_server
+
+    show(
+        find_server(url, admin_key, data_folder(Path("."), data)),
+        function,
+        errors=errors,
+        history=history,
+        follow=follow,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def pause(url: ServerUrl = None, admin_key: AdminKey = None, data: OwnData = None) -> None:
+    """Let no function of the app run, on a running server, until it is resumed."""
+    from cupola.cli.remote import find_server
+
+    find_server(url, admin_key, data_folder(Path("."), data)).post("/api/v1/pause_deployment")
+    print("Paused. Calls fail and scheduled functions wait; resume with `cupola resume`.")
+
+
+@app.command()
+def resume(url: ServerUrl = None, admin_key: AdminKey = None, data: OwnData = None) -> None:
+    """Let functions run again after a pause."""
+    from cupola.cli.remote import find_server
+
+    find_server(url, admin_key, data_folder(Path("."), data)).post("/api/v1/unpause_deployment")
+    print("Running again.")
 
 
 @app.command("admin-key")

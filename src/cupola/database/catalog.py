@@ -77,8 +77,9 @@ ENVIRONMENT: Final = 517
 DEPLOYMENT: Final = 518
 EXPORTS: Final = 519
 IMPORTS: Final = 520
-STORAGE: Final = 530
-SCHEDULED_FUNCTIONS: Final = 540
+# The next two are the reference's: its exports bring ids of files, and documents that hold them.
+SCHEDULED_FUNCTIONS: Final = 539
+STORAGE: Final = 540
 CRON_JOBS: Final = 541
 CRON_RUNS: Final = 542
 COMPONENT_JOBS: Final = 543

@@ -550,11 +550,13 @@ class Transaction:
         return document_id
 
     def add_system(self, table: int, document_id: str, fields: Document) -> None:
-        """Insert into a system table under an id that was made before."""
+        """Insert into a system table under an id that was made before; `fields` may bring a
+        `_creationTime`.
+        """
         self._require_writable()
         info = self.catalog.by_number[table]
         assert self._get_in(info, document_id) is None, document_id
-        document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
+        document = {"_creationTime": self.creation_time, **fields, "_id": document_id}
         self.creation_time = math.nextafter(self.creation_time, math.inf)
         self._put(Write(info, document_id, None, StoredDocument(None, encode(document), document)))
 

@@ -6,8 +6,6 @@ How far an export is stands in a private table, so whoever waits for it asks wit
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +13,12 @@ from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest
 from cupola.database.catalog import EXPORTS, Document
 from cupola.database.load import load_documents
+from cupola.deploy.processes import News, run_worker
 from cupola.errors import BadRequestError, ClientError
 from cupola.system.deployment import FORGET_EXPORT, PUT_EXPORT
 from cupola.values import Int64, decode, encode
 
+_WORKER: Final = "cupola.deploy.export_worker"
 _KEPT_MAX: Final = 5
 _KEPT_NS: Final = 14 * 24 * 3600 * 10**9
 _SYSTEM: Final = Identity("admin")
@@ -40,11 +40,16 @@ class Exports:
         """Begin an export. Returns when it is noted, so that a live query shows it.
 
         Raises:
-            BadRequestError: One is under way, or the data is in no file.
+            BadRequestError: One is under way, or the data is in no file, or files are in memory.
         """
         if self._backend.data_path is None:
             raise BadRequestError(
                 "This deployment keeps its data in memory; only a data file can be exported.",
+                code="ExportNotAvailable",
+            )
+        if include_storage and not self._backend.files.store.address:
+            raise BadRequestError(
+                "This deployment keeps its files in memory; export without them.",
                 code="ExportNotAvailable",
             )
         if self._task is not None and not self._task.done():
@@ -70,9 +75,15 @@ class Exports:
     async def _run(self, export_id: str, fields: Document) -> None:
         clock = self._backend.clock
         started = Int64(clock.now_ns())
-        await self._put(export_id, {**fields, "state": "in_progress", "start_ts": started})
+        under_way: Document = {**fields, "state": "in_progress", "start_ts": started}
+        await self._put(export_id, under_way)
+
+        async def news(text: str) -> None:
+            await self._put(export_id, {**under_way, "progress_message": text})
+
         path = self._file(export_id)
-        ts = await self._write(path)
+        format_: Any = fields["format"]
+        ts = await self._write(path, news, include_storage=format_["include_storage"])
         now = clock.now_ns()
         if ts is None:
             failed: Document = {"state": "failed", "start_ts": started, "failed_ts": Int64(now)}
@@ -88,24 +99,18 @@ class Exports:
         }
         await self._put(export_id, {**fields, **done})
 
-    async def _write(self, path: Path) -> int | None:
+    async def _write(self, path: Path, news: News, *, include_storage: bool) -> int | None:
         """The snapshot's timestamp; None if the process failed, whose words are in the log."""
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "cupola.deploy.export_worker",
-            str(self._backend.data_path),
-            str(path),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            printed, _ = await process.communicate()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise
-        return int(printed) if process.returncode == 0 else None
+        files = self._backend.files
+        more = [files.store.address] if include_storage else []
+        with files.keeping_all():  # what the snapshot knows of is there until it is written
+            printed = await run_worker(_WORKER, str(self._data), str(path), *more, news=news)
+        return None if printed is None else int(printed)
+
+    @property
+    def _data(self) -> Path:
+        return Path(str(self._backend.data_path))
 
     async def _forget_older(self) -> None:
         """What is too old or too much; and what a killed server left unfinished."""
@@ -142,7 +147,7 @@ class Exports:
         return sorted(found.items(), key=lambda each: -float(each[1]["_creationTime"]))  # type: ignore[arg-type]
 
     def _file(self, export_id: str) -> Path:
-        return Path(str(self._backend.data_path)).parent / "exports" / f"{export_id}.zip"
+        return self._data.parent / "exports" / f"{export_id}.zip"
 
     async def _put(self, export_id: str | None, fields: Document) -> Any:
         return await self._call(PUT_EXPORT, {"id": export_id, "fields": fields})

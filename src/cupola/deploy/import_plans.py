@@ -7,7 +7,8 @@ import msgspec
 
 class TablePlan(msgspec.Struct, frozen=True):
     """`number`: what the table's ids carry, None where it does not matter. `delete`: how many
-    documents go. `creates`: how many come, from `file`."""
+    documents go. `creates`: how many come, from `file`. Of `_storage` they are those of files.
+    """
 
     name: str
     number: int | None
@@ -21,3 +22,16 @@ class Plan(msgspec.Struct, frozen=True):
 
     tables: list[TablePlan]
     renumber: dict[str, int]
+
+
+class StoredFile(msgspec.Struct, frozen=True, rename="camel"):
+    """A file of a ZIP. `entry`: where its bytes are in there; None if they are stored already.
+    `sha256` is base64, None where the ZIP does not say; `creation_time` in ms.
+    """
+
+    id: str
+    size: int
+    entry: str | None
+    creation_time: float | None = None
+    sha256: str | None = None
+    content_type: str | None = None

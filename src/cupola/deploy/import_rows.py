@@ -9,24 +9,40 @@ from __future__ import annotations
 import csv
 import io
 import json
+import mimetypes
 import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import orjson
 
 from cupola.deploy.component_folders import component_of, inside, table_inside
+from cupola.deploy.import_plans import StoredFile
 from cupola.errors import CupolaError, DeveloperError
 from cupola.values import decode_export, qualified
 
 Row = dict[str, Any]
 
+
+class _Described(msgspec.Struct, rename="camel"):
+    """A line of `_storage/documents.jsonl`."""
+
+    id: str
+    creation_time: float | None = msgspec.field(name="_creationTime", default=None)
+    sha256: str | None = None
+    size: float | None = None
+    content_type: str | None = None
+
+
 _TABLE = re.compile(r"(?:^|/)([A-Za-z][A-Za-z0-9_]*)/documents\.jsonl$")
 _NUMBERS = re.compile(r"(?:^|/)_tables/documents\.jsonl$")
-_STORED_FILE = re.compile(r"(?:^|/)_storage/(?!documents\.jsonl$)[^/]+$")
+_STORED_FILE = re.compile(r"(?:^|/)_storage/([^/.]+)(?:\.[^/]*)?$")
+_KNOWN_FILES = re.compile(r"(?:^|/)_storage/documents\.jsonl$")
 _ARRAY_BYTES_MAX = 16 * 2**20
+_TYPES = mimetypes.MimeTypes(filenames=())  # the same on each machine
 
 
 class ImportRefused(DeveloperError):
@@ -46,6 +62,9 @@ class Source:
             ImportRefused: It is none, or has what does not exist here.
         """
         self.numbers: dict[str, int] = {}
+        self.files: dict[str, str] = {}
+        """Where the bytes of stored files are, by id."""
+        self._known_files: str | None = None
         self.tables: list[str] = [] if table is None else [table_inside(component, table)]
         self._path = path
         self._component = component
@@ -69,6 +88,32 @@ class Source:
             else:
                 yield from _json_lines(file, uniform=False)
 
+    @property
+    def has_files(self) -> bool:
+        """Whether the file says anything of stored files, be it that there are none."""
+        return self._known_files is not None or bool(self.files)
+
+    def open_zip(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self._path)
+
+    def stored_files(self) -> Iterator[StoredFile]:
+        """The stored files of a ZIP, with what it knows of them; first those that are described.
+
+        Raises:
+            ImportRefused: One is described whose bytes are not there.
+        """
+        with zipfile.ZipFile(self._path) as archive:
+            left = dict(self.files)
+            if self._known_files is not None:
+                with archive.open(self._known_files) as lines:
+                    for row in _json_lines(lines, uniform=False):
+                        entry = left.pop(str(row.get("_id")), None)
+                        yield _described(row, archive, entry)
+            for storage_id, entry in left.items():
+                kind, _ = _TYPES.guess_type(entry, strict=False)
+                size = archive.getinfo(entry).file_size
+                yield StoredFile(storage_id, size, entry, content_type=kind)
+
     def _look_into(self) -> None:
         try:
             archive = zipfile.ZipFile(self._path)
@@ -78,9 +123,15 @@ class Source:
             names = archive.namelist()
             for name in names:
                 component = inside(self._component, component_of(name))
-                if _STORED_FILE.search(name):
-                    raise ImportRefused("Stored files cannot be imported yet.", code="InvalidZip")
-                if found := _TABLE.search(name):
+                if (_STORED_FILE.search(name) or _KNOWN_FILES.search(name)) and component:
+                    raise ImportRefused(
+                        "Stored files of components cannot be imported yet.", code="InvalidZip"
+                    )
+                if _KNOWN_FILES.search(name):
+                    self._known_files = name
+                elif found := _STORED_FILE.search(name):
+                    self.files[found[1]] = name
+                elif found := _TABLE.search(name):
                     table = qualified(component, found[1])
                     self.tables.append(table)
                     self._entries[table] = name
@@ -92,6 +143,21 @@ class Source:
                         row = orjson.loads(line)
                         self.numbers[qualified(component, str(row["name"]))] = int(row["id"])
         self.numbers = {name: n for name, n in self.numbers.items() if name in self._entries}
+
+
+def _described(row: Row, archive: zipfile.ZipFile, entry: str | None) -> StoredFile:
+    try:
+        file = msgspec.convert({**row, "id": row.get("_id"), "entry": entry}, _Described)
+    except msgspec.ValidationError as error:
+        raise ImportRefused(f"`_storage/documents.jsonl`: {error}", code="InvalidZip") from None
+    if entry is None:
+        raise ImportRefused(f"The bytes of file {file.id} are not in the ZIP.", code="InvalidZip")
+    size = archive.getinfo(entry).file_size
+    if file.size is not None and file.size != size:
+        raise ImportRefused(
+            f"File {file.id} has {size} bytes in the ZIP, not {file.size:.0f}.", code="InvalidZip"
+        )
+    return StoredFile(file.id, size, entry, file.creation_time, file.sha256, file.content_type)
 
 
 def _json_lines(file: IO[bytes], *, uniform: bool) -> Iterator[Row]:

@@ -3,8 +3,8 @@
     python -m cupola.deploy.import_worker DATABASE FILE FORM MODE FOLDER COMPONENT [TABLE]
 
 Every row is checked here, against values, limits and the schema in force, and written to FOLDER as
-it will be stored: one file per table. So the import itself meets no bad row. It prints a `Plan`, or
-`{"error": ...}`.
+it will be stored: one file per table. So is every stored file, against its digest. So the import
+itself meets nothing bad. It prints how far it is, and last a `Plan`, or `{"error": ...}`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import msgspec
 
 from cupola.database.catalog import FIRST_USER_TABLE, Catalog
 from cupola.database.load import load_catalog
+from cupola.deploy.import_files import check_files
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_rows import ImportRefused, Row, Source
+from cupola.deploy.processes import Progress
+from cupola.deploy.zip_export import FILES
 from cupola.errors import CupolaError
 from cupola.limits import DEFAULT_LIMITS
 from cupola.persistence import Reader
@@ -46,7 +49,7 @@ def main() -> None:
     finally:
         snapshot.close()
         snapshots.close()
-    sys.stdout.write(msgspec.json.encode(answer).decode())
+    print(msgspec.json.encode(answer).decode(), flush=True)
 
 
 def plan(reader: Reader, source: Source, mode: str, folder: Path, component: str = "") -> Plan:
@@ -56,19 +59,21 @@ def plan(reader: Reader, source: Source, mode: str, folder: Path, component: str
         CupolaError: Something in the file cannot be stored, or `mode` does not allow it.
     """
     catalog = load_catalog(reader)
+    progress = Progress()
     sizes = {
         name: reader.count(table.primary.number, b"", None, limit=_COUNT_MAX)
         for name, table in catalog.by_name.items()
-        if table.number >= FIRST_USER_TABLE
+        if table.number >= FIRST_USER_TABLE or name == FILES
     }
     replaces = mode in ("replace", "replaceAll")
     tables = []
     wanted: dict[str, int] = {}
     numbers = {**catalog.numbers, **source.numbers}
     for place, name in enumerate(source.tables):
-        _check_table(name, mode, sizes.get(name, 0))
+        check_identifier(split_qualified(name)[1], "table")
+        check_empty(name, mode, sizes.get(name, 0))
         rows = _Rows(catalog, name, numbers, folder / f"{place}.rows")
-        rows.write(source)
+        rows.write(source, progress)
         number = source.numbers.get(name, rows.number)
         if rows.number is not None:
             wanted[name] = rows.number
@@ -76,8 +81,15 @@ def plan(reader: Reader, source: Source, mode: str, folder: Path, component: str
                 raise ImportRefused(f"Ids in `{name}` are of another table.", code="InvalidId")
         delete = sizes.get(name, 0) if replaces else 0
         tables.append(TablePlan(name, rows.number, delete, rows.count, rows.path.name))
+    if source.has_files:
+        check_empty(FILES, mode, sizes[FILES])
+        path = folder / f"{FILES}.rows"
+        count = check_files(reader, source, path, progress, replaces=replaces)
+        delete = sizes[FILES] if replaces else 0
+        tables.append(TablePlan(FILES, None, delete, count, path.name))
     if mode == "replaceAll":
         others = {name for name in sizes if _is_inside(name, component)} - set(source.tables)
+        others -= {FILES}
         tables += [TablePlan(name, None, sizes[name], 0, None) for name in sorted(others)]
     emptied = {t.name for t in tables if t.delete == sizes.get(t.name, 0)}
     return Plan(tables, _renumbered(catalog, wanted, emptied, sizes))
@@ -89,8 +101,8 @@ def _is_inside(table: str, component: str) -> bool:
     return not component or own == component or own.startswith(f"{component}/")
 
 
-def _check_table(name: str, mode: str, size: int) -> None:
-    check_identifier(split_qualified(name)[1], "table")
+def check_empty(name: str, mode: str, size: int) -> None:
+    """Raises: ImportRefused: `mode` wants an empty table, and it is not."""
     if mode == "requireEmpty" and size:
         raise ImportRefused(
             f"Table `{name}` has {size} documents already. Import with --append or --replace.",
@@ -111,10 +123,11 @@ class _Rows:
         definition = schema.tables.get(table) if schema is not None and schema.validate else None
         self._check = definition.document_checker(numbers) if definition is not None else None
 
-    def write(self, source: Source) -> None:
+    def write(self, source: Source, progress: Progress) -> None:
         with self.path.open("wb") as file:
             for row in source.rows(self._table):
                 self.count += 1
+                progress.tell(lambda: f"Checking {self._table}: {self.count:,} documents")
                 try:
                     file.write(self._encoded(row) + b"\n")
                 except CupolaError as error:

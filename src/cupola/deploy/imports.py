@@ -9,11 +9,8 @@ one leads nowhere says so and failed, though its rows are there.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,27 +19,20 @@ import msgspec
 from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest
 from cupola.database.catalog import IMPORTS, Document
-from cupola.database.constraints import has_references, refuse_dangling
-from cupola.database.documents import StoredDocument
 from cupola.database.load import load_documents
-from cupola.database.system_commits import Work
-from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
 from cupola.deploy.import_plans import Plan, TablePlan
+from cupola.deploy.import_works import works_of
+from cupola.deploy.processes import News, run_worker
+from cupola.deploy.zip_export import FILES
 from cupola.errors import BadRequestError
-from cupola.system.deployment import PUT_IMPORT
-from cupola.values import (
-    Int64,
-    decode,
-    decode_canonical,
-    encode,
-    is_component_path,
-    split_qualified,
-)
+from cupola.system.deployment import FORGET_IMPORT, PUT_IMPORT
+from cupola.values import Int64, decode, encode, is_component_path, split_qualified
 
+_WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
+_KEPT_MAX: Final = 50
 _PARTS_MAX: Final = 9999
-_BATCH_ROWS: Final = 100
-_BATCH_BYTES: Final = 1 << 20
+_NEWS_EVERY_S: Final = 0.5
 _SYSTEM: Final = Identity("admin")
 _FORMS: Final = {"csv": "csv", "jsonLines": "jsonl", "jsonArray": "json_array", "zip": "zip"}
 _MODES: Final = ("requireEmpty", "append", "replace", "replaceAll")
@@ -75,6 +65,8 @@ class Imports:
         self._uploads: dict[str, Path] = {}
         self._plans: dict[str, tuple[Plan, Path]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: set[str] = set()  # by this process
+        self._is_cleared = False
 
     # ---------------------------------------------------------------- uploading
 
@@ -89,7 +81,10 @@ class Imports:
             oldest = next(iter(self._uploads))
             shutil.rmtree(self._uploads.pop(oldest), ignore_errors=True)
         token = self._backend.clock.random_bytes(16).hex()
-        folder = Path(self._backend.data_path).parent / "imports" / token
+        if not self._is_cleared:  # what a killed server left
+            self._is_cleared = True
+            shutil.rmtree(self._folder, ignore_errors=True)
+        folder = self._folder / token
         folder.mkdir(parents=True, mode=0o700)
         self._uploads[token] = folder
         return token
@@ -110,12 +105,40 @@ class Imports:
         Raises:
             BadRequestError: The settings make no sense, or a part is missing.
         """
-        settings = body.settings
-        _check_settings(settings)
+        _check_settings(body.settings)
         folder = self._uploads.pop(body.upload_token, None)
         parts = [folder / name for name in body.part_tokens] if folder is not None else []
         if folder is None or any(p.parent != folder or not p.exists() for p in parts):
             raise BadRequestError("There is no such upload (any more).", code="UploadNotFound")
+        import_id, _ = await self._begin(body.settings, folder, parts)
+        return import_id
+
+    async def import_at_once(self, settings: ImportSettings, body: AsyncIterator[bytes]) -> int:
+        """Upload, check, and store without asking. Returns: how many rows were written.
+
+        Raises:
+            BadRequestError: The settings make no sense, or a row is bad; then nothing is stored.
+        """
+        _check_settings(settings)
+        token = self.start_upload()
+        file = self._uploads[token] / "0001.part"
+        with file.open("wb") as part:
+            async for piece in body:
+                await asyncio.to_thread(part.write, piece)
+        folder = self._uploads.pop(token)
+        import_id, checked = await self._begin(settings, folder, [file])
+        await checked
+        if import_id in self._plans:
+            await (await self._perform(import_id))
+        state: Any = self._document(import_id)["state"]
+        if state["state"] != "completed":
+            raise BadRequestError(str(state.get("error_message")), code="ImportRefused")
+        return int(state["num_rows_written"])
+
+    async def _begin(
+        self, settings: ImportSettings, folder: Path, parts: list[Path]
+    ) -> tuple[str, asyncio.Task[None]]:
+        """Note an import, and start to check it. Returns: its id, and the checking."""
         form = _FORMS[settings.format]
         fields: Document = {
             "state": {"state": "uploaded"},
@@ -130,9 +153,27 @@ class Imports:
             "checkpoints": None,
             "requestor": {"type": "snapshotImport"},
         }
+        await self._forget_older()
         import_id = str(await self._put(None, fields))
-        self._start(self._check(import_id, fields, settings, folder, parts))
-        return import_id
+        self._begun.add(import_id)
+        return import_id, self._start(self._check(import_id, fields, settings, folder, parts))
+
+    async def _forget_older(self) -> None:
+        """All but the newest; and tell of those that a killed server left unfinished."""
+        reader = self._backend.node.persistence.reader
+        found = load_documents(reader, IMPORTS)
+        newest = sorted(found.items(), key=lambda each: -float(each[1]["_creationTime"]))  # type: ignore[arg-type]
+        for place, (import_id, document) in enumerate(newest):
+            state: Any = document["state"]
+            is_open = state["state"] not in ("completed", "failed")
+            if place >= _KEPT_MAX and not (is_open and import_id in self._begun):
+                self._begun.discard(import_id)
+                await self._call(FORGET_IMPORT, {"id": import_id})
+            elif is_open and import_id not in self._begun:
+                lost = "The server stopped before this import had ended; import again."
+                fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+                failed: Document = {"state": "failed", "error_message": lost}
+                await self._put(import_id, {**fields, "state": failed})
 
     # ---------------------------------------------------------------- checking and storing
 
@@ -144,13 +185,8 @@ class Imports:
         folder: Path,
         parts: list[Path],
     ) -> None:
-        file = folder / "whole"
-        with file.open("wb") as whole:
-            for part in parts:
-                with part.open("rb") as piece:
-                    shutil.copyfileobj(piece, whole)
-                part.unlink()
-                await asyncio.sleep(0)
+        file = folder / _WHOLE
+        await asyncio.to_thread(_join, parts, file)
         answer = await self._plan(settings, file, folder)
         if isinstance(answer, str):
             shutil.rmtree(folder, ignore_errors=True)
@@ -167,9 +203,7 @@ class Imports:
     async def _plan(self, settings: ImportSettings, file: Path, folder: Path) -> Plan | str:
         """What the import would do; or why it cannot be."""
         table = [settings.table_name] if settings.table_name is not None else []
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
+        printed = await run_worker(
             "cupola.deploy.import_worker",
             str(self._backend.data_path),
             str(file),
@@ -178,19 +212,11 @@ class Imports:
             str(folder),
             settings.component_path or "",
             *table,
-            stdout=asyncio.subprocess.PIPE,
         )
         try:
-            printed, _ = await process.communicate()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise
-        try:
-            return msgspec.json.decode(printed, type=Plan)
+            return msgspec.json.decode(printed or b"", type=Plan)
         except msgspec.MsgspecError:
-            found = msgspec.json.decode(printed) if printed.startswith(b"{") else {}
-            return str(found.get("error", "The file could not be read; see the server's log."))
+            return _error_in(printed)
 
     async def perform(self, import_id: str) -> None:
         """Store what was confirmed, in the background.
@@ -198,40 +224,84 @@ class Imports:
         Raises:
             BadRequestError: It does not wait for that.
         """
-        document = load_documents(self._backend.node.persistence.reader, IMPORTS).get(import_id)
+        await self._perform(import_id)
+
+    async def _perform(self, import_id: str) -> asyncio.Task[None]:
         planned = self._plans.pop(import_id, None)
-        if document is None or planned is None:
+        if planned is None:
             raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
+        document = self._document(import_id)
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
         state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
         await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
-        self._start(self._store(import_id, fields, *planned))
+        return self._start(self._store(import_id, fields, *planned))
 
     async def cancel(self, import_id: str) -> None:
         """Forget an import that was not confirmed. Raises: as `perform`."""
-        document = load_documents(self._backend.node.persistence.reader, IMPORTS).get(import_id)
         planned = self._plans.pop(import_id, None)
-        if document is None or planned is None:
+        if planned is None:
             raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
+        document = self._document(import_id)
         shutil.rmtree(planned[1], ignore_errors=True)
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
         state: Document = {"state": "failed", "error_message": "Canceled."}
         await self._put(import_id, {**fields, "state": state})
 
     async def _store(self, import_id: str, fields: Document, plan: Plan, folder: Path) -> None:
-        backend = self._backend
-        ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        works = _works(plan, folder)
-        backend.pushes.commit_in_slices("_system:import", works, ended.set_result)
-        error = await ended
+        async def news(text: str) -> None:
+            now: Document = {"progress_message": text, "checkpoint_messages": []}
+            await self._put(import_id, {**fields, "state": {"state": "in_progress", **now}})
+
+        with self._backend.files.keeping_all():
+            error = await self._store_files(plan, folder, news)
+            if error is None:
+                failure = await self._store_documents(plan, folder, news)
+                error = None if failure is None else str(failure)
+            if error is not None:
+                self._backend.files.sweep_later()
         shutil.rmtree(folder, ignore_errors=True)
         if error is not None:
-            state: Document = {"state": "failed", "error_message": str(error)}
+            state: Document = {"state": "failed", "error_message": error}
         else:
             rows = sum(table.creates for table in plan.tables)
-            now = Int64(backend.clock.now_ns())
+            now = Int64(self._backend.clock.now_ns())
             state = {"state": "completed", "timestamp": now, "num_rows_written": Int64(rows)}
         await self._put(import_id, {**fields, "state": state})
+
+    async def _store_files(self, plan: Plan, folder: Path, news: News) -> str | None:
+        """Put the bytes of files where their documents will find them. Returns: why not."""
+        files = next((table for table in plan.tables if table.name == FILES), None)
+        if files is None or not files.creates:
+            return None
+        address = self._backend.files.store.address
+        if not address:
+            return "This deployment keeps its files in memory; import without them."
+        printed = await run_worker(
+            "cupola.deploy.import_files",
+            str(folder / _WHOLE),
+            str(folder / str(files.file)),
+            address,
+            str(self._backend.limits.file_size_bytes_max),
+            news=news,
+        )
+        return None if printed == b"null" else _error_in(printed)
+
+    async def _store_documents(self, plan: Plan, folder: Path, news: News) -> BaseException | None:
+        """Returns: why the rest did not come in."""
+        ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        counts: dict[str, int] = {}
+
+        def told(name: str, rows: int) -> None:
+            counts[name] = counts.get(name, 0) + rows
+
+        works = works_of(plan, folder, told)
+        self._backend.pushes.commit_in_slices("_system:import", works, ended.set_result)
+        while not (await asyncio.wait([ended], timeout=_NEWS_EVERY_S))[0]:
+            if counts:
+                name, rows = list(counts.items())[-1]
+                total = next(table.creates for table in plan.tables if table.name == name)
+                await news(f"Importing {name}: {rows:,} of {total:,}")
+        return ended.result()
 
     # ---------------------------------------------------------------- inside
 
@@ -243,14 +313,24 @@ class Imports:
         for folder in [*self._uploads.values(), *(folder for _, folder in self._plans.values())]:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _document(self, import_id: str) -> Document:
+        return load_documents(self._backend.node.persistence.reader, IMPORTS)[import_id]
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self._backend.data_path)).parent / "imports"
 
     async def _put(self, import_id: str | None, fields: Document) -> Any:
-        args = encode({"id": import_id, "fields": fields})
-        request = CallRequest("mutation", PUT_IMPORT, args, _SYSTEM, visibility="any")
+        return await self._call(PUT_IMPORT, {"id": import_id, "fields": fields})
+
+    async def _call(self, path: str, args: dict[str, Any]) -> Any:
+        request = CallRequest("mutation", path, encode(args), _SYSTEM, visibility="any")
         result = await self._backend.call(request)
         if result.value is None:
             raise result.error or BadRequestError(result.error_message or "")
@@ -268,131 +348,29 @@ def _check_settings(settings: ImportSettings) -> None:
         )
 
 
+def _join(parts: list[Path], file: Path) -> None:
+    with file.open("wb") as whole:
+        for part in parts:
+            with part.open("rb") as piece:
+                shutil.copyfileobj(piece, whole)
+            part.unlink()
+
+
+def _error_in(printed: bytes | None) -> str:
+    """What a worker says went wrong."""
+    found = msgspec.json.decode(printed) if printed is not None and printed[:1] == b"{" else {}
+    return str(found.get("error", "The file could not be read; see the server's log."))
+
+
+def _row_of(table: TablePlan) -> str:
+    unit = "files" if table.name == FILES else "documents"
+    return f"{split_qualified(table.name)[1]} | {table.creates} | {table.delete} {unit}"
+
+
 def _summary(plan: Plan) -> str:
     lines = ["Import change summary:", "table | create | delete", "----- | ------ | ------"]
     for component in sorted({split_qualified(table.name)[0] for table in plan.tables}):
         if component:
             lines.append(f"Component {component}")
-        lines += [
-            f"{split_qualified(table.name)[1]} | {table.creates} | {table.delete} documents"
-            for table in plan.tables
-            if split_qualified(table.name)[0] == component
-        ]
+        lines += [_row_of(t) for t in plan.tables if split_qualified(t.name)[0] == component]
     return "\n".join([*lines, "Once the import has started, it will run in the background."])
-
-
-# --------------------------------------------------------------------------------- the transactions
-
-
-def _works(plan: Plan, folder: Path) -> Iterator[Work]:
-    """Delete what goes, renumber, store what comes, look at the references."""
-    for table in plan.tables:
-        if table.delete:
-            yield from _deletions(table.name)
-    if plan.renumber:
-        yield lambda transaction: transaction.renumber(plan.renumber)
-    for table in plan.tables:
-        if table.number is not None:
-            yield _table(table.name, table.number)
-        if table.file is not None:
-            yield from _insertions(table, folder)
-    yield from _checks()
-
-
-def _table(name: str, number: int) -> Work:
-    component, own_name = split_qualified(name)
-
-    def work(transaction: Transaction) -> None:
-        with transaction.within(component):
-            if transaction.table(own_name) is None:
-                transaction.create_table(own_name, number)
-
-    return work
-
-
-def _deletions(name: str) -> Iterator[Work]:
-    left = True
-
-    def work(transaction: Transaction) -> None:
-        nonlocal left
-        table = transaction.catalog.by_name.get(name)
-        found: list[StoredDocument] = []
-        if table is not None:
-            for _, document in transaction.scan(table.primary, EVERYTHING):
-                found.append(document)
-                if len(found) == _BATCH_ROWS:
-                    break
-        for document in found:
-            assert table is not None
-            transaction.remove(table, str(document.value["_id"]), document)
-        left = len(found) == _BATCH_ROWS
-
-    while left:
-        yield work
-
-
-def _checks() -> Iterator[Work]:
-    """Every document of the tables that have references, in batches."""
-    places: dict[str, bytes] = {}  # where to go on, by table; empty until the first work has run
-    is_first = True
-
-    def work(transaction: Transaction) -> None:
-        nonlocal is_first
-        if is_first:
-            is_first = False
-            tables = transaction.catalog.by_name.values()
-            places.update((t.name, b"") for t in tables if has_references(transaction, t))
-        for name, start in list(places.items())[:1]:
-            table = transaction.catalog.by_name[name]
-            keys = KeyRange(0, b"", start, None)
-            rows = list(itertools.islice(transaction.scan(table.primary, keys), _BATCH_ROWS))
-            with transaction.within(table.component):
-                for _, document in rows:
-                    refuse_dangling(transaction, table, document)
-            if len(rows) < _BATCH_ROWS:
-                del places[name]
-            else:
-                places[name] = rows[-1][0] + b"\0"
-
-    while is_first or places:
-        yield work
-
-
-def _insertions(table: TablePlan, folder: Path) -> Iterator[Work]:
-    assert table.file is not None
-    with (folder / table.file).open("rb") as file:
-        while rows := list(_batch(file)):
-            yield _insertion(table.name, rows)
-
-
-def _batch(file: Any) -> Iterator[bytes]:
-    size = 0
-    for _ in range(_BATCH_ROWS):
-        line = file.readline()
-        if not line:
-            return
-        yield line
-        size += len(line)
-        if size >= _BATCH_BYTES:
-            return
-
-
-def _insertion(table: str, rows: list[bytes]) -> Work:
-    component, name = split_qualified(table)
-
-    def work(transaction: Transaction) -> None:
-        with transaction.within(component):
-            insert(transaction)
-
-    def insert(transaction: Transaction) -> None:
-        for row in rows:
-            document = decode_canonical(row)
-            assert isinstance(document, dict)
-            if "_id" not in document:
-                document.pop("_creationTime", None)
-                transaction.insert(name, document)
-                continue
-            document.setdefault("_creationTime", transaction.creation_time)
-            transaction.restore(name, document)
-
-    return work

@@ -103,6 +103,10 @@ class CancelJob(msgspec.Struct, frozen=True):
     id: str
 
 
+class ChangeState(msgspec.Struct, frozen=True, rename="camel"):
+    new_state: Literal["running", "paused"]
+
+
 class CancelAllJobs(msgspec.Struct, frozen=True):
     """`udf_path`: of the one function whose jobs are meant, as their documents name it."""
 

@@ -12,7 +12,7 @@ import math
 import traceback
 from pathlib import Path
 
-from cupola.errors import ApplicationError, CupolaError, InvalidValueError
+from cupola.errors import ApplicationError, CupolaError, InvalidValueError, PausedError
 from cupola.functions.call import Interrupted
 from cupola.functions.conversion import value_of
 from cupola.values import Int64, Value, decode, encode, in_force
@@ -67,6 +67,8 @@ def _what_happened(error: BaseException) -> str:
     if not isinstance(error, CupolaError) or isinstance(error, ApplicationError):
         what = "Uncaught " + "".join(traceback.format_exception_only(error)).strip()
         return what.replace("Uncaught cupola.errors.", "Uncaught ")
+    if isinstance(error, PausedError):
+        return error.message
     what, name = str(error.message), type(error).__name__
     return what if what.startswith((name, str(error.code))) else f"Uncaught {name}: {what}"
 

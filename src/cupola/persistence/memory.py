@@ -14,6 +14,9 @@ from cupola.persistence.protocol import (
     CommitRecord,
     DocumentWrite,
     IndexChange,
+    LoggedVersion,
+    PastPage,
+    PastRow,
     RecordedRequest,
     Row,
     Timestamp,
@@ -36,6 +39,7 @@ class MemorySnapshot:
         self.commits: dict[Timestamp, CommitRecord] = {}
         self.requests: dict[tuple[bytes, int], Timestamp] = {}
         self.numbers: dict[int, dict[bytes, EntryNumbers]] = {}  # of aggregated indexes
+        self.retired: list[Retired] = []
 
     def newest_ts(self) -> Timestamp:
         return next(reversed(self.commits), Timestamp(0))
@@ -96,6 +100,28 @@ class MemorySnapshot:
         )
         return list(islice(found, limit))
 
+    def first_version_after(self, ts: int) -> int:
+        return 1 + sum(version[0] <= ts for version in self.versions)
+
+    def log_from(self, start: int, *, limit: int) -> list[LoggedVersion]:
+        return [
+            LoggedVersion(number, ts, table, document_id, body)
+            for number, (ts, table, document_id, _, body) in enumerate(self.versions, 1)
+            if number >= start
+        ][:limit]
+
+    def scan_at(self, ts: int, index: int, start: bytes, *, limit: int) -> PastPage:
+        entries = [(key, v, since) for key, (v, since) in self.current.get(index, {}).items()]
+        entries += [
+            (e[2], e[5], Timestamp(e[4])) for e in self.retired if e[0] == index and e[3] > ts
+        ]
+        rows = []
+        for key, version, since in sorted(entries):
+            body = self.versions[version - 1][4]
+            if key >= start and since <= ts and body is not None:
+                rows.append(PastRow(key, since, body))
+        return PastPage(rows[:limit], rows[limit].key if len(rows) > limit else None)
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -117,6 +143,7 @@ class MemorySnapshot:
         other.commits = self.commits.copy()
         other.requests = self.requests.copy()
         other.numbers = {index: entries.copy() for index, entries in self.numbers.items()}
+        other.retired = self.retired.copy()
         return other
 
 
@@ -126,7 +153,6 @@ class MemoryPersistence:
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._request_retention_ns = int(limits.request_retention_s * 1e9)
         self._rows = MemorySnapshot()
-        self.retired: list[Retired] = []
         self._undo: list[Callable[[], object]] | None = None  # None: no group is open
         self._head_ts = Timestamp(0)
         self._durable_ts = Timestamp(0)
@@ -161,6 +187,14 @@ class MemoryPersistence:
     @property
     def reader(self) -> MemorySnapshot:
         return self._rows
+
+    @property
+    def log(self) -> MemorySnapshot:
+        return self._rows
+
+    @property
+    def retired(self) -> list[Retired]:
+        return self._rows.retired
 
     @property
     def head_ts(self) -> Timestamp:

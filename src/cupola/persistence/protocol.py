@@ -137,6 +137,52 @@ class RecordedRequest(NamedTuple):
     log_lines: bytes
 
 
+class LoggedVersion(NamedTuple):
+    """A row of the log; `body` None: a tombstone. Numbers grow with timestamps."""
+
+    version: int
+    ts: Timestamp
+    table: int
+    id: str
+    body: bytes | None
+
+
+class PastRow(NamedTuple):
+    """An entry of a primary index as it was: `ts` is when its version was written."""
+
+    key: bytes
+    ts: Timestamp
+    body: bytes
+
+
+class PastPage(NamedTuple):
+    """Some entries in key order. `next`: where to go on; None at the end."""
+
+    rows: list[PastRow]
+    next: bytes | None
+
+
+class LogReader(Protocol):
+    """The log behind the current entries: what happened, and what was.
+
+    Raises: PersistenceError from every method, if the file cannot be read.
+    """
+
+    def first_version_after(self, ts: int) -> int:
+        """The number of the oldest version with a later timestamp, or the one to come."""
+        ...
+
+    def log_from(self, start: int, *, limit: int) -> list[LoggedVersion]:
+        """At most `limit` versions from number `start` on."""
+        ...
+
+    def scan_at(self, ts: int, index: int, start: bytes, *, limit: int) -> PastPage:
+        """Entries with key >= `start` that a primary index had at a timestamp: at most `limit`,
+        fewer or none where much has changed since.
+        """
+        ...
+
+
 class Reader(Protocol):
     """The documents and indexes at one moment. No call leaves anything open behind it.
 
@@ -211,6 +257,11 @@ class Persistence(Protocol):
     @property
     def reader(self) -> Reader:
         """The head, including what the open group has applied."""
+        ...
+
+    @property
+    def log(self) -> LogReader:
+        """The same of the log."""
         ...
 
     @property

@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol
 from cupola.clock import Clock
 from cupola.database.catalog import CRON_JOBS, system_index
 from cupola.database.committer import Published
-from cupola.errors import ConflictError, CupolaError, OperatorError
+from cupola.errors import ConflictError, CupolaError, OperatorError, PausedError
 from cupola.functions.crons import CronJob
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.jobs import IN_PROGRESS, JOB_TABLES, NOT_PENDING, PENDING, SCHEDULED
@@ -41,7 +41,7 @@ from cupola.values.keys import after
 _LOG = logging.getLogger("cupola")
 _SWEEP_MS: Final = 60_000.0
 _CRONS_AT_ONCE: Final = 100
-_NOT_BEGUN: Final = frozenset({"NoWorker", "TooManyConcurrentActions"})
+_NOT_BEGUN: Final = frozenset({"NoWorker", "TooManyConcurrentActions", PausedError.code})
 _LOST: Final = "The server stopped while this action ran; it may have done part of its work."
 
 
@@ -67,6 +67,11 @@ class Engine(Protocol):
     @property
     def is_serving(self) -> bool:
         """Whether jobs may begin: code is loaded, and nobody is stopping."""
+        ...
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether jobs wait and cron jobs are skipped."""
         ...
 
     @property
@@ -149,6 +154,10 @@ class Executor:
         self._declared = crons
         self._engine.wake()
 
+    def paused_or_resumed(self) -> None:
+        """Jobs wait from now on, or wait no longer."""
+        self._engine.wake()
+
     @property
     def running(self) -> int:
         return self._mutations + self._actions
@@ -175,15 +184,18 @@ class Executor:
         if not self._engine.is_serving:
             return
         now_ms = self._now_ms()
-        self._try_again(now_ms)
+        is_paused = self._engine.is_paused
+        if not is_paused:
+            self._try_again(now_ms)
         if not self._is_busy and not self._is_recovered:
             self._recover()
         if not self._is_busy and self._declared is not None:
             self._declare()
         if not self._is_busy:
             self._fire_crons(now_ms)
-            self._begin_due(now_ms)
-            self._start_waiting()
+            if not is_paused:
+                self._begin_due(now_ms)
+                self._start_waiting()
             self._sweep(now_ms)
         self._engine.wake_at(self._next_due_ns(now_ms))
 
@@ -316,7 +328,8 @@ class Executor:
                 _LOG.error("A cron job could not be run: %s", outcome.error_message)
             self._crons.release(key)
 
-        self._engine.run_system(system.FIRE, {"id": cron}, ended)
+        args = {"id": cron, "skip": self._engine.is_paused}
+        self._engine.run_system(system.FIRE, args, ended)
 
     def _declare(self) -> None:
         crons, self._declared = self._declared or (), None

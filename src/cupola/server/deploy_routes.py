@@ -9,12 +9,13 @@ import orjson
 from cupola.auth import Identity, admin_of, parse_authorization
 from cupola.backend import Backend, CallRequest
 from cupola.deploy import Deployer
-from cupola.deploy.imports import FinishUpload, ImportId
+from cupola.deploy.imports import FinishUpload, ImportId, ImportSettings
 from cupola.deploy.made_up_queries import MadeUpQuery
 from cupola.deploy.requests import (
     AdminRequest,
     CancelAllJobs,
     CancelJob,
+    ChangeState,
     FinishPush,
     StartPush,
     UpdateEnvironment,
@@ -24,11 +25,12 @@ from cupola.deploy.requests import (
 from cupola.deploy.samples import shapes_of_tables
 from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
 from cupola.functions.scheduler import CANCEL
-from cupola.server.function_logs import FunctionLogs
+from cupola.server.function_logs import FunctionLogs, wanted_request
 from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
 from cupola.server.push_bodies import push_body
-from cupola.system.scheduling import CANCEL_ALL
+from cupola.server.streaming_routes import StreamingRoutes
+from cupola.system.scheduling import CANCEL_ALL, CLEAR
 from cupola.values import decode, encode
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -75,7 +77,13 @@ class DeployRoutes:
             "/api/perform_import": {"POST": self._perform_import},
             "/api/cancel_import": {"POST": self._cancel_import},
             "/api/run_test_function": {"POST": self._run_test_function},
+            "/api/v1/pause_deployment": {"POST": self._pause},
+            "/api/v1/unpause_deployment": {"POST": self._resume},
+            "/api/change_deployment_state": {"POST": self._change_state},
             "/api/cancel_job": {"POST": self._cancel_job},
+            "/api/import": {"POST": self._import_at_once},
+            "/api/delete_scheduled_functions_table": {"POST": self._clear_jobs},
+            "/api/stream_udf_execution": {"GET": self._stream_completions},
             "/api/cancel_all_jobs": {"POST": self._cancel_all_jobs},
             "/api/shapes2": {"GET": self._shapes},
             "/api/authorize": {"GET": self._authorize},
@@ -83,6 +91,8 @@ class DeployRoutes:
             "/api/stream_function_logs": logs,
             "/api/app_metrics/stream_function_logs": logs,
         }
+        streaming = StreamingRoutes(backend, self._admin, self._admin_body)
+        self.routes.update(streaming.routes)
         self.export_files: dict[str, Handler] = {"GET": self._export_file}
         """Below EXPORT_FILES."""
 
@@ -215,6 +225,19 @@ class DeployRoutes:
         body = read(FinishUpload, await self._admin_body(request, "ImportBackups"))
         return _json({"importId": await self._deployer.imports.finish_upload(body)})
 
+    async def _import_at_once(self, request: Request) -> Response:
+        identity = self._identify(request)
+        self._check(identity, "ImportBackups")
+        query = request.query()
+        settings = ImportSettings(
+            query.get("mode", "requireEmpty"),
+            query.get("format", ""),
+            query.get("tableName"),
+            query.get("componentPath"),
+        )
+        body = request.parts(stall_s=self._backend.limits.upload_stall_s)
+        return _json({"numWritten": await self._deployer.imports.import_at_once(settings, body)})
+
     async def _perform_import(self, request: Request) -> Response:
         body = read(ImportId, await self._admin_body(request, "ImportBackups"))
         await self._deployer.imports.perform(body.import_id)
@@ -223,6 +246,25 @@ class DeployRoutes:
     async def _cancel_import(self, request: Request) -> Response:
         body = read(ImportId, await self._admin_body(request, "ImportBackups"))
         await self._deployer.imports.cancel(body.import_id)
+        return _json(None)
+
+    async def _pause(self, request: Request) -> Response:
+        await self._admin_body(request, "PauseDeployment")
+        await self._backend.pausing.pause()
+        return _json(None)
+
+    async def _resume(self, request: Request) -> Response:
+        await self._admin_body(request, "UnpauseDeployment")
+        await self._backend.pausing.resume()
+        return _json(None)
+
+    async def _change_state(self, request: Request) -> Response:
+        """The same as older tools ask for it."""
+        state = read(ChangeState, await self._admin_body(request, "PauseDeployment")).new_state
+        if state == "paused":
+            await self._backend.pausing.pause()
+        else:
+            await self._backend.pausing.resume()
         return _json(None)
 
     async def _cancel_job(self, request: Request) -> Response:
@@ -237,6 +279,12 @@ class DeployRoutes:
             pass
         return _json(None)
 
+    async def _clear_jobs(self, request: Request) -> Response:
+        await self._admin_body(request, "WriteData")
+        while await self._run_system(CLEAR, {}):
+            pass
+        return _json(None)
+
     async def _run_system(self, path: str, args: dict[str, Any]) -> Any:
         """Raises: CupolaError: What the mutation failed with."""
         result = await self._backend.call(
@@ -248,13 +296,16 @@ class DeployRoutes:
 
     async def _stream_logs(self, request: Request) -> Response:
         self._admin(request)
-        try:
-            cursor = float(request.query().get("cursor", "0"))
-        except ValueError:
-            raise BadRequestError("`cursor` is a number.", code="BadQueryArgs") from None
+        cursor = _cursor(request)
         client = request.headers.get(b"convex-client", b"")
         structured = client.startswith(_STRUCTURED_CLIENTS)
-        return _json(await self._logs.after(cursor, structured=structured))
+        wanted = wanted_request(request.query())
+        return _json(await self._logs.after(cursor, structured=structured, wanted=wanted))
+
+    async def _stream_completions(self, request: Request) -> Response:
+        """The same for older tools, which read lines as texts."""
+        self._admin(request)
+        return _json(await self._logs.after(_cursor(request), structured=False))
 
     # ---------------------------------------------------------------- inside
 
@@ -281,6 +332,13 @@ class DeployRoutes:
     def _check(self, identity: Identity, operation: str | None) -> None:
         _check_admin(identity, operation)
         self._logs.watch()  # whoever works on the deployment may want to see what happened
+
+
+def _cursor(request: Request) -> float:
+    try:
+        return float(request.query().get("cursor", "0"))
+    except ValueError:
+        raise BadRequestError("`cursor` is a number.", code="BadQueryArgs") from None
 
 
 async def _pieces(path: Path) -> AsyncGenerator[bytes, None]:

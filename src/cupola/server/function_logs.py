@@ -2,10 +2,13 @@
 
 import asyncio
 import collections
+import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from cupola.backend import Backend
-from cupola.backend.node import ExecutionLog
+from cupola.backend.node import ExecutionLog, request_id_of
+from cupola.errors import BadRequestError
 from cupola.system.registry import PREFIX
 
 _KEPT_MAX = 1000
@@ -55,14 +58,14 @@ class FunctionLogs:
             self._is_watching = True
             self._backend.node.watchers.append(self._add)
 
-    async def after(self, cursor: float, *, structured: bool) -> Entry:
+    async def after(self, cursor: float, *, structured: bool, wanted: str | None = None) -> Entry:
         """Executions behind a cursor; waits for one, but no longer than a minute. Cursor 0 asks for
-        what is there, and is answered at once.
+        what is there, and is answered at once. `wanted`: only those of this request.
         """
         self.watch()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _HOLD_S
-        while not (found := self._behind(cursor)) and cursor > 0 and loop.time() < deadline:
+        while not (found := self._behind(cursor, wanted)) and cursor > 0 and loop.time() < deadline:
             if self._backend.state == "draining":
                 break
             await self._wait_news()
@@ -83,10 +86,12 @@ class FunctionLogs:
         finally:
             self._readers -= 1
 
-    def _behind(self, cursor: float) -> list[tuple[float, float, ExecutionLog]]:
+    def _behind(self, cursor: float, wanted: str | None) -> list[tuple[float, float, ExecutionLog]]:
         if cursor >= self._cursor:
             return []
-        return [kept for kept in self._kept if kept[0] > cursor]
+        return [
+            kept for kept in self._kept if kept[0] > cursor and wanted in (None, kept[2].request_id)
+        ]
 
     def _now_ms(self) -> float:
         return max(self._backend.clock.now_ns() / 1e6, self._cursor)
@@ -106,6 +111,24 @@ class FunctionLogs:
             news.set()
 
 
+def wanted_request(query: Mapping[str, str]) -> str | None:
+    """The request that a URL asks for, by its session and number.
+
+    Raises:
+        BadRequestError: They are none.
+    """
+    session, number = query.get("sessionId"), query.get("clientRequestCounter")
+    if session is None and number is None:
+        return None
+    try:
+        return request_id_of(uuid.UUID(session or "").bytes, int(number or ""))
+    except ValueError:
+        raise BadRequestError(
+            "`sessionId` is a UUID, and `clientRequestCounter` a whole number.",
+            code="BadQueryArgs",
+        ) from None
+
+
 def _entry(log: ExecutionLog, now_ms: float) -> Entry:
     """One execution as tools read it. Times of lines are in ms, of executions in s."""
     return {
@@ -123,9 +146,9 @@ def _entry(log: ExecutionLog, now_ms: float) -> Entry:
         "requestId": log.request_id,
         "executionId": log.request_id,
         "parentExecutionId": None,
-        "caller": "SyncWorker",
+        "caller": log.caller,
         "environment": "isolate",
-        "identityType": "unknown",
+        "identityType": log.identity,
         "usageStats": dict.fromkeys(_USAGE, 0),
         "returnBytes": None,
         "occInfo": None,

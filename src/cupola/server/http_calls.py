@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from cupola.backend import CallResult
-from cupola.errors import BadRequestError, CupolaError, InvalidValueError
+from cupola.errors import BadRequestError, CupolaError, InvalidValueError, PausedError
 from cupola.server.clients import Client
 from cupola.server.errors import TRANSPORT_ERRORS, bad_json
 from cupola.values import clean_from_encoded, decode, encode_export
@@ -182,6 +182,8 @@ def batch_body(results: Iterable[CallResult], formats: Iterable[Format]) -> byte
 
 def raise_transport_error(error: CupolaError) -> None:
     """Raise what is answered with its own status; return for what is answered with 200."""
+    if isinstance(error, PausedError):  # as the reference: clients take it for the function's
+        return
     if isinstance(error, InvalidValueError) and error.code == "BadJson":
         raise bad_json(error.message.rstrip("."))
     if isinstance(error, TRANSPORT_ERRORS) or error.code == CupolaError.code:

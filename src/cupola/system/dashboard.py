@@ -17,7 +17,7 @@ from cupola.errors import CupolaError
 from cupola.functions.app import App
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.schema.components import schema_of_component
-from cupola.system.deployment import PUSH_FACTS
+from cupola.system.deployment import PUSH_FACTS, is_paused
 from cupola.system.modules import functions_in, http_routes, validators_of, visibility_of
 from cupola.system.reading import (
     catalog_of,
@@ -39,12 +39,13 @@ _CLEARED_MAX = 500
 
 @system_query("frontend/backendState:backendState")
 def backend_state(ctx: QueryCtx) -> Any:
-    return {"system": "none", "usage_limit": "none", "user": "none"}
+    paused = is_paused(documents(ctx, DEPLOYMENT))
+    return {"system": "none", "usage_limit": "none", "user": "paused" if paused else "none"}
 
 
 @system_query("frontend/deploymentState:deploymentState")
 def deployment_state(ctx: QueryCtx) -> Any:
-    return {"state": "running"}
+    return {"state": "paused" if is_paused(documents(ctx, DEPLOYMENT)) else "running"}
 
 
 @system_query("frontend/components:list")

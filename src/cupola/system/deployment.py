@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from cupola.database.catalog import DEPLOYMENT, ENVIRONMENT, EXPORTS, IMPORTS, Document
@@ -14,7 +15,12 @@ from cupola.system.registry import PREFIX, system_mutation
 UPDATE_ENVIRONMENT: Final = PREFIX + "deployment/environment:update"
 PUT_EXPORT: Final = PREFIX + "deployment/exports:put"
 PUT_IMPORT: Final = PREFIX + "deployment/imports:put"
+FORGET_IMPORT: Final = PREFIX + "deployment/imports:forget"
 FORGET_EXPORT: Final = PREFIX + "deployment/exports:forget"
+CHANGE_STATE: Final = PREFIX + "deployment/state:change"
+STATE: Final = "state"
+"""The name of whether the app's functions run, in the table of the deployment."""
+PAUSED: Final = "paused"
 PUSH_FACTS: Final = "push"
 """The name of what the newest push says beside its modules, in the table of the deployment."""
 BUILT_IN_VARIABLES: Final = ("CONVEX_CLOUD_URL", "CONVEX_SITE_URL")
@@ -62,11 +68,34 @@ def put_import(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
         return transaction.put_system(IMPORTS, id, fields)
 
 
+@system_mutation("deployment/imports:forget")
+def forget_import(ctx: MutationCtx, id: str) -> None:
+    """Nobody needs to know of it any more."""
+    with engine(ctx) as transaction:
+        transaction.put_system(IMPORTS, id, None)
+
+
 @system_mutation("deployment/exports:forget")
 def forget_export(ctx: MutationCtx, id: str) -> None:
     """Its file is gone."""
     with engine(ctx) as transaction:
         transaction.put_system(EXPORTS, id, None)
+
+
+@system_mutation("deployment/state:change")
+def change_state(ctx: MutationCtx, paused: bool) -> None:
+    """Pause the deployment, or resume it."""
+    known = [document for document in documents(ctx, DEPLOYMENT) if document["name"] == STATE]
+    if not paused and not is_paused(known):
+        raise BadRequestError("The deployment is not paused.", code="UnpauseDeploymentFailed")
+    fields: Document = {"name": STATE, "value": PAUSED if paused else "running"}
+    with engine(ctx) as transaction:
+        transaction.put_system(DEPLOYMENT, str(known[0]["_id"]) if known else None, fields)
+
+
+def is_paused(documents: Iterable[Document]) -> bool:
+    """What the documents of the deployment say."""
+    return any(each["name"] == STATE and each["value"] == PAUSED for each in documents)
 
 
 def checked_changes(changes: list[dict[str, Any]]) -> dict[str, str | None]:

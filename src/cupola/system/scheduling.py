@@ -26,6 +26,7 @@ START: Final = PREFIX + "scheduling/jobs:start"
 END: Final = PREFIX + "scheduling/jobs:end"
 RECOVER: Final = PREFIX + "scheduling/jobs:recover"
 FORGET: Final = PREFIX + "scheduling/jobs:forget"
+CLEAR: Final = PREFIX + "scheduling/jobs:clear"
 DECLARE: Final = PREFIX + "scheduling/crons:declare"
 FIRE: Final = PREFIX + "scheduling/crons:fire"
 _GROUP: Final = 100
@@ -114,6 +115,20 @@ def forget(ctx: MutationCtx, before: float) -> int:
     return len(found)
 
 
+@system_mutation(CLEAR.removeprefix(PREFIX))
+def clear(ctx: MutationCtx) -> int:
+    """Delete some jobs, whatever their state: one that waits never runs. Returns how many."""
+    with engine(ctx) as transaction:
+        found = [
+            (table, document)
+            for table in jobs.SCHEDULED
+            for document in _some(transaction, table, "by_id", EVERYTHING)
+        ]
+        for table, document in found:
+            transaction.put_system(table, str(document["_id"]), None)
+    return len(found)
+
+
 # ----------------------------------------------------------------------- cron jobs
 
 
@@ -144,9 +159,9 @@ def _new_cron(job: Document, now_ms: float) -> Document:
 
 
 @system_mutation(FIRE.removeprefix(PREFIX))
-def fire(ctx: MutationCtx, id: str) -> None:
-    """A cron job is due: make a run of it, or skip it while the last one goes on; either way, say
-    when it is due next.
+def fire(ctx: MutationCtx, id: str, skip: bool = False) -> None:
+    """A cron job is due: make a run of it, or skip it while the last one goes on, or if told to;
+    either way, say when it is due next.
     """
     now_ms = _now_ms(ctx)
     with engine(ctx) as transaction:
@@ -157,7 +172,7 @@ def fire(ctx: MutationCtx, id: str) -> None:
             return
         cron = stored.value
         changed: Document = {**cron, "nextTime": _next(cron, now_ms, due_ms), "lastTime": due_ms}
-        if _goes_on(transaction, cron):
+        if skip or _goes_on(transaction, cron):
             changed["skipped"] = _number(cron["skipped"]) + 1
         else:
             changed["lastRun"] = _new_run(transaction, cron, due_ms)

@@ -1,0 +1,170 @@
+"""The transactions of an import: what goes, table by table, then what comes, then what must hold.
+
+Each is small, and others go on between them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from cupola.database.catalog import STORAGE, Document
+from cupola.database.constraints import has_references, refuse_dangling
+from cupola.database.documents import StoredDocument
+from cupola.database.system_commits import Work
+from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.deploy.import_plans import Plan, StoredFile, TablePlan
+from cupola.deploy.zip_export import FILES
+from cupola.errors import DatabaseUseError
+from cupola.values import decode_canonical, split_qualified
+
+_BATCH_ROWS: Final = 100
+_BATCH_BYTES: Final = 1 << 20
+
+Told = Callable[[str, int], None]
+"""Hears the name of a table, and how many rows of it are about to come in."""
+
+
+def works_of(plan: Plan, folder: Path, told: Told) -> Iterator[Work]:
+    """Delete what goes, renumber, store what comes, look at the references.
+
+    What they raise ends the import, and what came before stays.
+    """
+    for table in plan.tables:
+        if table.delete:
+            yield from deletions(table.name)
+    if plan.renumber:
+        yield lambda transaction: transaction.renumber(plan.renumber)
+    for table in plan.tables:
+        if table.number is not None:
+            yield _table(table.name, table.number)
+        if table.file is not None:
+            yield from _insertions(table, folder, told)
+    yield from _checks()
+
+
+def _table(name: str, number: int) -> Work:
+    component, own_name = split_qualified(name)
+
+    def work(transaction: Transaction) -> None:
+        with transaction.within(component):
+            if transaction.table(own_name) is None:
+                transaction.create_table(own_name, number)
+
+    return work
+
+
+def deletions(name: str) -> Iterator[Work]:
+    """Empty a table, whatever refers to its documents."""
+    left = True
+
+    def work(transaction: Transaction) -> None:
+        nonlocal left
+        table = transaction.catalog.by_name.get(name)
+        found: list[StoredDocument] = []
+        if table is not None:
+            for _, document in transaction.scan(table.primary, EVERYTHING):
+                found.append(document)
+                if len(found) == _BATCH_ROWS:
+                    break
+        for document in found:
+            assert table is not None
+            transaction.remove(table, str(document.value["_id"]), document)
+        left = len(found) == _BATCH_ROWS
+
+    while left:
+        yield work
+
+
+def _checks() -> Iterator[Work]:
+    """Every document of the tables that have references, in batches."""
+    places: dict[str, bytes] = {}  # where to go on, by table; empty until the first work has run
+    is_first = True
+
+    def work(transaction: Transaction) -> None:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            tables = transaction.catalog.by_name.values()
+            places.update((t.name, b"") for t in tables if has_references(transaction, t))
+        for name, start in list(places.items())[:1]:
+            table = transaction.catalog.by_name[name]
+            keys = KeyRange(0, b"", start, None)
+            rows = list(itertools.islice(transaction.scan(table.primary, keys), _BATCH_ROWS))
+            with transaction.within(table.component):
+                for _, document in rows:
+                    refuse_dangling(transaction, table, document)
+            if len(rows) < _BATCH_ROWS:
+                del places[name]
+            else:
+                places[name] = rows[-1][0] + b"\0"
+
+    while is_first or places:
+        yield work
+
+
+def _insertions(table: TablePlan, folder: Path, told: Told) -> Iterator[Work]:
+    assert table.file is not None
+    with (folder / table.file).open("rb") as file:
+        while rows := list(_batch(file)):
+            told(table.name, len(rows))
+            yield _files(rows) if table.name == FILES else _insertion(table.name, rows)
+
+
+def _files(rows: list[bytes]) -> Work:
+    """Files whose bytes are there already."""
+
+    def work(transaction: Transaction) -> None:
+        for row in rows:
+            file = msgspec.json.decode(row, type=StoredFile)
+            if transaction.get(file.id) is not None:
+                raise DatabaseUseError(
+                    f"There is a file {file.id} already.", code="DocumentIdTaken"
+                )
+            fields = {
+                "sha256": file.sha256,
+                "size": float(file.size),
+                "contentType": file.content_type,
+                "_creationTime": file.creation_time,
+            }
+            known: Document = {name: value for name, value in fields.items() if value is not None}
+            transaction.add_system(STORAGE, file.id, known)
+
+    return work
+
+
+def _batch(file: Any) -> Iterator[bytes]:
+    size = 0
+    for _ in range(_BATCH_ROWS):
+        line = file.readline()
+        if not line:
+            return
+        yield line
+        size += len(line)
+        if size >= _BATCH_BYTES:
+            return
+
+
+def _insertion(table: str, rows: list[bytes]) -> Work:
+    component, name = split_qualified(table)
+
+    def work(transaction: Transaction) -> None:
+        with transaction.within(component):
+            insert(transaction)
+
+    def insert(transaction: Transaction) -> None:
+        for row in rows:
+            document = decode_canonical(row)
+            assert isinstance(document, dict)
+            if "_id" not in document:
+                document.pop("_creationTime", None)
+                transaction.insert(name, document)
+                continue
+            document.setdefault("_creationTime", transaction.creation_time)
+            transaction.restore(name, document)
+
+    return work

@@ -1,0 +1,51 @@
+"""Storing what a stream brings, in transactions between which others go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+
+from cupola.backend import Backend
+from cupola.database.system_commits import Work
+from cupola.deploy.import_works import deletions
+from cupola.deploy.streaming.records import Records, works_of
+from cupola.errors import BadRequestError
+
+_NAME = "_system:streaming_import"
+
+
+class StreamingImport:
+    """Of one deployment. Belongs to the thread of its backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def store(self, records: Records) -> None:
+        """Returns when all is stored. Raises: CupolaError: A record cannot be stored; those before
+        it are, or none if it could be seen before.
+        """
+        await self._commit(works_of(records))
+
+    async def clear(self, tables: Iterable[str]) -> None:
+        """Empty these tables; one that does not exist is empty.
+
+        Raises:
+            BadRequestError: One is the system's.
+        """
+        names = list(tables)
+        for name in names:
+            if name.startswith("_"):
+                raise BadRequestError(f"`{name}` is the system's.", code="InvalidTableName")
+        await self._commit(_all(names))
+
+    async def _commit(self, works: Iterable[Work]) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[BaseException | None] = loop.create_future()
+        self._backend.pushes.commit_in_slices(_NAME, works, ended.set_result)
+        if (error := await ended) is not None:
+            raise error
+
+
+def _all(names: list[str]) -> Iterator[Work]:
+    for name in names:
+        yield from deletions(name)

@@ -1,0 +1,1 @@
+"""Snapshots as real tables, for programs that know nothing of documents: Parquet, SQLite, SQL."""
