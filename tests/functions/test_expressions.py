@@ -59,6 +59,7 @@ DOCUMENT = {
         (-field("i") == Int64(-5), True),
         ((field("yes") == True) & (field("n") == 5), True),  # noqa: E712
         ((field("n") == 4) & (field("n") + "x" == 0), False),  # short circuit
+        (literal(0.0) / -literal(math.nan) == math.nan, True),
         ((field("n") == 5) | (field("n") + "x" == 0), True),
         (~(field("n") == 5), False),
         (field("yes"), True),
@@ -199,7 +200,8 @@ def arithmetic(symbol, a, b):
         raise Refused
     kind, a, b = type(a), plain(a), plain(b)
     if symbol in "+-*":
-        return number(kind, BUILD[symbol](a, b))
+        result = BUILD[symbol](a, b)
+        return number(kind, math.nan if result != result else result)
     if kind is Int64:
         if b == 0:
             raise Refused
