@@ -207,7 +207,9 @@ def arithmetic(symbol, a, b):
             raise Refused
         quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
         return number(kind, quotient if symbol == "/" else a - b * quotient)
-    if b == 0 or math.isnan(a) or math.isnan(b):
+    if b == 0 or math.isnan(a) or math.isnan(b) or (math.isinf(a) and math.isinf(b)):
+        if math.isinf(a) and math.isinf(b):
+            return math.nan
         if symbol == "%" or math.isnan(a) or math.isnan(b) or a == 0:
             return math.nan
         return math.copysign(1, a) * math.copysign(1, b) * math.inf
