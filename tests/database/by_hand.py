@@ -18,7 +18,8 @@ class Database:
         self.persistence = persistence or MemoryPersistence()
         self.clock = ManualClock(seed=self.persistence.head_ts % 1000)
         self.limits = limits or Limits()
-        self.seeds = itertools.count(self.persistence.head_ts)
+        # After a restart others than before, since commits have come in between.
+        self.seeds = itertools.count(self.persistence.head_ts << 32)
         self.committer = Committer(
             self.persistence, load_catalog(self.persistence.reader), self.clock
         )

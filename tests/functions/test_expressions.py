@@ -59,6 +59,7 @@ DOCUMENT = {
         (-field("i") == Int64(-5), True),
         ((field("yes") == True) & (field("n") == 5), True),  # noqa: E712
         ((field("n") == 4) & (field("n") + "x" == 0), False),  # short circuit
+        (literal(0.0) / -literal(math.nan) == math.nan, True),
         ((field("n") == 5) | (field("n") + "x" == 0), True),
         (~(field("n") == 5), False),
         (field("yes"), True),
@@ -199,13 +200,16 @@ def arithmetic(symbol, a, b):
         raise Refused
     kind, a, b = type(a), plain(a), plain(b)
     if symbol in "+-*":
-        return number(kind, BUILD[symbol](a, b))
+        result = BUILD[symbol](a, b)
+        return number(kind, math.nan if result != result else result)
     if kind is Int64:
         if b == 0:
             raise Refused
         quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
         return number(kind, quotient if symbol == "/" else a - b * quotient)
-    if b == 0 or math.isnan(a) or math.isnan(b):
+    if b == 0 or math.isnan(a) or math.isnan(b) or (math.isinf(a) and math.isinf(b)):
+        if math.isinf(a) and math.isinf(b):
+            return math.nan
         if symbol == "%" or math.isnan(a) or math.isnan(b) or a == 0:
             return math.nan
         return math.copysign(1, a) * math.copysign(1, b) * math.inf

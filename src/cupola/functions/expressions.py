@@ -157,7 +157,9 @@ def _arithmetic(
             if isinstance(a, Int64) and isinstance(b, Int64):
                 return Int64(integers(int(a), int(b)))
             if type(a) is float and type(b) is float:
-                return floats(a, b)
+                result = floats(a, b)
+                # Which NaN it is would depend on the processor, and values tell them apart.
+                return result if result == result else math.nan
         except (ArithmeticError, InvalidValueError) as error:
             raise _error(f"{a!r} and {b!r}: {error}") from error
         raise _error(f"arithmetic needs two numbers of one type, got {a!r} and {b!r}")
