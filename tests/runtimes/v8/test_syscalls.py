@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cupola.auth import Identity
+from cupola.auth import ANONYMOUS
 from cupola.files import LocalFiles
 from cupola.runtimes.v8.syscalls import _HANDLERS
 from cupola.server.serve import Server as HttpServer
@@ -198,7 +198,7 @@ def ask(world: Server, where: str, row: Row, ids: dict[str, str]) -> dict[str, s
     asked = {"op": row.op, "args": json.dumps(put_in(row.args, ids)), "isSync": row.is_sync}
     if where != "H":
         kind = {"Q": "query", "M": "mutation", "A": "action"}[where]
-        found: dict[str, str] = world.value(kind, f"raw:{KINDS[where]}", Identity("none"), **asked)
+        found: dict[str, str] = world.value(kind, f"raw:{KINDS[where]}", ANONYMOUS, **asked)
         return found
     port = world.site_port  # type: ignore[attr-defined]
     status, _, body = world.run(_answer(port, "POST", "/raw", body=json.dumps(asked).encode()))
@@ -246,7 +246,7 @@ def test_arguments_that_are_no_object_are_an_error_of_the_function(
     for op in ("1.0/get", "1.0/actions/query", "1.0/getFunctionMetadata"):
         kind = {"Q": "query", "M": "mutation", "A": "action"}[where]
         asked = {"op": op, "args": args, "isSync": False}
-        answer = decode(world.call(kind, f"raw:{KINDS[where]}", Identity("none"), **asked).value)
+        answer = decode(world.call(kind, f"raw:{KINDS[where]}", ANONYMOUS, **asked).value)
         assert isinstance(answer, dict)
         assert "error" in answer
 
