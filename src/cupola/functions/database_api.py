@@ -74,8 +74,10 @@ class DatabaseReader:
     @property
     def snapshot_ts(self) -> Int64:
         """The timestamp of the snapshot that is read, in ns: later commits are not seen here. On
-        the clock of `DatabaseWriter.commit_ts`, not on that of `time.time()`.
+        the clock of `DatabaseWriter.commit_ts`, not on that of `time.time()`. A query that asks is
+        cached as one that reads the clock.
         """
+        self._call.observe_time()
         return Int64(self._call.transaction.snapshot_ts)
 
     @property

@@ -297,3 +297,32 @@ def test_a_program_that_holds_the_write_lock_costs_one_group_and_no_waiting(
         notes.put("b", "general")
     assert notes.at["b"][0] == 2
     assert log.failure is None
+
+
+@pytest.mark.parametrize("index", [1060, 1080])
+def test_a_file_whose_ids_mean_something_else_by_now_asks_for_an_export(open_log, path, index):
+    """Until format 3, stored files and scheduled functions had other table numbers."""
+    open_log().close()
+    connection = apsw.Connection(path)
+    connection.execute("INSERT INTO current VALUES(?, x'01', 1, 1)", (index,)).fetchall()
+    connection.pragma("user_version", 2)
+    connection.close()
+    assert "import the export into a new --data folder" in refused(path)
+    connection = apsw.Connection(path)
+    assert connection.pragma("user_version") == 2
+    connection.close()
+
+
+@pytest.mark.parametrize("older", [1, 2])
+def test_other_older_files_are_upgraded(open_log, path, older):
+    open_log().close()
+    connection = apsw.Connection(path)
+    if older == 1:
+        connection.execute("DROP TABLE summaries").fetchall()
+    connection.pragma("user_version", older)
+    connection.close()
+    open_log().close()
+    connection = apsw.Connection(path)
+    assert connection.pragma("user_version") == schema.FORMAT
+    assert connection.execute("SELECT count(*) FROM summaries").get == 0
+    connection.close()

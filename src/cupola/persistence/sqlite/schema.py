@@ -2,7 +2,11 @@
 
 `versions` is the log. `current` and `retired` are clustered by key, so that a range is read in
 one sweep; both point at versions, which hold the bodies. `requests` is filled late (see
-`requests.py`), and so is `summaries` in files of format 2 (see `aggregates.py`).
+`requests.py`), and so is `summaries` in files of format 1 (see `aggregates.py`).
+
+    format    differs from the next
+    1         has no summaries
+    2         stored files and scheduled functions have other table numbers, which their ids carry
 """
 
 import apsw
@@ -10,7 +14,8 @@ import apsw
 from cupola.errors import ConfigurationError
 
 APPLICATION_ID = 0x4375706F  # "Cupo"; `file` and SQLite tools show it
-FORMAT = 2
+FORMAT = 3
+_MOVED_BY_3 = (1060, 1080)  # where indexes of stored files and scheduled functions were till then
 # By benchmarks/persistence_page_size.py: 2048 writes a third less log at equal CPU, but with
 # documents of 1.2 kB the file is 40 % larger and scans are a quarter slower.
 PAGE_SIZE_BYTES = 4096
@@ -95,7 +100,7 @@ def create_or_check(connection: apsw.Connection, path: str) -> None:
             f"{FORMAT}). Install the newer version, or choose another --data folder."
         )
     if file_format < FORMAT:
-        _upgrade(connection)
+        _upgrade(connection, path)
 
 
 def _create(connection: apsw.Connection) -> None:
@@ -110,8 +115,15 @@ def _create(connection: apsw.Connection) -> None:
     connection.execute("COMMIT").fetchall()
 
 
-def _upgrade(connection: apsw.Connection) -> None:
-    """Format 1 had no summaries."""
+def _upgrade(connection: apsw.Connection, path: str) -> None:
+    """Raises: ConfigurationError: It holds what only the version that wrote it can read."""
+    moved = "SELECT 1 FROM {} WHERE idx IN (?, ?) LIMIT 1"
+    if any(connection.execute(moved.format(t), _MOVED_BY_3).get for t in ("current", "retired")):
+        raise ConfigurationError(
+            f"{path} was written by an older Cupola and has stored files or scheduled functions, "
+            "whose ids have changed since. Export it with that version (`npx convex export`), and "
+            "import the export into a new --data folder."
+        )
     connection.execute("BEGIN IMMEDIATE").fetchall()
     connection.execute(SUMMARIES).fetchall()
     connection.pragma("user_version", FORMAT)

@@ -329,6 +329,7 @@ class Syscalls:
     # ---------------------------------------------------------------- about the call
 
     def _get_snapshot_ts(self, arguments: dict[str, Any]) -> bytes:
+        self._call.observe_time()
         return encode(Int64(self._call.transaction.snapshot_ts))
 
     def _get_user_identity(self, arguments: dict[str, Any]) -> bytes:
