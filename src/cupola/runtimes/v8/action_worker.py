@@ -241,12 +241,12 @@ def _value_of(result: NestedResult) -> bytes:
     raise RemoteError(failure.message, failure.code, failure.data)
 
 
-if __name__ == "__main__":
-    main(sys.argv, JavaScriptActionWorker)
-
-
 def _inside(component: str, query: Any) -> Any:
     """A vector search of a component's function: its index is one of the component's tables."""
     if component and isinstance(query, dict) and isinstance(name := query.get("indexName"), str):
         return {**query, "indexName": qualified(component, name)}
     return query
+
+
+if __name__ == "__main__":
+    main(sys.argv, JavaScriptActionWorker)
