@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import resource
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -249,3 +252,19 @@ def test_who_does_not_search_vectors_does_not_load_numpy() -> None:
     script = "import sys, cupola.cli.serve, cupola.server.serve, cupola.backend.vector_workers"
     loaded = "assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", f"{script}; {loaded}"], check=True)
+
+
+def test_a_server_with_many_connections_can_start_a_worker(run: Callable[..., None]) -> None:
+    """Its end of the socket then has a number that `select` does not know."""
+
+    async def story(backend: Backend) -> None:
+        movie = await add(backend, 1.0, 1.0)
+        assert await search(backend) == [movie]
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while stack.enter_context(open(os.devnull)).fileno() < 1100:
+            pass
+        run(story)

@@ -92,8 +92,9 @@ class VectorWorker:
     def _receive(self) -> bool:
         """Take what has been sent; wait for it if there is nothing else to do."""
         wait_s = self._pause_s if self._has_work else self._save_in_s()
-        readable, _, _ = select.select([self._socket], [], [], wait_s)
-        if readable:
+        poll = select.poll()  # `select` knows descriptors up to 1023, and a server has more
+        poll.register(self._socket, select.POLLIN)
+        if poll.poll(None if wait_s is None else wait_s * 1000):
             data = self._socket.recv(1 << 20)
             if not data:
                 return False

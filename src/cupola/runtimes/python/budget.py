@@ -34,6 +34,7 @@ after it:
         too_long = budget.leave()
 """
 
+import functools
 import importlib
 import os
 import signal
@@ -89,7 +90,7 @@ class Budget:
             threading.current_thread() is threading.main_thread()
         )
         self._thread = _get_ident()
-        self._schedule = _open_schedule() if self.is_live else None
+        self._schedule = _open_schedule(os.getpid()) if self.is_live else None
         self._delay_seen = self._delay_ns()  # waited for a processor, when last read
         self._delay_before_call = 0
         self._handler = self._tick
@@ -199,8 +200,11 @@ class Budget:
         return int(os.pread(self._schedule, 64, 0).split()[1])
 
 
-def _open_schedule() -> int | None:
-    """The calling thread's scheduling figures, to be read again and again."""
+@functools.cache
+def _open_schedule(process: int) -> int | None:
+    """The scheduling figures of a process's main thread, which calls this, to be read again and
+    again.
+    """
     try:
         return os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
