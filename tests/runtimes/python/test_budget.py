@@ -1,6 +1,7 @@
 """A function that runs too long is interrupted, wherever it is, except inside the engine."""
 
 import asyncio
+import gc
 import re
 import signal
 import threading
@@ -240,6 +241,30 @@ def test_a_tick_within_a_tick_raises_nothing(budget, handler):
             budget._tick(signal.SIGALRM, None)
     finally:
         assert budget.leave()
+
+
+def test_a_callback_of_the_collector_swallows_an_interruption_without_a_word(budget, capsys):
+    """Nobody could do anything about it; the next tick ends the call."""
+
+    def slow_callback(phase, info):
+        ended = time.perf_counter() + 2 * BUDGET_S
+        while time.perf_counter() < ended:
+            pass
+
+    def collects():
+        gc.collect()
+        while True:
+            pass
+
+    gc.callbacks.append(slow_callback)
+    try:
+        outcome, _ = in_a_turn(budget, collects)
+    finally:
+        gc.callbacks.remove(slow_callback)
+    gc.collect()
+
+    assert outcome == "too long"
+    assert "CallTooLong" not in capsys.readouterr().err
 
 
 def test_thousands_of_interruptions_never_land_in_the_engine(budget, monkeypatch):

@@ -13,7 +13,8 @@ turn of the loop lasts (arming it per call would cost two system calls each); th
   backward jumps and after calls; a tick that lands in a function of this module, or in one that
   the runtime names, is left to the next one.
 - **Swallowing does not help.** `except BaseException` catches one exception; the next comes 10 ms
-  later, and `leave` tells the runner that the result of such a call is worthless.
+  later, and `leave` tells the runner that the result of such a call is worthless. Callbacks of the
+  garbage collector and of weak references swallow it, too, and Python's report of that is dropped.
 
 A call's time is that of its thread, running or blocked, without what the thread has spent waiting
 for a processor: on a busy machine a quick function would otherwise be taken for a slow one. Linux
@@ -38,6 +39,7 @@ import functools
 import importlib
 import os
 import signal
+import sys
 import threading
 import time
 from types import CodeType, FrameType
@@ -89,6 +91,8 @@ class Budget:
         self.is_live = _setitimer is not None and (
             threading.current_thread() is threading.main_thread()
         )
+        if self.is_live:
+            _drop_reports_of_interruptions()
         self._thread = _get_ident()
         self._schedule = _open_schedule(os.getpid()) if self.is_live else None
         self._delay_seen = self._delay_ns()  # waited for a processor, when last read
@@ -198,6 +202,17 @@ class Budget:
         if self._schedule is None:
             return 0
         return int(os.pread(self._schedule, 64, 0).split()[1])
+
+
+@functools.cache
+def _drop_reports_of_interruptions() -> None:
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if unraisable.exc_type is not CallTooLong:
+            report(unraisable)
+
+    sys.unraisablehook = hook
 
 
 @functools.cache
