@@ -108,6 +108,7 @@ def tell(tmp_path: Path) -> Iterator[Callable[..., None]]:
             store = files or LocalFiles(tmp_path / "files")
             backend = Backend(SqlitePersistence(data), instance_secret=bytes(32), files=store)
             backend.use_workers(data)
+            backend.node.runtime.time_s = 30.0  # workers do not know a test's Python functions
             deployer = Deployer(backend)
             deployer.deploy_python_now(python or App({}, {}, tmp_path))
             backend.attach(asyncio.get_running_loop())
