@@ -1,5 +1,6 @@
 """Queries that met what is not there yet, and bounds on what waits."""
 
+import asyncio
 import dataclasses
 from typing import Any
 
@@ -91,3 +92,28 @@ def test_a_page_keeps_its_end_when_its_reader_signs_in_as_it_changes() -> None:
             pass
         app.settle()
         assert len(live.value.page) == 1
+
+
+def test_who_asks_in_a_loop_lets_writers_come_in() -> None:
+    """Answers from the cache are there at once: a loop that only awaits them must still turn."""
+    asked = 0
+
+    async def until_seen(app: Deployment) -> None:
+        nonlocal asked
+        while not await app.call("m:seen"):
+            asked += 1
+            assert asked < 1_000
+
+    async def write(app: Deployment) -> None:
+        while asked < 3:
+            await asyncio.sleep(0)
+        await app.call("m:add")
+
+    def seen(ctx: QueryCtx) -> bool:
+        return ctx.db.query("things").first() is not None
+
+    async def both(app: Deployment) -> None:
+        await asyncio.gather(until_seen(app), write(app))
+
+    with Deployment(App({"m:seen": query(seen), "m:add": mutation(add)}, {})) as app:
+        asyncio.run(both(app))
