@@ -247,8 +247,8 @@ class _Worker:
         self.job = job
         self._timeout.cancel()
         self.process.send(job.prepare())  # first: the rest is done while it works
-        if self.job is None:
-            return  # it has gone, which sending has told
+        if self.job is not job:
+            return  # the worker has gone, which sending has told, and the job with it
         time_s = self._limits.transaction_age_s if job.watches_time else self._time_s
         self._timeout = self._loop.call_later(time_s, self._out_of_time)
         self._watch = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory)
