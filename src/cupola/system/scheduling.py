@@ -11,7 +11,8 @@ from cupola.database.catalog import (
     Document,
     system_index,
 )
-from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.database.ranges import EVERYTHING, KeyRange
+from cupola.database.transaction import Transaction
 from cupola.functions import jobs
 from cupola.functions.context import MutationCtx
 from cupola.functions.crons import next_time_ms
