@@ -18,6 +18,7 @@ from typing import Any
 
 from cupola.backend.node import Node
 from cupola.backend.queries import QueryRun, QueryRunner, Snapshot
+from cupola.backend.redaction import outcomes_shown_to
 from cupola.backend.sessions import SessionHost
 from cupola.database.committer import Published
 from cupola.persistence import Snapshot as PinnedReader
@@ -154,6 +155,8 @@ class Passes:
             for query_id in host.changed
             if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
         }
+        if self._node.redacts_errors:
+            outcomes = outcomes_shown_to(host.identity, outcomes)
         host.changed.clear()
         server_ts = self._node.clock.now_ns()
         if session.updating:
@@ -420,6 +423,8 @@ class _Pass:
                 self._passes.mark_stale(entry)
                 return None
             outcomes[query_id] = outcome
+        if self._node.redacts_errors:
+            return outcomes_shown_to(host.identity, outcomes)
         return outcomes
 
     # ---------------------------------------------------------------- over several turns

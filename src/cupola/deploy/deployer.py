@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from cupola.auth import Identity
-from cupola.backend import Backend, CallRequest, CallResult
+from cupola.backend import Backend, CallResult
 from cupola.backend.pushes import PushDone
 from cupola.database.schema_push import SchemaPush
 from cupola.deploy.analyzer import v8_analyzer
@@ -40,19 +40,19 @@ from cupola.deploy.predictions import schema_prediction
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diffs, joined_schema
 from cupola.deploy.storage import StoredCode, load_environment
+from cupola.deploy.system_calls import call_system
 from cupola.errors import BadRequestError, CupolaError, DeveloperError, OverloadedError, SchemaError
 from cupola.functions.app import App
 from cupola.functions.bundles import Analyzer
 from cupola.schema import SchemaDefinition
 from cupola.system.deployment import UPDATE_ENVIRONMENT, check_total, checked_changes
-from cupola.values import encode, split_qualified
+from cupola.values import split_qualified
 
 _STAGED_MAX: Final = 20
 _STAGED_FOR_S: Final = 1800.0
 _LOOK_EVERY_S: Final = 1.0
 _WAIT_MAX_S: Final = 60.0
 _MADE_UP_QUERIES_MAX: Final = 2
-_SYSTEM: Final = Identity("admin")
 
 MakeAnalyzer = Callable[[Backend], Analyzer]
 
@@ -401,12 +401,8 @@ class Deployer:
             check_total(variables)
             code = await self._code_with(variables)
             facts = msgspec.json.encode(code.facts).decode() if code is not None else None
-            args = encode({"changes": given, "push": facts})
-            result = await self._backend.call(
-                CallRequest("mutation", UPDATE_ENVIRONMENT, args, _SYSTEM, visibility="any")
-            )
-            if not result.ok:
-                raise result.error or BadRequestError(result.error_message or "")
+            args = {"changes": given, "push": facts}
+            await call_system(self._backend, UPDATE_ENVIRONMENT, args)
             self._variables = variables
             self._stored.code = code
             self._use()

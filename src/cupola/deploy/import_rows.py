@@ -6,12 +6,14 @@ object with a `$` in a field's name is an error of its row (spec: deploy API, se
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import mimetypes
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -77,7 +79,8 @@ class Source:
     def rows(self, table: str) -> Iterator[Row]:
         """The rows of a table. Raises: ImportRefused, with the line."""
         if self._form == "zip":
-            with zipfile.ZipFile(self._path) as archive, archive.open(self._entries[table]) as file:
+            name = self._entries[table]
+            with zipfile.ZipFile(self._path) as archive, open_entry(archive, name) as file:
                 yield from _json_lines(file, uniform=table in self._uniform)
             return
         with self._path.open("rb") as file:
@@ -105,7 +108,7 @@ class Source:
         with zipfile.ZipFile(self._path) as archive:
             left = dict(self.files)
             if self._known_files is not None:
-                with archive.open(self._known_files) as lines:
+                with open_entry(archive, self._known_files) as lines:
                     for row in _json_lines(lines, uniform=False):
                         entry = left.pop(str(row.get("_id")), None)
                         yield _described(row, archive, entry)
@@ -143,6 +146,27 @@ class Source:
                         row = orjson.loads(line)
                         self.numbers[qualified(component, str(row["name"]))] = int(row["id"])
         self.numbers = {name: n for name, n in self.numbers.items() if name in self._entries}
+
+
+@contextlib.contextmanager
+def open_entry(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
+    """An entry of a ZIP, to be read inside.
+
+    Raises:
+        ImportRefused: It is damaged, encrypted, or packed in a way that is not known here.
+    """
+    try:
+        file = archive.open(name)
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+    ) as error:  # or unknown, or encrypted
+        raise ImportRefused(f"{name}: {error}", code="InvalidZip") from None
+    with file:
+        try:
+            yield file
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ImportRefused(f"{name}: {error}", code="InvalidZip") from None
 
 
 def _described(row: Row, archive: zipfile.ZipFile, entry: str | None) -> StoredFile:

@@ -15,8 +15,9 @@ import msgspec
 from cupola.database.catalog import STORAGE, Document
 from cupola.database.constraints import has_references, refuse_dangling
 from cupola.database.documents import StoredDocument
+from cupola.database.ranges import EVERYTHING, KeyRange
 from cupola.database.system_commits import Work
-from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.database.transaction import Transaction
 from cupola.deploy.import_plans import Plan, StoredFile, TablePlan
 from cupola.deploy.zip_export import FILES
 from cupola.errors import DatabaseUseError

@@ -11,7 +11,8 @@ from cupola.database.catalog import (
     Document,
     system_index,
 )
-from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.database.ranges import EVERYTHING, KeyRange
+from cupola.database.transaction import Transaction
 from cupola.functions import jobs
 from cupola.functions.context import MutationCtx
 from cupola.functions.crons import next_time_ms
@@ -105,27 +106,24 @@ def forget(ctx: MutationCtx, before: float) -> int:
     """Delete some jobs that ended before a time (ms). Returns how many."""
     keys = KeyRange(0, b"", after(encode_key(UNSET)), encode_key(before))
     with engine(ctx) as transaction:
-        found = [
-            (table, document)
-            for table in jobs.SCHEDULED
-            for document in _some(transaction, table, "by_completion", keys)
-        ]
-        for table, document in found:
-            transaction.put_system(table, str(document["_id"]), None)
-    return len(found)
+        return _delete_some(transaction, "by_completion", keys)
 
 
 @system_mutation(CLEAR.removeprefix(PREFIX))
 def clear(ctx: MutationCtx) -> int:
     """Delete some jobs, whatever their state: one that waits never runs. Returns how many."""
     with engine(ctx) as transaction:
-        found = [
-            (table, document)
-            for table in jobs.SCHEDULED
-            for document in _some(transaction, table, "by_id", EVERYTHING)
-        ]
-        for table, document in found:
-            transaction.put_system(table, str(document["_id"]), None)
+        return _delete_some(transaction, "by_id", EVERYTHING)
+
+
+def _delete_some(transaction: Transaction, index: str, keys: KeyRange) -> int:
+    found = [
+        (table, document)
+        for table in jobs.SCHEDULED
+        for document in _some(transaction, table, index, keys)
+    ]
+    for table, document in found:
+        transaction.put_system(table, str(document["_id"]), None)
     return len(found)
 
 
