@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cupola.functions.expressions import field
     from cupola.functions.http import HttpCtx, Request, Response, http_action
     from cupola.functions.pages import Page, PaginationOptions
+    from cupola.functions.requests import RequestMetadata
     from cupola.functions.storage import FileMetadata, StorageId, StoredFile
     from cupola.schema import Aggregate, Id, Table, TextIndex, Unique, VectorIndex
     from cupola.values import UNSET, Int64, UnsetType
@@ -48,6 +49,7 @@ _PLACES = {
     "cupola.functions.expressions": ("field",),
     "cupola.functions.http": ("HttpCtx", "Request", "Response", "http_action"),
     "cupola.functions.pages": ("Page", "PaginationOptions"),
+    "cupola.functions.requests": ("RequestMetadata",),
     "cupola.functions.storage": ("FileMetadata", "StorageId", "StoredFile"),
     "cupola.schema": ("Aggregate", "Id", "Table", "TextIndex", "Unique", "VectorIndex"),
     "cupola.values": ("UNSET", "Int64", "UnsetType"),
@@ -72,6 +74,7 @@ __all__ = [
     "QueryCtx",
     "Range",
     "Request",
+    "RequestMetadata",
     "Response",
     "StorageId",
     "StoredFile",

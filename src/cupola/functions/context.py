@@ -12,6 +12,7 @@ from cupola.functions.call import Call
 from cupola.functions.database_api import DatabaseReader, DatabaseWriter
 from cupola.functions.definitions import Function, Kind, path_of
 from cupola.functions.execution import run_nested
+from cupola.functions.requests import RequestMetadata, request_of
 from cupola.functions.scheduler import ActionScheduler, Scheduler
 from cupola.functions.storage import ActionFiles, ActionStorage, StorageReader, StorageWriter
 from cupola.functions.vector_search import (
@@ -106,6 +107,15 @@ class QueryCtx:
         budget = {name: bound for name, bound in given.items() if bound is not None}
         return self._call.transaction.usage.within(budget)
 
+    @property
+    def request(self) -> RequestMetadata:
+        """The request behind this call: a mutation's. A query has none, since its result is shared.
+
+        Raises:
+            BadRequestError (RequestMetadataNotAllowed): This is a query.
+        """
+        return request_of(self._call)
+
     def vector_search(self, *args: Any, **options: Any) -> NoReturn:
         """Only actions search vectors: this raises FunctionKindError."""
         only_in_actions()
@@ -135,6 +145,7 @@ class ActionCaller(Protocol):
     """How an action reaches the engine: in the same process or over a socket."""
 
     identity_attributes: Mapping[str, Value] | None
+    request: RequestMetadata
     files: ActionFiles
 
     def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Awaitable[Any]:
@@ -169,6 +180,11 @@ class ActionCtx:
         self.auth = ActionAuth(caller)
         self.scheduler = ActionScheduler(caller)
         self.storage = ActionStorage(caller.files)
+
+    @property
+    def request(self) -> RequestMetadata:
+        """The request that called this action, or the function that did."""
+        return self._caller.request
 
     async def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Run a query at the newest snapshot."""

@@ -127,7 +127,7 @@ ROWS = [
         {},
         "MAH",
         {
-            "ip": None,
+            "ip": object,  # of those over HTTP; `test_requests` says which
             "userAgent": None,
             "requestId": str,
             "scheduledFunctionId": None,

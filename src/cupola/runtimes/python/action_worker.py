@@ -26,6 +26,7 @@ from cupola.functions.handles import FunctionHandles
 from cupola.functions.http import Request
 from cupola.functions.http_run import Outlet, run_http_action
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.requests import metadata_of
 from cupola.functions.storage import ActionFiles
 from cupola.limits import Limits
 from cupola.runtimes.python.http_runs import HttpRuns
@@ -217,13 +218,20 @@ def value_or_raise(result: NestedResult) -> bytes:
     raise RemoteError(failure.message, failure.code, None)
 
 
+def job_of(run: Run) -> str | None:
+    """The scheduled job that an action is."""
+    return run.job if isinstance(run, RunAction) else None
+
+
 class _Caller:
     """How one action reaches the engine."""
 
     def __init__(self, worker: ActionWorker, run: Run) -> None:
         self._worker = worker
         self._run = run
-        self.identity_attributes: Mapping[str, Value] | None = identity_of(run.caller).attributes
+        identity = identity_of(run.caller)
+        self.identity_attributes: Mapping[str, Value] | None = identity.attributes
+        self.request = metadata_of(identity, run.request_id, job_of(run))
         self.files: ActionFiles = worker.files_of(run)
 
     async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from cupola.auth import Identity
+from cupola.auth import NOWHERE, Identity, Origin
 from cupola.limits import Limits
 
 _HEADER = struct.Struct("<I")
@@ -56,6 +56,7 @@ class Caller(msgspec.Struct, frozen=True):
     kind: str
     attributes: bytes | None
     cache_key: bytes
+    origin: Origin = NOWHERE
 
 
 class RunCall(Message, frozen=True):
@@ -336,14 +337,15 @@ def caller_of(identity: Identity) -> Caller:
     from cupola.values import encode
 
     attributes = None if identity.attributes is None else encode(identity.attributes)
-    return Caller(identity.kind, attributes, identity.cache_key)
+    return Caller(identity.kind, attributes, identity.cache_key, identity.origin)
 
 
 def identity_of(caller: Caller) -> Identity:
     from cupola.values import decode
 
     attributes: Any = None if caller.attributes is None else decode(caller.attributes)
-    return Identity(caller.kind, attributes, cache_key=caller.cache_key)  # type: ignore[arg-type]
+    kind: Any = caller.kind
+    return Identity(kind, attributes, cache_key=caller.cache_key, origin=caller.origin)
 
 
 def limits_of(fields: dict[str, Any]) -> Limits:

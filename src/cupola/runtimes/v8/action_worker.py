@@ -23,8 +23,9 @@ from cupola.functions.http import JAVASCRIPT_ROUTER, Request
 from cupola.functions.http_run import Outlet
 from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.requests import metadata_of
 from cupola.functions.scheduler import CANCEL, SCHEDULE
-from cupola.runtimes.python.action_worker import ActionWorker, Run, main
+from cupola.runtimes.python.action_worker import ActionWorker, Run, job_of, main
 from cupola.runtimes.python.http_runs import HttpRun
 from cupola.runtimes.python.messages import NestedResult, RunAction, RunHttp, Setup, identity_of
 from cupola.runtimes.v8.action_host import ActionHost, Surroundings
@@ -201,15 +202,8 @@ class JavaScriptActionWorker(ActionWorker):
             case "1.0/getDeploymentMetadata":
                 return b'{"name":"cupola","region":null,"class":"s256"}'
             case "1.0/getRequestMetadata":
-                return msgspec.json.encode(
-                    {
-                        "ip": None,
-                        "userAgent": None,
-                        "requestId": run.request_id,
-                        "scheduledFunctionId": run.job if isinstance(run, RunAction) else None,
-                        "authToken": None,
-                    }
-                )
+                who = identity_of(run.caller)
+                return msgspec.json.encode(metadata_of(who, run.request_id, job_of(run)))
             case "1.0/createFunctionHandle":
                 if isinstance(handle := arguments.get("functionHandle"), str):
                     return msgspec.json.encode(handle)
