@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cupola.backend import Backend
     from cupola.database.ranges import Range
     from cupola.errors import ApplicationError, CupolaError
+    from cupola.functions.audit_logs import AuditVar
     from cupola.functions.context import ActionCtx, MutationCtx, QueryCtx
     from cupola.functions.crons import Crons
     from cupola.functions.definitions import (
@@ -36,6 +37,7 @@ _PLACES = {
     "cupola.backend": ("Backend",),
     "cupola.database.ranges": ("Range",),
     "cupola.errors": ("ApplicationError", "CupolaError"),
+    "cupola.functions.audit_logs": ("AuditVar",),
     "cupola.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
     "cupola.functions.crons": ("Crons",),
     "cupola.functions.definitions": (
@@ -61,6 +63,7 @@ __all__ = [
     "ActionCtx",
     "Aggregate",
     "ApplicationError",
+    "AuditVar",
     "Backend",
     "Crons",
     "CupolaError",

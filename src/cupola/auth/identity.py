@@ -66,7 +66,10 @@ class Identity:
 
     def seen_from(self, origin: Origin) -> "Identity":
         """The same caller, as it came from there."""
-        return dataclasses.replace(self, origin=origin)
+        attributes, cache_key = self.attributes, self.cache_key  # `replace` takes thrice as long
+        return Identity(
+            self.kind, attributes, self.read_only, self.key, cache_key, self.expires_ns, origin
+        )
 
     def without_user(self) -> "Identity":
         """Nobody, from the same place: how components see the app's users."""

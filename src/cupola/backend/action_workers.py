@@ -234,7 +234,7 @@ class _ActionWorker:
         if message.failure is not None:
             failure = message.failure
             error = RemoteError(failure.message, failure.code, failure.data)
-        running.done(Execution(message.value, error, message.log_lines))
+        running.done(Execution(message.value, error, message.log_lines, audits=message.audits))
         self._idle_since = self._loop.time()
         if self._retired and not self._running:
             self.process.kill()

@@ -105,13 +105,14 @@ class InlineActions:
             execution = await run_http_action(
                 action,
                 Request(asked.method, asked.url, asked.headers, asked.body),
-                _InlineCaller(self._backend, asked.identity, asked.request_id),
+                _InlineCaller(self._backend, asked.identity, logs, asked.request_id),
                 logs,
                 self._backend.limits,
                 _InlineOutlet(exchange),
                 asked.identity_problem,
             )
         finally:
+            execution.audits = logs.audits
             done(execution)
 
     async def _run(
@@ -124,8 +125,10 @@ class InlineActions:
         job: str | None,
     ) -> None:
         logs = LogBuffer(self._backend.limits)
-        caller = _InlineCaller(self._backend, identity, request_id, job)
-        done(await run_action(function, args, caller, logs, self._backend.limits))
+        caller = _InlineCaller(self._backend, identity, logs, request_id, job)
+        execution = await run_action(function, args, caller, logs, self._backend.limits)
+        execution.audits = logs.audits
+        done(execution)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -137,8 +140,14 @@ class _InlineCaller:
     """How an action of this process calls functions."""
 
     def __init__(
-        self, backend: Backend, identity: Identity, request_id: str, job: str | None = None
+        self,
+        backend: Backend,
+        identity: Identity,
+        logs: LogBuffer,
+        request_id: str,
+        job: str | None = None,
     ) -> None:
+        self.logs = logs
         self._backend = backend
         self._identity = identity
         self._request_id = request_id

@@ -450,7 +450,7 @@ class Backend:
         def finished(execution: Execution) -> None:
             self.end_action()
             result = action_result(node, execution, request_id)
-            if node.watchers:
+            if node.watchers or execution.audits:
                 report(
                     node,
                     "action",

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cupola.backend.node import Node
-from cupola.backend.queries import QueryRun, QueryRunner, Snapshot
+from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
 from cupola.backend.sessions import SessionHost
 from cupola.database.committer import Published
 from cupola.persistence import Snapshot as PinnedReader
@@ -154,6 +154,9 @@ class Passes:
             for query_id in host.changed
             if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
         }
+        for query_id in outcomes:
+            if (entry := host.queries[query_id]).audits:
+                report_shown(self._node, entry.key.path, entry.audits, host.identity, ts)
         host.changed.clear()
         server_ts = self._node.clock.now_ns()
         if session.updating:
@@ -420,6 +423,10 @@ class _Pass:
                 self._passes.mark_stale(entry)
                 return None
             outcomes[query_id] = outcome
+            if entry.audits:
+                report_shown(
+                    self._node, entry.key.path, entry.audits, host.identity, self.snapshot.ts
+                )
         return outcomes
 
     # ---------------------------------------------------------------- over several turns

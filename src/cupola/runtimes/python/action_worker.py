@@ -145,7 +145,7 @@ class ActionWorker:
     async def _execute(
         self, function: Function[Any, Any], run: RunAction, logs: LogBuffer
     ) -> Execution:
-        caller = _Caller(self, run)
+        caller = _Caller(self, run, logs)
         return await run_action(function, run.args, caller, logs, self._limits)
 
     async def _run(self, run: RunAction) -> None:
@@ -158,8 +158,7 @@ class ActionWorker:
         else:
             execution = await self._execute(function, run, logs)
         failure = failure_of(execution, run.request_id, self._app)
-        lines = [sendable(line) for line in logs.lines]
-        self.send(ActionDone(run.call, execution.value, failure, lines))
+        self.send(ActionDone(run.call, execution.value, failure, *_sendable_logs(logs)))
 
     async def run_http(self, run: RunHttp, request: Request, outlet: Outlet) -> None:
         """Run an HTTP action to its end, and tell how it ended."""
@@ -170,8 +169,7 @@ class ActionWorker:
         except asyncio.CancelledError:
             execution = Execution(b"null", None, logs.lines)  # nobody is left who asks
         failure = failure_of(execution, run.request_id, self._app)
-        lines = [sendable(line) for line in logs.lines]
-        self.send(ActionDone(run.call, execution.value, failure, lines))
+        self.send(ActionDone(run.call, execution.value, failure, *_sendable_logs(logs)))
 
     async def _execute_http(
         self, run: RunHttp, request: Request, logs: LogBuffer, outlet: Outlet
@@ -179,7 +177,7 @@ class ActionWorker:
         action = self._app.http_actions.get(run.path)
         if action is None:  # it was sent before the code changed
             return Execution(None, FunctionNotFoundError(f"There is no `{run.path}`."), [])
-        caller, problem = _Caller(self, run), run.identity_problem
+        caller, problem = _Caller(self, run, logs), run.identity_problem
         return await run_http_action(action, request, caller, logs, self._limits, outlet, problem)
 
     async def ask(self, run: Run, kind: str, path: str, args: bytes) -> NestedResult:
@@ -218,6 +216,10 @@ def value_or_raise(result: NestedResult) -> bytes:
     raise RemoteError(failure.message, failure.code, None)
 
 
+def _sendable_logs(logs: LogBuffer) -> tuple[list[str], list[str]]:
+    return [sendable(line) for line in logs.lines], [sendable(each) for each in logs.audits]
+
+
 def job_of(run: Run) -> str | None:
     """The scheduled job that an action is."""
     return run.job if isinstance(run, RunAction) else None
@@ -226,9 +228,10 @@ def job_of(run: Run) -> str | None:
 class _Caller:
     """How one action reaches the engine."""
 
-    def __init__(self, worker: ActionWorker, run: Run) -> None:
+    def __init__(self, worker: ActionWorker, run: Run, logs: LogBuffer) -> None:
         self._worker = worker
         self._run = run
+        self.logs = logs
         identity = identity_of(run.caller)
         self.identity_attributes: Mapping[str, Value] | None = identity.attributes
         self.request = metadata_of(identity, run.request_id, job_of(run))

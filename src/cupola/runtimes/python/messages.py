@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -206,6 +206,7 @@ class CallDone(Message, frozen=True):
     journal: str | None
     time_observed: bool = False
     awaits_commit: bool = False
+    audits: Sequence[str] = ()
 
 
 class ActionDone(Message, frozen=True):
@@ -213,6 +214,7 @@ class ActionDone(Message, frozen=True):
     value: bytes | None
     failure: Failure | None
     log_lines: list[str]
+    audits: Sequence[str] = ()
 
 
 class BodyWanted(Message, frozen=True):

@@ -201,6 +201,7 @@ class TransactionWorker:
             journal=execution.journal,
             time_observed=execution.time_observed,
             awaits_commit=transaction.awaits_commit,
+            audits=[sendable(each) for each in execution.audits],
         )
 
 

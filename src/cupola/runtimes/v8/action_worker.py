@@ -16,6 +16,7 @@ import msgspec
 
 from cupola.errors import CupolaError, DeveloperError, UnauthenticatedError
 from cupola.functions.app import App, load_app
+from cupola.functions.audit_logs import audit
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, check_arguments
 from cupola.functions.failure import RemoteError, tell
@@ -110,7 +111,7 @@ class JavaScriptActionWorker(ActionWorker):
         blobs = ActionBlobs(self.files_of(run))
 
         async def operate(op: str, text: bytes) -> bytes:
-            return await self._operate(function.path, run, op, text, blobs)
+            return await self._operate(function.path, run, op, text, blobs, logs)
 
         try:
             async with self._hosts.host_for(function.path) as host:
@@ -156,7 +157,7 @@ class JavaScriptActionWorker(ActionWorker):
                 answer = await http.answer(op, arguments_of(op, text))
                 if answer is not None:
                     return answer
-            return await self._operate(run.path, run, op, text, blobs)
+            return await self._operate(run.path, run, op, text, blobs, logs)
 
         try:
             async with self._hosts.host_for(f"{run.method} {path}") as host:
@@ -165,7 +166,7 @@ class JavaScriptActionWorker(ActionWorker):
             blobs.close()
 
     async def _operate(
-        self, path: str, run: Run, op: str, text: bytes, blobs: ActionBlobs
+        self, path: str, run: Run, op: str, text: bytes, blobs: ActionBlobs, logs: LogBuffer
     ) -> bytes:
         """One asynchronous syscall (spec: function runtime, section 6.3).
 
@@ -204,6 +205,9 @@ class JavaScriptActionWorker(ActionWorker):
             case "1.0/getRequestMetadata":
                 who = identity_of(run.caller)
                 return msgspec.json.encode(metadata_of(who, run.request_id, job_of(run)))
+            case "1.0/auditLog":
+                audit(logs, arguments.get("body"))
+                return b"null"
             case "1.0/createFunctionHandle":
                 if isinstance(handle := arguments.get("functionHandle"), str):
                     return msgspec.json.encode(handle)

@@ -29,7 +29,7 @@ from cupola.functions.bundles import Bundle
 from cupola.functions.call import Call
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.functions.definitions import Function, Kind
-from cupola.functions.execution import Execution, check_arguments, run_nested
+from cupola.functions.execution import Execution, check_arguments, execution_of, run_nested
 from cupola.functions.failure import tell
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.limits import Limits
@@ -207,16 +207,7 @@ class JavaScriptRuntime:
                 if isinstance(raised, JavaScriptError)
                 else tell(raised, call.request_id, None)
             )
-        lines = call.logs.lines
-        return Execution(
-            value,
-            error,
-            lines,
-            call.identity_observed,
-            call.next_journal,
-            told,
-            call.time_observed,
-        )
+        return execution_of(call, value, error, told)
 
     def run_for_python(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """Run a function that Python calls, inside its transaction, while its guard is lifted."""
