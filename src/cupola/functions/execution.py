@@ -20,6 +20,7 @@ from cupola.functions.conversion import value_of
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.failure import Told, tell
 from cupola.functions.javascript import JavaScriptFunction
+from cupola.functions.near_limits import warn_of_sizes, warn_of_usage
 from cupola.limits import Limits
 from cupola.values import Value, decode, decode_canonical, encode, size_of
 
@@ -77,13 +78,15 @@ def execute(
         if isinstance(raised, KeyboardInterrupt) and _comes_from_the_keyboard():
             raise
         error = raised
-    return execution_of(call, value, error, told)
+    return execution_of(call, args, value, error, told)
 
 
 def execution_of(
-    call: Call, value: bytes | None, error: BaseException | None, told: Told | None
+    call: Call, args: bytes, value: bytes | None, error: BaseException | None, told: Told | None
 ) -> Execution:
-    """What a top-level call has come to and leaves behind."""
+    """What a top-level call has come to and leaves behind, warnings of limits included."""
+    warn_of_usage(call.transaction.usage, call.logs)
+    warn_of_sizes(call.logs, call.limits, args, value)
     return Execution(
         value,
         error,

@@ -37,6 +37,10 @@ class LogBuffer:
             text = text[: self._limits.log_line_length_max] + " (truncated due to length)"
         self.lines.append(f"[{level}] {text}")
 
+    def add_last(self, level: str, text: str) -> None:
+        """Append one of the few lines that the system adds at a call's end, also if it is full."""
+        self.lines.append(f"[{level}] {text}")
+
     def audit(self, entry: str) -> None:
         """Raises LimitError (AuditLogTooLarge): All entries together are too large."""
         self._audit_bytes += len(entry.encode("utf-8", "replace"))

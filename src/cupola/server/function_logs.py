@@ -9,6 +9,7 @@ from typing import Any
 from cupola.backend import Backend
 from cupola.backend.node import ExecutionLog, request_id_of
 from cupola.errors import BadRequestError
+from cupola.functions.near_limits import code_of
 from cupola.system.registry import PREFIX
 
 _KEPT_MAX = 1000
@@ -161,12 +162,13 @@ def _entry(log: ExecutionLog, now_ms: float) -> Entry:
 def _line(text: str, now_ms: float) -> Entry:
     level, _, message = text.partition("] ")
     is_audit = level == "[AUDIT"
+    code = _AUDIT if is_audit else code_of(message) if level == "[WARN" else None
     return {
         "messages": [message],
         "isTruncated": message.endswith(" (truncated due to length)"),
         "timestamp": now_ms,
         "level": "INFO" if is_audit else level.removeprefix("["),
-        "systemMetadata": {"code": _AUDIT} if is_audit else None,
+        "systemMetadata": None if code is None else {"code": code},
     }
 
 

@@ -26,6 +26,7 @@ from cupola.functions.handles import FunctionHandles
 from cupola.functions.http import Request
 from cupola.functions.http_run import Outlet, run_http_action
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.near_limits import warn_of_sizes, warn_of_time
 from cupola.functions.requests import metadata_of
 from cupola.functions.storage import ActionFiles
 from cupola.limits import Limits
@@ -156,16 +157,25 @@ class ActionWorker:
         except CupolaError as error:  # it was sent before the code changed
             execution = Execution(None, error, [])
         else:
+            started = asyncio.get_running_loop().time()
             execution = await self._execute(function, run, logs)
+            self._warn(logs, started)
+            warn_of_sizes(logs, self._limits, run.args, execution.value)
         failure = failure_of(execution, run.request_id, self._app)
         self.send(ActionDone(run.call, execution.value, failure, *_sendable_logs(logs)))
+
+    def _warn(self, logs: LogBuffer, started: float) -> None:
+        seconds = asyncio.get_running_loop().time() - started
+        warn_of_time(logs, self._limits, "action_time_s", seconds)
 
     async def run_http(self, run: RunHttp, request: Request, outlet: Outlet) -> None:
         """Run an HTTP action to its end, and tell how it ended."""
         logs = LogBuffer(self._limits)
         _current.set(logs)
+        started = asyncio.get_running_loop().time()
         try:
             execution = await self._execute_http(run, request, logs, outlet)
+            self._warn(logs, started)
         except asyncio.CancelledError:
             execution = Execution(b"null", None, logs.lines)  # nobody is left who asks
         failure = failure_of(execution, run.request_id, self._app)
