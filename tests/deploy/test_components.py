@@ -279,13 +279,70 @@ def test_documents_that_refuse_a_schema_are_named_with_their_component(tell: Tel
     tell(story)
 
 
-def test_use_node_in_a_component_is_refused(tell: Tell) -> None:
+NODE = module(
+    "outside.js",
+    """
+    import { createHash } from "node:crypto";
+    import { prefix } from "./_deps/node/chunk.js";
+    const action = (handler) => Object.assign(() => {}, {
+      isAction: true, isPublic: true, exportArgs: any, exportReturns: () => "null",
+      invokeAction: async (_, args) => JSON.stringify(await handler(...JSON.parse(args)) ?? null),
+    });
+    const ask = async (op, args) => JSON.parse(await Convex.asyncSyscall(op, JSON.stringify(args)));
+    export const keep = action(async ({ text }) => {
+      const storageId = await Convex.jsSyscall("storage/storeBlob", { blob: new Blob([text]) });
+      const blob = await Convex.jsSyscall("storage/getBlob", { storageId });
+      const rows = await ask("1.0/actions/mutation", { name: "lib:add", args: {} });
+      const digest = createHash("sha256").update(await blob.text()).digest("hex").slice(0, 8);
+      return [prefix + digest, process.env.COLOUR ?? null, typeof rows, storageId];
+    });
+    """,
+    environment="node",
+)
+CHUNK = module(
+    "_deps/node/chunk.js", 'export const prefix = "sha256 ";', head="", environment="node"
+)
+FILES = module(
+    "files.js",
+    """
+    export const known = query(async ({ id }) => JSON.parse(await Convex.asyncSyscall(
+      "1.0/storageGetMetadata", JSON.stringify({ storageId: id })))?.size ?? null);
+    """,
+)
+
+
+def test_a_component_has_actions_that_use_node(tell: Tell) -> None:
+    """With its own variables, functions and files. The published command line refuses to send
+    them so far; the server takes them.
+    """
+
+    async def story(at: Pushing) -> None:
+        push = pushed("left", "right", tables=table("rows"))
+        push["componentDefinitions"][0]["functions"] += [NODE, CHUNK, FILES]
+        await at.push(APP, FILES, **push)
+        found = await at.value("left//outside:keep", b'{"text":"hello"}')
+        *facts, file = found
+        assert facts == ["sha256 2cf24dba", None, "object"]
+        assert await at.value("app:count", b'{"to":"left"}') == 1
+        asked = json.dumps({"id": file}).encode()
+        assert await at.value("left//files:known", asked) == 5
+        for elsewhere in ("files:known", "right//files:known"):
+            assert await at.value(elsewhere, asked) is None
+
+    async def after_a_restart(at: Pushing) -> None:
+        assert (await at.value("right//outside:keep", b'{"text":""}'))[0] == "sha256 e3b0c442"
+
+    tell(story)
+    tell(after_a_restart)
+
+
+def test_a_query_in_a_module_that_uses_node_is_refused(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         push = pushed("left")
-        push["componentDefinitions"][0]["functions"] = [module("n.js", "", environment="node")]
-        with pytest.raises(BadRequestError) as refused:
+        wrong = module("n.js", "export const no = query(() => 1);", environment="node")
+        push["componentDefinitions"][0]["functions"] = [wrong]
+        with pytest.raises(BadRequestError, match='"use node" modules can define only actions'):
             await at.start(APP, **push)
-        assert refused.value.code == "NodeActionsNotSupported"
 
     tell(story)
 

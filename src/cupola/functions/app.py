@@ -131,8 +131,9 @@ class App:
             if not isinstance(function, JavaScriptFunction)
         }
         pushed = functions_of(code.bundle, code.analysis)
+        of_node = {each.path for each in code.bundle.modules if each.environment == "node"}
         for component in code.components:
-            pushed |= functions_of_component(component)
+            pushed |= functions_of_component(component, of_node)
         if twice := sorted(functions.keys() & pushed.keys()):
             raise SchemaError(
                 f"`{twice[0]}` is defined in Python and in JavaScript; rename one.",
