@@ -8,9 +8,11 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from cupola.deploy.components import environments, instances
+from cupola.deploy.requests import StartPush
 from cupola.errors import BadRequestError
 
 from ..runtimes.v8.live_client import Client
@@ -275,6 +277,43 @@ def test_documents_that_refuse_a_schema_are_named_with_their_component(tell: Tel
         answer = await at.wait(started)
         assert answer["type"] == "failed"
         assert (answer["componentPath"], answer["tableName"]) == ("left", "rows")
+
+    tell(story)
+
+
+def test_a_push_is_told_what_it_would_do_to_each_component(tell: Tell) -> None:
+    """The command line asks before an index of many documents is built or dropped."""
+
+    async def evaluated(at: Pushing, **push: Any) -> Json:
+        app = {"changedModules": [APP], "udfServerVersion": "1.48.0", **push.pop("app")}
+        body = {"appDefinition": app, **push}
+        found: Json = await at.deployer.evaluate_schema(msgspec.convert(body, StartPush))
+        return found
+
+    async def story(at: Pushing) -> None:
+        first = await evaluated(at, **pushed("left", tables=table("rows", "by_body")))
+        assert first["newComponentDefinitions"] == ["box"]
+        await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        for _ in range(2):
+            await at.value("app:add", b'{"to":"left"}')
+        found = await evaluated(at, **pushed("left", "right", tables=table("rows", kind="number")))
+        assert found["newComponentDefinitions"] == []
+        app, left, right = (
+            found["componentSchemaEvaluations"][path] for path in ("", "left", "right")
+        )
+        assert (app["definitionPath"], app["tables"]) == ("", [])
+        (rows,) = left["tables"]
+        assert (rows["name"], rows["outcome"], rows["numDocs"]) == ("rows", "mustWalk", 2)
+        (dropped,) = left["indexes"]
+        assert (dropped["name"], dropped["change"]) == ("rows.by_body", "dropped")
+        assert (left["definitionPath"], left["schemaValidation"]) == ("box", True)
+        assert (right["tables"][0]["numDocs"], right["indexes"]) == (0, [])
+
+        same = await evaluated(at, **pushed("left", tables=table("rows", "by_body")))
+        (rows,) = same["componentSchemaEvaluations"]["left"]["tables"]
+        assert rows["outcome"] == "supersetOfEnforced"
+        without = await evaluated(at, **pushed("left"))
+        assert without["componentSchemaEvaluations"]["left"]["schemaValidation"] is False
 
     tell(story)
 
