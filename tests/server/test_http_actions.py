@@ -456,7 +456,7 @@ def test_two_actions_of_one_route_are_refused() -> None:
         Routes(routes)
 
 
-def test_below_a_mount_nobody_else_answers():
+def test_below_a_mount_nobody_else_answers() -> None:
     """Paths there are the component's, but for exact ones of the app (function runtime, 16)."""
     routes = Routes(
         [
