@@ -30,6 +30,8 @@ NOTES = """
     @mutation
     def say(ctx: MutationCtx, text: str) -> None:
         print(text)
+        if text == "audit":
+            ctx.audit(action="said")
         if text == "fail":
             raise ValueError("it was asked to")
 
@@ -183,6 +185,20 @@ def test_logs_are_told_from_the_cursor_on(tell: Callable[..., None]) -> None:
             ["[LOG] 'hello'"],
             ["[LOG] 'fail'"],
         ]
+
+    tell(story)
+
+
+def test_audit_logs_are_lines_of_their_own_kind(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        await client.logs(0)
+        answer = await client.call("notes:say", text="audit")
+        assert answer["logLines"] == ["[LOG] 'audit'"]
+        (entry,) = (await client.logs(0))["entries"]
+        assert entry["logLines"][1]["messages"] == ['{"action":"said"}']
+        assert entry["logLines"][1]["systemMetadata"] == {"code": "info:auditLog"}
+        older = await client.http.get("/api/stream_udf_execution?cursor=0", headers=client.headers)
+        assert older.json()["entries"][0]["logLines"][1] == '[AUDIT] {"action":"said"}'
 
     tell(story)
 

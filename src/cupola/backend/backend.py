@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING, Any
 from cupola.auth import (
     ANONYMOUS,
     DEFAULT_INSTANCE_NAME,
+    NOWHERE,
     AdminKeys,
     Identity,
+    Origin,
     TokenVerifier,
     UserToken,
     authenticate,
@@ -421,7 +423,7 @@ class Backend:
         def finished(execution: Execution) -> None:
             self.end_action()
             result = action_result(node, execution, request_id)
-            if node.watchers:
+            if node.watchers or execution.audits:
                 report(
                     node,
                     "action",
@@ -459,15 +461,17 @@ class Backend:
 
     # ---------------------------------------------------------------- sessions
 
-    def open_session(self, channel: Channel, *, chunked: bool = False) -> SessionHost:
-        """A client has connected; `chunked`: it understands TransitionChunk."""
+    def open_session(
+        self, channel: Channel, *, chunked: bool = False, origin: Origin = NOWHERE
+    ) -> SessionHost:
+        """A client has connected, from `origin`; `chunked`: it understands TransitionChunk."""
         if len(self._sessions) >= self.limits.sessions_max:
             raise OverloadedError(
                 f"{len(self._sessions)} clients are connected already.",
                 code="TooManyConcurrentRequests",
             )
         self._session_number += 1
-        host = SessionHost(self, channel, self._session_number, chunked=chunked)
+        host = SessionHost(self, channel, self._session_number, chunked=chunked, origin=origin)
         self._sessions[host.number] = host
         return host
 

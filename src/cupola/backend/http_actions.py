@@ -161,7 +161,7 @@ class HttpActions:
                 exchange.end(
                     execution.error if is_ours else HttpFailure(_failure(shown, told.data))
                 )
-            if node.watchers:
+            if node.watchers or execution.audits:
                 log = (node, "httpAction", action.name, request.request_id, started, execution)
                 report(*log, message, node.head_ts, request.identity, "HttpEndpoint")
 

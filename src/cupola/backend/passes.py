@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cupola.backend.node import Node
-from cupola.backend.queries import QueryRun, QueryRunner, Snapshot
+from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
 from cupola.backend.redaction import outcomes_shown_to
 from cupola.backend.sessions import SessionHost
 from cupola.database.committer import Published
@@ -155,6 +155,9 @@ class Passes:
             for query_id in host.changed
             if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
         }
+        for query_id in outcomes:
+            if (entry := host.queries[query_id]).audits:
+                report_shown(self._node, entry.key.path, entry.audits, host.identity, ts)
         if self._node.redacts_errors:
             outcomes = outcomes_shown_to(host.identity, outcomes)
         host.changed.clear()
@@ -423,6 +426,10 @@ class _Pass:
                 self._passes.mark_stale(entry)
                 return None
             outcomes[query_id] = outcome
+            if entry.audits:
+                report_shown(
+                    self._node, entry.key.path, entry.audits, host.identity, self.snapshot.ts
+                )
         if self._node.redacts_errors:
             return outcomes_shown_to(host.identity, outcomes)
         return outcomes

@@ -36,7 +36,7 @@ from cupola.deploy.evaluation import evaluated, evaluated_schema, missing_variab
 from cupola.deploy.exports import Exports
 from cupola.deploy.imports import Imports
 from cupola.deploy.made_up_queries import MadeUpQuery, run_made_up_query
-from cupola.deploy.predictions import schema_prediction
+from cupola.deploy.predictions import component_predictions, schema_prediction
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diffs, joined_schema
 from cupola.deploy.storage import StoredCode, load_environment
@@ -220,12 +220,17 @@ class Deployer:
         Raises:
             CupolaError: Its schema makes no sense.
         """
-        schema = await evaluated_schema(
-            push, self.code, self.environment, self._the_analyzer(), self._clock
-        )
-        joined = joined_schema(self._python.schema, schema)
-        predictions = {"": await schema_prediction(self._backend, joined)}
-        return {"componentSchemaEvaluations": predictions, "newComponentDefinitions": []}
+        pushing = push, self.code, self.environment, self._the_analyzer(), self._clock
+        schema = joined_schema(self._python.schema, await evaluated_schema(*pushing))
+        predictions: Json = {"": await schema_prediction(self._backend, schema)}
+        new: list[str] = []
+        if push.component_definitions:
+            code = await evaluated(*pushing)
+            root = code.instances(self.environment)
+            predictions |= await component_predictions(self._backend, root, code.components)
+            known = self.code.components if self.code is not None else {}
+            new = sorted(code.components.keys() - known.keys())
+        return {"componentSchemaEvaluations": predictions, "newComponentDefinitions": new}
 
     async def start_push(self, push: StartPush, *, only_evaluate: bool = False) -> Json:
         """Evaluate a push and get ready for it.
