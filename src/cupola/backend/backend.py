@@ -547,6 +547,7 @@ class Backend:
         """`app` will become the running code, most likely: start its workers now."""
         if self.mutations.offload is not None:
             self.mutations.offload.prepare(app)
+        self.actions.prepare(app)
 
     def expect_push(self) -> None:
         """Other code will come soon: start what can be started without it."""
