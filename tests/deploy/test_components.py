@@ -6,16 +6,20 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cupola.deploy.components import environments, instances
 from cupola.errors import BadRequestError
+from cupola.values import qualified
 
 from ..runtimes.v8.live_client import Client
 from .conftest import Json, Pushing, Story, module, schema
 from .test_exports import finished
+from .test_file_imports import bytes_of, forget_all, pieces
+from .test_file_imports import exported as exported_with_files
 from .test_imports import load
 
 Tell = Callable[[Story], None]
@@ -372,3 +376,76 @@ def test_rows_come_into_a_table_of_a_component(tell: Tell) -> None:
         assert await at.value("app:count", b'{"to":"left"}') == 0
 
     tell(story)
+
+
+async def stored(at: Pushing, data: bytes, component: str) -> str:
+    return await at.backend.files.upload(pieces(data), "text/plain", component=component)
+
+
+async def files_of(at: Pushing, component: str) -> set[tuple[str, bytes]]:
+    """Their ids and bytes, as somebody who looks into the component finds them."""
+    args = {"table": "_storage", "paginationOpts": {"numItems": 100, "cursor": None}}
+    path = qualified(component, "_system/cli/tableData:default")
+    page = (await at.value(path, json.dumps(args).encode()))["page"]
+    ids = [(document["_id"], int(document["size"])) for document in page]
+    return {(name, await bytes_of(at.backend.files, name, size)) for name, size in ids}
+
+
+def test_stored_files_of_components_leave_and_come_back(tell: Tell, tmp_path: Path) -> None:
+    """Each component's in its folder: ids, bytes, and whose they are."""
+    push = pushed("left", "right", tables=table("rows"))
+    kept: dict[str, set[tuple[str, bytes]]] = {}
+
+    async def source(at: Pushing) -> None:
+        await at.push(APP, **push)
+        name = await stored(at, b"of the left", "left")
+        await stored(at, b"also", "left")
+        await stored(at, b"of the app", "")
+        for component in ("left", "right", ""):
+            kept[component] = await files_of(at, component)
+        (await exported_with_files(at)).rename(tmp_path / "kept.zip")
+        with zipfile.ZipFile(tmp_path / "kept.zip") as archive:
+            assert archive.read(f"_components/left/_storage/{name}.txt") == b"of the left"
+            described = archive.read("_components/left/_storage/documents.jsonl").splitlines()
+            (of_the_app,) = archive.read("_storage/documents.jsonl").splitlines()
+        assert len(described) == 2 and "component" not in json.loads(described[0])
+        assert json.loads(of_the_app)["size"] == len("of the app")
+
+    async def target(at: Pushing) -> None:
+        await at.push(APP, **push)
+        state = await load(at, (tmp_path / "kept.zip").read_bytes(), "zip")
+        assert state["state"] == "completed", state
+        for component, files in kept.items():
+            assert await files_of(at, component) == files
+
+        await stored(at, b"later", "left")
+        stays = await stored(at, b"stays", "right")
+        with zipfile.ZipFile(tmp_path / "kept.zip") as archive:
+            of_the_left = files_in(archive, "_components/left/")
+        state = await load(at, of_the_left, "zip", mode="replace", component="left")
+        assert state["state"] == "completed", state
+        assert await files_of(at, "left") == kept["left"]
+        assert await files_of(at, "") == kept[""]
+        assert await files_of(at, "right") == {(stays, b"stays")}
+
+        taken = await load(at, of_the_left, "zip", mode="append", component="right")
+        assert taken["state"] == "failed" and "already" in taken["error_message"]
+
+        whole = (tmp_path / "kept.zip").read_bytes()
+        state = await load(at, whole, "zip", mode="replaceAll")
+        assert state["state"] == "completed", state
+        assert await files_of(at, "right") == set()
+
+    tell(source)
+    forget_all(tmp_path)
+    tell(target)
+
+
+def files_in(archive: zipfile.ZipFile, folder: str) -> bytes:
+    """What is in a folder of a ZIP, as a ZIP."""
+    part = io.BytesIO()
+    with zipfile.ZipFile(part, "w") as written:
+        for name in archive.namelist():
+            if name.startswith(folder):
+                written.writestr(name.removeprefix(folder), archive.read(name))
+    return part.getvalue()
