@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cupola.deploy.components import environments, instances
+from cupola.deploy.deletions import delete_component, delete_tables
 from cupola.errors import BadRequestError
 from cupola.values import qualified
 
@@ -265,8 +266,72 @@ def test_the_data_of_a_component_that_is_taken_out_waits_for_it(tell: Tell) -> N
         gone = await at.push(APP)
         assert gone["componentDiffs"]["left"]["diffType"] == {"type": "unmount"}
         assert not (await at.call("app:count", b'{"to":"left"}')).ok
-        await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        back = await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        assert back["componentDiffs"]["left"]["diffType"] == {"type": "remount"}
         assert await at.value("app:count", b'{"to":"left"}') == 1
+
+    tell(story)
+
+
+async def components(at: Pushing) -> dict[str, str]:
+    listed = await at.value("_system/frontend/components:list")
+    return {each["path"]: each["state"] for each in listed}
+
+
+def test_what_a_component_has_left_can_be_deleted(tell: Tell) -> None:
+    """Documents, files and jobs of that component; those of others, and of the app, stay."""
+    both = pushed("left", "right", tables=table("rows", "by_body"))
+
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **both)
+        for name in (*["left"] * 150, "right"):
+            await at.value("app:add", json.dumps({"to": name}).encode())
+        file = await stored(at, b"of the left", "left")
+        kept = {name: await stored(at, b"kept", name) for name in ("right", "")}
+        with pytest.raises(BadRequestError, match="is in use") as refused:
+            await delete_component(at.backend, "left")
+        assert refused.value.code == "ComponentMustBeUnmounted"
+
+        await at.push(APP, **pushed("right", tables=table("rows", "by_body")))
+        assert await components(at) == {"": "active", "right": "active", "left": "unmounted"}
+        await delete_component(at.backend, "left")
+
+        assert await components(at) == {"": "active", "right": "active"}
+        await at.push(APP, **both)
+        assert await at.value("app:count", b'{"to":"left"}') == 0
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+        assert await files_of(at, "left") == set()
+        for name, stays in kept.items():
+            assert await files_of(at, name) == {(stays, b"kept")}
+        await at.backend.files.settle()
+        names = [name async for some in at.backend.files.store.names() for name in some]
+        assert file not in names and set(kept.values()) <= set(names)
+
+    tell(story)
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "no path", "right"])
+def test_only_a_component_that_was_taken_out_is_deleted(tell: Tell, name: str) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("right", tables=table("rows")))
+        await at.value("app:add", b'{"to":"right"}')
+        with pytest.raises(BadRequestError):
+            await delete_component(at.backend, name)
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+
+    tell(story)
+
+
+def test_tables_are_emptied_by_name(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", "right", tables=table("rows")))
+        for name in ("left", "right"):
+            await at.value("app:add", json.dumps({"to": name}).encode())
+        with pytest.raises(BadRequestError, match="no table `other`"):
+            await delete_tables(at.backend, ["rows", "other"], "left")
+        await delete_tables(at.backend, ["rows"], "left")
+        assert await at.value("app:count", b'{"to":"left"}') == 0
+        assert await at.value("app:count", b'{"to":"right"}') == 1
 
     tell(story)
 

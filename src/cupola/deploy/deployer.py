@@ -110,6 +110,8 @@ class _Staged:
     environment: dict[str, str]
     index_diffs: Json
     preparation: _Preparation
+    had_tables: frozenset[str]
+    """The components that had tables when it was started."""
 
 
 class Deployer:
@@ -255,7 +257,10 @@ class Deployer:
         diffs: Json = index_diffs(self._backend.node.committer.catalog, app.schema, paths)
         push_id = self._clock.random_bytes(16).hex()
         if not (push.dry_run or push.for_codegen or only_evaluate):
-            self._stage(push_id, _Staged(code, variables, diffs, self._prepare(app.schema)))
+            tables = self._backend.node.committer.catalog.by_name.values()
+            had_tables = frozenset(table.component for table in tables)
+            preparation = self._prepare(app.schema)
+            self._stage(push_id, _Staged(code, variables, diffs, preparation, had_tables))
             self._backend.prepare(app)
         return push_started(push_id, self.code, code, variables, diffs)
 
@@ -334,7 +339,9 @@ class Deployer:
         asyncio.get_running_loop().call_later(_EXPECT_AFTER_S, self._backend.expect_push)
         self._forget(push_id)
         schema = [schema_before, _schema_text(self._backend)]
-        return push_finished(before, staged.code, staged.index_diffs, schema=schema)
+        return push_finished(
+            before, staged.code, staged.index_diffs, schema=schema, had_tables=staged.had_tables
+        )
 
     def _require_finishable(self, staged: _Staged) -> None:
         if staged.environment != self._variables:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cupola.database.catalog import STORAGE, Document
+from cupola.database.catalog import SHARED_TABLES, STORAGE, Document
 from cupola.database.constraints import has_references, refuse_dangling
 from cupola.database.system_commits import Work
 from cupola.database.transaction import KeyRange, Transaction
@@ -58,15 +58,18 @@ def _table(name: str, number: int) -> Work:
 
 
 def deletions(name: str) -> Iterator[Work]:
-    """Empty a table, whatever refers to its documents; of `_storage`, the component's files."""
+    """Empty a table, whatever refers to its documents; of those that components share, as
+    `_storage`, delete what the component in the name has there.
+    """
     component, own_name = split_qualified(name)
-    is_shared = own_name == FILES
     start, left = b"", True
 
     def work(transaction: Transaction) -> None:
         nonlocal start, left
-        table = transaction.catalog.by_name.get(own_name if is_shared else name)
-        if table is None:
+        names = transaction.catalog.by_name
+        table = names.get(name) or names.get(own_name)
+        is_shared = table is not None and table.number in SHARED_TABLES
+        if table is None or (table.name != name and not is_shared):
             left = False
             return
         keys = KeyRange(0, b"", start, None)
