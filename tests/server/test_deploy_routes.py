@@ -36,6 +36,10 @@ NOTES = """
             raise ValueError("it was asked to")
 
     @mutation
+    def note(ctx: MutationCtx, text: str) -> None:
+        ctx.db.insert("notes", {"text": text})
+
+    @mutation
     def later(ctx: MutationCtx, delay: float) -> str:
         return ctx.scheduler.run_after(delay, say, text="later")
 
@@ -230,6 +234,22 @@ def test_scheduled_functions_are_canceled(tell: Callable[..., None]) -> None:
         assert answer.status_code == 200
         assert (await client.call(waiting))["value"]["page"] == []
         assert (await client.post("/api/cancel_job", {"id": "nonsense"})).status_code == 400
+
+    tell(story)
+
+
+def test_data_are_deleted_as_a_whole_by_those_who_may(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        await client.call("notes:note", text="one")
+        refused = await client.post("/api/delete_component", {"componentId": "nobody"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "ComponentNotFound")
+        reader = f"Convex {client.backend.admin_keys.issue(read_only=True)}"
+        body = {"tableNames": ["notes"], "componentId": None}
+        answer = await client.post("/api/delete_tables", body, authorization=reader)
+        assert answer.status_code == 403
+        assert (await client.post("/api/delete_tables", body)).status_code == 200
+        size = await client.call("_system/frontend/tableSize:default", tableName="notes")
+        assert size["value"] == 0
 
     tell(story)
 

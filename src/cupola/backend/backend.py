@@ -520,6 +520,17 @@ class Backend:
         """`app` will become the running code, most likely: start its workers now."""
         if self.mutations.offload is not None:
             self.mutations.offload.prepare(app)
+        self.actions.prepare(app)
+
+    def expect_push(self) -> None:
+        """Other code will come soon: start what can be started without it."""
+        if self.mutations.offload is not None:
+            self.mutations.offload.expect()
+
+    async def wait_prepared(self, app: App) -> None:
+        """Until its workers have loaded `app`, which `prepare` was given; but not for long."""
+        if self.mutations.offload is not None:
+            await self.mutations.offload.wait_prepared(app)
 
     async def run_one_off(self, code: PushedCode, path: str, identity: Identity) -> CallResult:
         """Run a query of code that is not deployed; see `run_one_off`. Needs a data file."""

@@ -155,11 +155,7 @@ class Passes:
             for query_id in host.changed
             if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
         }
-        for query_id in outcomes:
-            if (entry := host.queries[query_id]).audits:
-                report_shown(self._node, entry.key.path, entry.audits, host.identity, ts)
-        if self._node.redacts_errors:
-            outcomes = outcomes_shown_to(host.identity, outcomes)
+        outcomes = self.shown(host, outcomes, ts)
         host.changed.clear()
         server_ts = self._node.clock.now_ns()
         if session.updating:
@@ -169,6 +165,17 @@ class Passes:
         host.send(ts, *frames)
         if session.update_due:
             self.schedule(host)
+
+    def shown(
+        self, host: SessionHost, outcomes: dict[int, QueryOutcome], ts: int
+    ) -> dict[int, QueryOutcome]:
+        """What this session is shown of these outcomes, now that it is."""
+        for query_id in outcomes:
+            if (entry := host.queries[query_id]).audits:
+                report_shown(self._node, entry.key.path, entry.audits, host.identity, ts)
+        if self._node.redacts_errors:
+            return outcomes_shown_to(host.identity, outcomes)
+        return outcomes
 
     def abandon(self) -> None:
         if self._pass is not None:
@@ -426,13 +433,7 @@ class _Pass:
                 self._passes.mark_stale(entry)
                 return None
             outcomes[query_id] = outcome
-            if entry.audits:
-                report_shown(
-                    self._node, entry.key.path, entry.audits, host.identity, self.snapshot.ts
-                )
-        if self._node.redacts_errors:
-            return outcomes_shown_to(host.identity, outcomes)
-        return outcomes
+        return self._passes.shown(host, outcomes, self.snapshot.ts)
 
     # ---------------------------------------------------------------- over several turns
 

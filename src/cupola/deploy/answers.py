@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, PushFacts
@@ -73,9 +73,16 @@ def push_started(
 
 
 def push_finished(
-    before: DeployedCode | None, after: DeployedCode, index_diffs: Json, *, schema: list[str | None]
+    before: DeployedCode | None,
+    after: DeployedCode,
+    index_diffs: Json,
+    *,
+    schema: list[str | None],
+    had_tables: Collection[str] = (),
 ) -> Json:
-    """The answer to `finish_push`: what has changed. `schema`: JSON texts before and after."""
+    """The answer to `finish_push`: what has changed. `schema`: JSON texts before and after.
+    `had_tables`: the components that had tables before, also those that were in use no more.
+    """
     old_auth = before.facts.auth if before is not None else []
     old_version = before.facts.server_version if before is not None else None
     version = after.facts.server_version
@@ -106,7 +113,10 @@ def push_finished(
             "removed": [json.dumps(each) for each in old_auth if each not in after.facts.auth],
         },
         "definitionDiffs": {path: {} for path in ("", *after.components)},
-        "componentDiffs": {"": component, **_component_diffs(before, after, index_diffs)},
+        "componentDiffs": {
+            "": component,
+            **_component_diffs(before, after, index_diffs, had_tables),
+        },
     }
 
 
@@ -116,7 +126,12 @@ def _instances(code: DeployedCode | None) -> dict[str, str]:
     return {each.path: each.definition for each in root.all() if each.path} if root else {}
 
 
-def _component_diffs(before: DeployedCode | None, after: DeployedCode, index_diffs: Json) -> Json:
+def _component_diffs(
+    before: DeployedCode | None,
+    after: DeployedCode,
+    index_diffs: Json,
+    had_tables: Collection[str],
+) -> Json:
     old, new = _instances(before), _instances(after)
 
     def modules(code: DeployedCode | None, definition: str | None) -> set[str]:
@@ -125,7 +140,10 @@ def _component_diffs(before: DeployedCode | None, after: DeployedCode, index_dif
     diffs = {}
     for path in sorted(old.keys() | new.keys()):
         was, will_be = modules(before, old.get(path)), modules(after, new.get(path))
-        kind = "create" if path not in old else "modify" if path in new else "unmount"
+        if path in old:
+            kind = "modify" if path in new else "unmount"
+        else:
+            kind = "remount" if path in had_tables else "create"
         diffs[path] = {
             "diffType": {"type": kind},
             "moduleDiff": {"added": sorted(will_be - was), "removed": sorted(was - will_be)},

@@ -53,6 +53,7 @@ _STAGED_FOR_S: Final = 1800.0
 _LOOK_EVERY_S: Final = 1.0
 _WAIT_MAX_S: Final = 60.0
 _MADE_UP_QUERIES_MAX: Final = 2
+_EXPECT_AFTER_S: Final = 1.0
 
 MakeAnalyzer = Callable[[Backend], Analyzer]
 
@@ -109,6 +110,8 @@ class _Staged:
     environment: dict[str, str]
     index_diffs: Json
     preparation: _Preparation
+    had_tables: frozenset[str]
+    """The components that had tables when it was started."""
 
 
 class Deployer:
@@ -123,6 +126,7 @@ class Deployer:
         self._clock = backend.clock
         self._make_analyzer = make_analyzer
         self._analyzer: Analyzer | None = None
+        self._warming_up: asyncio.Task[None] | None = None
         reader = backend.node.persistence.reader
         self._stored = StoredCode(reader)
         self._variables = load_environment(reader)
@@ -211,8 +215,17 @@ class Deployer:
     # ---------------------------------------------------------------- pushes
 
     def config_hashes(self) -> Json:
-        """What is deployed, so that a push sends only what differs."""
+        """What is deployed, so that a push sends only what differs. The push follows at once."""
+        self._expect_push()
         return module_hashes(self.code)
+
+    def _expect_push(self) -> None:
+        """Start what a push needs, while its code is on its way."""
+        self._backend.expect_push()
+        if self._warming_up is None or self._warming_up.done():
+            warm_up = self._the_analyzer().warm_up()
+            self._warming_up = asyncio.get_running_loop().create_task(warm_up)
+            self._warming_up.add_done_callback(_ignore)
 
     async def evaluate_schema(self, push: StartPush) -> Json:
         """What a push would do to stored documents and indexes; changes nothing.
@@ -249,7 +262,10 @@ class Deployer:
         diffs: Json = index_diffs(self._backend.node.committer.catalog, app.schema, paths)
         push_id = self._clock.random_bytes(16).hex()
         if not (push.dry_run or push.for_codegen or only_evaluate):
-            self._stage(push_id, _Staged(code, variables, diffs, self._prepare(app.schema)))
+            tables = self._backend.node.committer.catalog.by_name.values()
+            had_tables = frozenset(table.component for table in tables)
+            preparation = self._prepare(app.schema)
+            self._stage(push_id, _Staged(code, variables, diffs, preparation, had_tables))
             self._backend.prepare(app)
         return push_started(push_id, self.code, code, variables, diffs)
 
@@ -319,12 +335,18 @@ class Deployer:
             app = joined(self._python, staged.code, self.environment)
             if app.schema != staged.preparation.schema:
                 raise _race("the tables of the Python code have changed meanwhile")
+            self._backend.prepare(app)
+            await self._backend.wait_prepared(app)
             await self._accept(staged, app)
             self._note_version()
             self.on_push(app)
+        # The next push finds a process ready; the first calls of this one come first.
+        asyncio.get_running_loop().call_later(_EXPECT_AFTER_S, self._backend.expect_push)
         self._forget(push_id)
         schema = [schema_before, _schema_text(self._backend)]
-        return push_finished(before, staged.code, staged.index_diffs, schema=schema)
+        return push_finished(
+            before, staged.code, staged.index_diffs, schema=schema, had_tables=staged.had_tables
+        )
 
     def _require_finishable(self, staged: _Staged) -> None:
         if staged.environment != self._variables:
@@ -368,6 +390,8 @@ class Deployer:
 
     async def close(self) -> None:
         """The server stops: whatever runs beside it ends."""
+        if self._analyzer is not None:
+            self._analyzer.close()
         await self.exports.close()
         await self.imports.close()
 
@@ -431,6 +455,12 @@ class Deployer:
 def _schema_text(backend: Backend) -> str | None:
     schema = backend.node.committer.catalog.schema
     return json.dumps(schema.to_json()) if schema is not None else None
+
+
+def _ignore(task: asyncio.Task[None]) -> None:
+    """What could not be started early is started when it is needed, and tells then."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _race(why: str) -> BadRequestError:

@@ -269,21 +269,23 @@ class Imports:
 
     async def _store_files(self, plan: Plan, folder: Path, news: News) -> str | None:
         """Put the bytes of files where their documents will find them. Returns: why not."""
-        files = next((table for table in plan.tables if table.name == FILES), None)
-        if files is None or not files.creates:
-            return None
         address = self._backend.files.store.address
-        if not address:
-            return "This deployment keeps its files in memory; import without them."
-        printed = await run_worker(
-            "cupola.deploy.import_files",
-            str(folder / _WHOLE),
-            str(folder / str(files.file)),
-            address,
-            str(self._backend.limits.file_size_bytes_max),
-            news=news,
-        )
-        return None if printed == b"null" else _error_in(printed)
+        for files in plan.tables:
+            if not _is_of_files(files) or not files.creates:
+                continue
+            if not address:
+                return "This deployment keeps its files in memory; import without them."
+            printed = await run_worker(
+                "cupola.deploy.import_files",
+                str(folder / _WHOLE),
+                str(folder / str(files.file)),
+                address,
+                str(self._backend.limits.file_size_bytes_max),
+                news=news,
+            )
+            if printed != b"null":
+                return _error_in(printed)
+        return None
 
     async def _store_documents(self, plan: Plan, folder: Path, news: News) -> BaseException | None:
         """Returns: why the rest did not come in."""
@@ -355,8 +357,12 @@ def _error_in(printed: bytes | None) -> str:
     return str(found.get("error", "The file could not be read; see the server's log."))
 
 
+def _is_of_files(table: TablePlan) -> bool:
+    return split_qualified(table.name)[1] == FILES
+
+
 def _row_of(table: TablePlan) -> str:
-    unit = "files" if table.name == FILES else "documents"
+    unit = "files" if _is_of_files(table) else "documents"
     return f"{split_qualified(table.name)[1]} | {table.creates} | {table.delete} {unit}"
 
 
