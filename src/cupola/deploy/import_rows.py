@@ -42,6 +42,8 @@ _NUMBERS = re.compile(r"(?:^|/)_tables/documents\.jsonl$")
 _STORED_FILE = re.compile(r"(?:^|/)_storage/([^/.]+)(?:\.[^/]*)?$")
 _KNOWN_FILES = re.compile(r"(?:^|/)_storage/documents\.jsonl$")
 _ARRAY_BYTES_MAX = 16 * 2**20
+_PARSER = json.JSONDecoder(parse_int=float)  # `json.loads` would make one for each row
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TYPES = mimetypes.MimeTypes(filenames=())  # the same on each machine
 
 
@@ -190,7 +192,7 @@ def _array_rows(file: IO[bytes]) -> Iterator[Row]:
 
 
 def _csv_rows(file: IO[bytes]) -> Iterator[Row]:
-    reader = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
+    reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
     try:
         names = [name.strip() for name in next(reader, [])]
         if not names:
@@ -215,7 +217,7 @@ def _cell(text: str) -> float | str:
 
 
 def _plain(text: bytes) -> Any:
-    return json.loads(text, parse_int=float)
+    return _PARSER.decode(text.removeprefix(_BYTE_ORDER_MARK).decode())
 
 
 def _object(row: Any, where: str) -> Row:
