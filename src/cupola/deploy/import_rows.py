@@ -174,9 +174,9 @@ def _is_uniform(name: str, description: bytes) -> bool:
         return True
     if _HIDDEN_TYPES.search(description):
         raise ImportRefused(
-            f"{name} has the type hints of an old version of Convex, without which int64, bytes and "
-            "unusual numbers cannot be told from others. Export again with a current version; or "
-            "leave that file out of the ZIP, if plain JSON is what you want.",
+            f"{name} has the type hints of an old version of Convex, without which int64, bytes "
+            "and unusual numbers cannot be told from others. Export again with a current version; "
+            "or leave that file out of the ZIP, if plain JSON is what you want.",
             code="InvalidZip",
         )
     return False
