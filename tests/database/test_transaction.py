@@ -12,6 +12,7 @@ from cupola.errors import ConflictError, DatabaseUseError, InvalidIdError, Limit
 from cupola.limits import Limits
 from cupola.persistence import CommitRecord
 from cupola.schema import SchemaDefinition
+from cupola.values import Int64, encode
 
 from .by_hand import Database
 
@@ -194,6 +195,42 @@ def test_a_rolled_back_group_is_no_conflict(database):
     database.committer.abandon_group()
 
     database.committer.validate(elsewhere.intervals(), since)
+
+
+# ---------------------------------------------------------------- inserting
+
+
+names = st.text("aBZ_9é", min_size=1).filter(lambda name: name.isascii() and name[0] != "_")
+values = st.one_of(st.none(), st.floats(), st.text(), st.integers(0, 9).map(Int64), st.just(b"x"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(names, st.one_of(values, st.lists(values, max_size=2)), max_size=4))
+def test_what_was_encoded_before_is_stored_as_if_it_were_not(fields):
+    """An import's rows are encoded once, by the process that checks them."""
+    transaction = open_database().begin()
+    for document_id in (
+        transaction.insert("items", fields),
+        transaction.insert_encoded("items", fields, encode(fields)),
+    ):
+        stored = transaction.get(document_id)
+        assert stored.body == encode(stored.value)
+        system = {"_id": document_id, "_creationTime": stored.value["_creationTime"]}
+        assert stored.body == encode({**fields, **system})
+
+
+def test_ids_of_one_call_lie_together_and_those_of_others_elsewhere(database):
+    """So an import writes few pages of the index of ids, not one for each row."""
+    calls = []
+    for _ in range(20):
+        transaction = database.begin()
+        calls.append([transaction.insert("items", {}) for _ in range(50)])
+    everything = sorted(itertools.chain(*calls))
+    assert len(set(everything)) == 1000
+    for ids in calls:
+        at = everything.index(min(ids))
+        assert sorted(ids) == everything[at : at + 50]
+    assert len({ids[0][:6] for ids in calls}) > 10
 
 
 # ---------------------------------------------------------------- refusals

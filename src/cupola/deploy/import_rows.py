@@ -43,7 +43,10 @@ _TABLE = re.compile(r"(?:^|/)([A-Za-z][A-Za-z0-9_]*)/documents\.jsonl$")
 _NUMBERS = re.compile(r"(?:^|/)_tables/documents\.jsonl$")
 _STORED_FILE = re.compile(r"(?:^|/)_storage/([^/.]+)(?:\.[^/]*)?$")
 _KNOWN_FILES = re.compile(r"(?:^|/)_storage/documents\.jsonl$")
+_HIDDEN_TYPES = re.compile(rb'(?<![\w"])(int64|float64|bytes)\b|\n')  # in a shape; or exceptions
 _ARRAY_BYTES_MAX = 16 * 2**20
+_PARSER = json.JSONDecoder(parse_int=float)  # `json.loads` would make one for each row
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TYPES = mimetypes.MimeTypes(filenames=())  # the same on each machine
 
 
@@ -137,7 +140,7 @@ class Source:
                     self.tables.append(table)
                     self._entries[table] = name
                     schema = name.removesuffix("documents.jsonl") + "generated_schema.jsonl"
-                    if schema in names and archive.read(schema).strip() == b'"uniform"':
+                    if schema in names and _is_uniform(schema, archive.read(schema).strip()):
                         self._uniform.add(table)
                 elif _NUMBERS.search(name):
                     for line in archive.read(name).splitlines():
@@ -184,6 +187,25 @@ def _described(row: Row, archive: zipfile.ZipFile, entry: str | None, component:
     )
 
 
+def _is_uniform(name: str, description: bytes) -> bool:
+    """Whether a `generated_schema.jsonl` says that documents are in the encoding of exports.
+
+    Raises:
+        ImportRefused: It is of a time when exports inferred types, and a type is among them that
+            plain JSON does not show.
+    """
+    if description == b'"uniform"':
+        return True
+    if _HIDDEN_TYPES.search(description):
+        raise ImportRefused(
+            f"{name} has the type hints of an old version of Convex, without which int64, bytes "
+            "and unusual numbers cannot be told from others. Export again with a current version; "
+            "or leave that file out of the ZIP, if plain JSON is what you want.",
+            code="InvalidZip",
+        )
+    return False
+
+
 def _json_lines(file: IO[bytes], *, uniform: bool) -> Iterator[Row]:
     for number, line in enumerate(file, 1):
         if not line.strip():
@@ -214,7 +236,7 @@ def _array_rows(file: IO[bytes]) -> Iterator[Row]:
 
 
 def _csv_rows(file: IO[bytes]) -> Iterator[Row]:
-    reader = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
+    reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
     try:
         names = [name.strip() for name in next(reader, [])]
         if not names:
@@ -239,7 +261,7 @@ def _cell(text: str) -> float | str:
 
 
 def _plain(text: bytes) -> Any:
-    return json.loads(text, parse_int=float)
+    return _PARSER.decode(text.removeprefix(_BYTE_ORDER_MARK).decode())
 
 
 def _object(row: Any, where: str) -> Row:

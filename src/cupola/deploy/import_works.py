@@ -22,7 +22,7 @@ from cupola.deploy.zip_export import FILES
 from cupola.errors import DatabaseUseError
 from cupola.values import decode_canonical, split_qualified
 
-_BATCH_ROWS: Final = 100
+_BATCH_ROWS: Final = 200
 _BATCH_BYTES: Final = 1 << 20
 
 Told = Callable[[str, int], None]
@@ -150,7 +150,7 @@ def _batch(file: Any) -> Iterator[bytes]:
         line = file.readline()
         if not line:
             return
-        yield line
+        yield line.removesuffix(b"\n")
         size += len(line)
         if size >= _BATCH_BYTES:
             return
@@ -167,11 +167,15 @@ def _insertion(table: str, rows: list[bytes]) -> Work:
         for row in rows:
             document = decode_canonical(row)
             assert isinstance(document, dict)
-            if "_id" not in document:
-                document.pop("_creationTime", None)
+            if "_id" in document:
+                if "_creationTime" not in document:
+                    document["_creationTime"] = transaction.creation_time
+                    transaction.restore(name, document)
+                else:
+                    transaction.restore(name, document, row)
+            elif document.pop("_creationTime", None) is not None:
                 transaction.insert(name, document)
-                continue
-            document.setdefault("_creationTime", transaction.creation_time)
-            transaction.restore(name, document)
+            else:
+                transaction.insert_encoded(name, document, row)
 
     return work
