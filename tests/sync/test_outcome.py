@@ -65,3 +65,20 @@ def test_what_an_outcome_keeps_is_counted() -> None:
     outcome = QueryOutcome.success(b"x" * 1000)
     assert 1000 < outcome.size_bytes < 1200
     assert len(repr(outcome)) < 100
+
+
+def test_what_is_redacted_keeps_values_data_and_journals() -> None:
+    """And is made once, for all who are shown it."""
+    text = "[Request ID: a1] Server Error\nUncaught ValueError: row 7\n    at f (m.py:3)"
+    failed = QueryOutcome.failure(text, error_data=b'{"a":1}', log_lines=b'["x"]', journal="j")
+    told = QueryOutcome.success(b"5", log_lines=b'["x"]', journal="j")
+    plain = QueryOutcome.success(b"5", journal="j")
+
+    assert failed.redacted.modification(3) == (
+        b'{"type":"QueryFailed","queryId":3,"errorMessage":"[Request ID: a1] Server Error",'
+        b'"logLines":[],"journal":"j","errorData":{"a":1}}'
+    )
+    assert failed.redacted is failed.redacted
+    assert told.redacted.modification(3) == plain.modification(3)
+    assert told.redacted.digest == plain.digest, "no change that a client could tell"
+    assert plain.redacted is plain

@@ -158,10 +158,7 @@ def open_entry(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
     """
     try:
         file = archive.open(name)
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-    ) as error:  # or unknown, or encrypted
+    except (zipfile.BadZipFile, RuntimeError) as error:  # the latter also where it is encrypted
         raise ImportRefused(f"{name}: {error}", code="InvalidZip") from None
     with file:
         try:
