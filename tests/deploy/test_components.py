@@ -6,16 +6,23 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cupola.deploy.components import environments, instances
+from cupola.deploy.deletions import delete_component, delete_tables
+from cupola.deploy.requests import StartPush
 from cupola.errors import BadRequestError
+from cupola.values import qualified
 
 from ..runtimes.v8.live_client import Client
 from .conftest import Json, Pushing, Story, module, schema
 from .test_exports import finished
+from .test_file_imports import bytes_of, forget_all, pieces
+from .test_file_imports import exported as exported_with_files
 from .test_imports import load
 
 Tell = Callable[[Story], None]
@@ -261,8 +268,72 @@ def test_the_data_of_a_component_that_is_taken_out_waits_for_it(tell: Tell) -> N
         gone = await at.push(APP)
         assert gone["componentDiffs"]["left"]["diffType"] == {"type": "unmount"}
         assert not (await at.call("app:count", b'{"to":"left"}')).ok
-        await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        back = await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        assert back["componentDiffs"]["left"]["diffType"] == {"type": "remount"}
         assert await at.value("app:count", b'{"to":"left"}') == 1
+
+    tell(story)
+
+
+async def components(at: Pushing) -> dict[str, str]:
+    listed = await at.value("_system/frontend/components:list")
+    return {each["path"]: each["state"] for each in listed}
+
+
+def test_what_a_component_has_left_can_be_deleted(tell: Tell) -> None:
+    """Documents, files and jobs of that component; those of others, and of the app, stay."""
+    both = pushed("left", "right", tables=table("rows", "by_body"))
+
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **both)
+        for name in (*["left"] * 150, "right"):
+            await at.value("app:add", json.dumps({"to": name}).encode())
+        file = await stored(at, b"of the left", "left")
+        kept = {name: await stored(at, b"kept", name) for name in ("right", "")}
+        with pytest.raises(BadRequestError, match="is in use") as refused:
+            await delete_component(at.backend, "left")
+        assert refused.value.code == "ComponentMustBeUnmounted"
+
+        await at.push(APP, **pushed("right", tables=table("rows", "by_body")))
+        assert await components(at) == {"": "active", "right": "active", "left": "unmounted"}
+        await delete_component(at.backend, "left")
+
+        assert await components(at) == {"": "active", "right": "active"}
+        await at.push(APP, **both)
+        assert await at.value("app:count", b'{"to":"left"}') == 0
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+        assert await files_of(at, "left") == set()
+        for name, stays in kept.items():
+            assert await files_of(at, name) == {(stays, b"kept")}
+        await at.backend.files.settle()
+        names = [name async for some in at.backend.files.store.names() for name in some]
+        assert file not in names and set(kept.values()) <= set(names)
+
+    tell(story)
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "no path", "right"])
+def test_only_a_component_that_was_taken_out_is_deleted(tell: Tell, name: str) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("right", tables=table("rows")))
+        await at.value("app:add", b'{"to":"right"}')
+        with pytest.raises(BadRequestError):
+            await delete_component(at.backend, name)
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+
+    tell(story)
+
+
+def test_tables_are_emptied_by_name(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", "right", tables=table("rows")))
+        for name in ("left", "right"):
+            await at.value("app:add", json.dumps({"to": name}).encode())
+        with pytest.raises(BadRequestError, match="no table `other`"):
+            await delete_tables(at.backend, ["rows", "other"], "left")
+        await delete_tables(at.backend, ["rows"], "left")
+        assert await at.value("app:count", b'{"to":"left"}') == 0
+        assert await at.value("app:count", b'{"to":"right"}') == 1
 
     tell(story)
 
@@ -279,13 +350,107 @@ def test_documents_that_refuse_a_schema_are_named_with_their_component(tell: Tel
     tell(story)
 
 
-def test_use_node_in_a_component_is_refused(tell: Tell) -> None:
+def test_a_push_is_told_what_it_would_do_to_each_component(tell: Tell) -> None:
+    """The command line asks before an index of many documents is built or dropped."""
+
+    async def evaluated(at: Pushing, **push: Any) -> Json:
+        app = {"changedModules": [APP], "udfServerVersion": "1.48.0", **push.pop("app")}
+        body = {"appDefinition": app, **push}
+        found: Json = await at.deployer.evaluate_schema(msgspec.convert(body, StartPush))
+        return found
+
+    async def story(at: Pushing) -> None:
+        first = await evaluated(at, **pushed("left", tables=table("rows", "by_body")))
+        assert first["newComponentDefinitions"] == ["box"]
+        await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        for _ in range(2):
+            await at.value("app:add", b'{"to":"left"}')
+        found = await evaluated(at, **pushed("left", "right", tables=table("rows", kind="number")))
+        assert found["newComponentDefinitions"] == []
+        app, left, right = (
+            found["componentSchemaEvaluations"][path] for path in ("", "left", "right")
+        )
+        assert (app["definitionPath"], app["tables"]) == ("", [])
+        (rows,) = left["tables"]
+        assert (rows["name"], rows["outcome"], rows["numDocs"]) == ("rows", "mustWalk", 2)
+        (dropped,) = left["indexes"]
+        assert (dropped["name"], dropped["change"]) == ("rows.by_body", "dropped")
+        assert (left["definitionPath"], left["schemaValidation"]) == ("box", True)
+        assert (right["tables"][0]["numDocs"], right["indexes"]) == (0, [])
+
+        same = await evaluated(at, **pushed("left", tables=table("rows", "by_body")))
+        (rows,) = same["componentSchemaEvaluations"]["left"]["tables"]
+        assert rows["outcome"] == "supersetOfEnforced"
+        without = await evaluated(at, **pushed("left"))
+        assert without["componentSchemaEvaluations"]["left"]["schemaValidation"] is False
+
+    tell(story)
+
+
+NODE = module(
+    "outside.js",
+    """
+    import { createHash } from "node:crypto";
+    import { prefix } from "./_deps/node/chunk.js";
+    const action = (handler) => Object.assign(() => {}, {
+      isAction: true, isPublic: true, exportArgs: any, exportReturns: () => "null",
+      invokeAction: async (_, args) => JSON.stringify(await handler(...JSON.parse(args)) ?? null),
+    });
+    const ask = async (op, args) => JSON.parse(await Convex.asyncSyscall(op, JSON.stringify(args)));
+    export const keep = action(async ({ text }) => {
+      const storageId = await Convex.jsSyscall("storage/storeBlob", { blob: new Blob([text]) });
+      const blob = await Convex.jsSyscall("storage/getBlob", { storageId });
+      const rows = await ask("1.0/actions/mutation", { name: "lib:add", args: {} });
+      const digest = createHash("sha256").update(await blob.text()).digest("hex").slice(0, 8);
+      return [prefix + digest, process.env.COLOUR ?? null, typeof rows, storageId];
+    });
+    """,
+    environment="node",
+)
+CHUNK = module(
+    "_deps/node/chunk.js", 'export const prefix = "sha256 ";', head="", environment="node"
+)
+FILES = module(
+    "files.js",
+    """
+    export const known = query(async ({ id }) => JSON.parse(await Convex.asyncSyscall(
+      "1.0/storageGetMetadata", JSON.stringify({ storageId: id })))?.size ?? null);
+    """,
+)
+
+
+def test_a_component_has_actions_that_use_node(tell: Tell) -> None:
+    """With its own variables, functions and files. The published command line refuses to send
+    them so far; the server takes them.
+    """
+
+    async def story(at: Pushing) -> None:
+        push = pushed("left", "right", tables=table("rows"))
+        push["componentDefinitions"][0]["functions"] += [NODE, CHUNK, FILES]
+        await at.push(APP, FILES, **push)
+        found = await at.value("left//outside:keep", b'{"text":"hello"}')
+        *facts, file = found
+        assert facts == ["sha256 2cf24dba", None, "object"]
+        assert await at.value("app:count", b'{"to":"left"}') == 1
+        asked = json.dumps({"id": file}).encode()
+        assert await at.value("left//files:known", asked) == 5
+        for elsewhere in ("files:known", "right//files:known"):
+            assert await at.value(elsewhere, asked) is None
+
+    async def after_a_restart(at: Pushing) -> None:
+        assert (await at.value("right//outside:keep", b'{"text":""}'))[0] == "sha256 e3b0c442"
+
+    tell(story)
+    tell(after_a_restart)
+
+
+def test_a_query_in_a_module_that_uses_node_is_refused(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         push = pushed("left")
-        push["componentDefinitions"][0]["functions"] = [module("n.js", "", environment="node")]
-        with pytest.raises(BadRequestError) as refused:
+        wrong = module("n.js", "export const no = query(() => 1);", environment="node")
+        push["componentDefinitions"][0]["functions"] = [wrong]
+        with pytest.raises(BadRequestError, match='"use node" modules can define only actions'):
             await at.start(APP, **push)
-        assert refused.value.code == "NodeActionsNotSupported"
 
     tell(story)
 
@@ -372,3 +537,76 @@ def test_rows_come_into_a_table_of_a_component(tell: Tell) -> None:
         assert await at.value("app:count", b'{"to":"left"}') == 0
 
     tell(story)
+
+
+async def stored(at: Pushing, data: bytes, component: str) -> str:
+    return await at.backend.files.upload(pieces(data), "text/plain", component=component)
+
+
+async def files_of(at: Pushing, component: str) -> set[tuple[str, bytes]]:
+    """Their ids and bytes, as somebody who looks into the component finds them."""
+    args = {"table": "_storage", "paginationOpts": {"numItems": 100, "cursor": None}}
+    path = qualified(component, "_system/cli/tableData:default")
+    page = (await at.value(path, json.dumps(args).encode()))["page"]
+    ids = [(document["_id"], int(document["size"])) for document in page]
+    return {(name, await bytes_of(at.backend.files, name, size)) for name, size in ids}
+
+
+def test_stored_files_of_components_leave_and_come_back(tell: Tell, tmp_path: Path) -> None:
+    """Each component's in its folder: ids, bytes, and whose they are."""
+    push = pushed("left", "right", tables=table("rows"))
+    kept: dict[str, set[tuple[str, bytes]]] = {}
+
+    async def source(at: Pushing) -> None:
+        await at.push(APP, **push)
+        name = await stored(at, b"of the left", "left")
+        await stored(at, b"also", "left")
+        await stored(at, b"of the app", "")
+        for component in ("left", "right", ""):
+            kept[component] = await files_of(at, component)
+        (await exported_with_files(at)).rename(tmp_path / "kept.zip")
+        with zipfile.ZipFile(tmp_path / "kept.zip") as archive:
+            assert archive.read(f"_components/left/_storage/{name}.txt") == b"of the left"
+            described = archive.read("_components/left/_storage/documents.jsonl").splitlines()
+            (of_the_app,) = archive.read("_storage/documents.jsonl").splitlines()
+        assert len(described) == 2 and "component" not in json.loads(described[0])
+        assert json.loads(of_the_app)["size"] == len("of the app")
+
+    async def target(at: Pushing) -> None:
+        await at.push(APP, **push)
+        state = await load(at, (tmp_path / "kept.zip").read_bytes(), "zip")
+        assert state["state"] == "completed", state
+        for component, files in kept.items():
+            assert await files_of(at, component) == files
+
+        await stored(at, b"later", "left")
+        stays = await stored(at, b"stays", "right")
+        with zipfile.ZipFile(tmp_path / "kept.zip") as archive:
+            of_the_left = files_in(archive, "_components/left/")
+        state = await load(at, of_the_left, "zip", mode="replace", component="left")
+        assert state["state"] == "completed", state
+        assert await files_of(at, "left") == kept["left"]
+        assert await files_of(at, "") == kept[""]
+        assert await files_of(at, "right") == {(stays, b"stays")}
+
+        taken = await load(at, of_the_left, "zip", mode="append", component="right")
+        assert taken["state"] == "failed" and "already" in taken["error_message"]
+
+        whole = (tmp_path / "kept.zip").read_bytes()
+        state = await load(at, whole, "zip", mode="replaceAll")
+        assert state["state"] == "completed", state
+        assert await files_of(at, "right") == set()
+
+    tell(source)
+    forget_all(tmp_path)
+    tell(target)
+
+
+def files_in(archive: zipfile.ZipFile, folder: str) -> bytes:
+    """What is in a folder of a ZIP, as a ZIP."""
+    part = io.BytesIO()
+    with zipfile.ZipFile(part, "w") as written:
+        for name in archive.namelist():
+            if name.startswith(folder):
+                written.writestr(name.removeprefix(folder), archive.read(name))
+    return part.getvalue()

@@ -230,6 +230,17 @@ def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
     tell(story, app())
 
 
+def test_a_damaged_zip_is_refused_by_name_of_what_is_damaged(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        data = export(things=(10_001, ['{"a": 1}']))
+        state = await load(at, data.replace(b'"a": 1', b'"b": 1'), "zip")
+        assert state["state"] == "failed"
+        assert "things/documents.jsonl: Bad CRC-32" in state["error_message"]
+        assert await all_of(at, "things") == []
+
+    tell(story, app())
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("_storage/kg2abc.png", "the id of no file")],

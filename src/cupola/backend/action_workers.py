@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from cupola.backend.actions import ActionDone, error_of, nested_request
 from cupola.backend.answers import failed
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
+from cupola.functions.app import App
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError
@@ -39,6 +41,7 @@ class _Running:
     path: str
     identity: Identity
     done: ActionDone
+    request_id: str
     exchange: Exchange | None = None
     job: str | None = None
 
@@ -54,6 +57,7 @@ class ActionWorkers:
         self._backend = backend
         self._loop = loop
         self._current: _ActionWorker | None = None
+        self._prepared: _ActionWorker | None = None  # of code that does not run yet
         self._all: set[_ActionWorker] = set()
 
     def start(
@@ -68,13 +72,31 @@ class ActionWorkers:
         """Run an action in the current worker, starting it if need be."""
         worker = self._current_or_new(done)
         if worker is not None:
-            worker.run(_Running(function.path, identity, done, job=job), args, request_id)
+            worker.run(_Running(function.path, identity, done, request_id, job=job), args)
 
     def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
         """The same for an HTTP action."""
         worker = self._current_or_new(done)
         if worker is not None:
-            worker.run_http(_Running(action.path, exchange.request.identity, done, exchange))
+            asked = exchange.request
+            running = _Running(action.path, asked.identity, done, asked.request_id, exchange)
+            worker.run_http(running)
+
+    def prepare(self, app: App) -> None:
+        """This code will run soon: where actions run, have a worker that has loaded it."""
+        if self._current is None or self._current.version == app.version:
+            return
+        if self._prepared is not None:
+            if self._prepared.version == app.version:
+                return
+            self._prepared.retire()
+        with contextlib.suppress(OSError):  # the first action will tell
+            self._prepared = self._new(app)
+
+    def _new(self, app: App) -> _ActionWorker:
+        worker = _ActionWorker(self, self._backend, self._loop, app)
+        self._all.add(worker)
+        return worker
 
     def _current_or_new(self, done: ActionDone) -> _ActionWorker | None:
         app = self._backend.node.app
@@ -82,20 +104,28 @@ class ActionWorkers:
         if worker is None or worker.is_ended or worker.version != app.version:
             if worker is not None:
                 worker.retire()
+            prepared, self._prepared = self._prepared, None
+            if prepared is not None and prepared.version != app.version:
+                prepared.retire()
+                prepared = None
             try:
-                worker = _ActionWorker(self, self._backend, self._loop)
+                worker = self._current = prepared or self._new(app)
             except OSError as error:
                 reason = f"No worker process can be started: {error}"
                 done(Execution(None, OperatorError(reason, code="NoWorker"), []))
                 return None
-            self._current = worker
-            self._all.add(worker)
         return worker
+
+    def is_wanted(self, worker: _ActionWorker) -> bool:
+        """Whether it runs the present code, and will have more to do."""
+        return worker is self._current
 
     def forget(self, worker: _ActionWorker) -> None:
         self._all.discard(worker)
         if self._current is worker:
             self._current = None
+        if self._prepared is worker:
+            self._prepared = None
 
     async def close(self) -> None:
         for worker in list(self._all):
@@ -106,7 +136,11 @@ class _ActionWorker:
     """One process and the actions it runs."""
 
     def __init__(
-        self, workers: ActionWorkers, backend: Backend, loop: asyncio.AbstractEventLoop
+        self,
+        workers: ActionWorkers,
+        backend: Backend,
+        loop: asyncio.AbstractEventLoop,
+        app: App,
     ) -> None:
         self._workers = workers
         self._backend = backend
@@ -121,9 +155,8 @@ class _ActionWorker:
         self._answered = 0
         self.is_ended = False
         node = backend.node
-        self.version = node.app.version
+        self.version = app.version
         limits = messages.limit_fields(backend.limits)
-        app = node.app
         code = app.javascript
         setup = Setup(
             str(app.folder),
@@ -144,13 +177,12 @@ class _ActionWorker:
         self._timer = loop.call_later(_PROBE_S, self._look)
         self._started = self._idle_since = loop.time()
 
-    def run(self, running: _Running, args: bytes, request_id: str) -> None:
+    def run(self, running: _Running, args: bytes) -> None:
         self._call += 1
         self._running[self._call] = running
         caller = messages.caller_of(running.identity)
-        self._send(
-            messages.RunAction(self._call, running.path, args, caller, request_id, running.job)
-        )
+        request_id, job = running.request_id, running.job
+        self._send(messages.RunAction(self._call, running.path, args, caller, request_id, job))
 
     def run_http(self, running: _Running) -> None:
         assert running.exchange is not None
@@ -232,7 +264,7 @@ class _ActionWorker:
         if message.failure is not None:
             failure = message.failure
             error = RemoteError(failure.message, failure.code, failure.data)
-        running.done(Execution(message.value, error, message.log_lines))
+        running.done(Execution(message.value, error, message.log_lines, audits=message.audits))
         self._idle_since = self._loop.time()
         if self._retired and not self._running:
             self.process.kill()
@@ -266,10 +298,16 @@ class _ActionWorker:
                 failure = messages.Failure(error.message, error.code, None)
                 self._send(NestedResult(message.call, message.nested, None, failure))
             return
-        identity, job = running.identity, running.job
+        identity = running.identity
         try:
             request = nested_request(
-                message.kind, message.path, message.args, identity, job, running.path
+                message.kind,
+                message.path,
+                message.args,
+                identity,
+                running.job,
+                running.path,
+                running.request_id,
             )
         except CupolaError as error:
             request = CallRequest("mutation", message.path, message.args, identity)
@@ -315,7 +353,7 @@ class _ActionWorker:
             self.process.kill()
             return
         is_idle = not self._running and self._loop.time() - self._idle_since > _IDLE_S
-        if is_idle and not self._is_slow_to_start:
+        if is_idle and not (self._is_slow_to_start and self._workers.is_wanted(self)):
             self.process.kill()
             return
         if self.process.is_ready:

@@ -22,7 +22,15 @@ from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
-from cupola.backend.queries import IDENTITIES, QueryRun, QueryRunner, log_lines_json, outcome_of
+from cupola.backend.queries import (
+    IDENTITIES,
+    QueryRun,
+    QueryRunner,
+    log_lines_json,
+    outcome_of,
+    report_shown,
+    resolved_audits,
+)
 from cupola.backend.slow_functions import SlowFunctions
 from cupola.database.catalog import TABLES, Catalog
 from cupola.database.documents import StoredDocument
@@ -117,6 +125,14 @@ class Offload:
         """This code will run soon: have a worker ready for it."""
         if app.javascript is not None and app.version != self._node.app.version:
             self._pool.prepare(self._setup_of(app), app.version)
+
+    def expect(self) -> None:
+        """A push has begun."""
+        self._pool.expect()
+
+    async def wait_prepared(self, app: App) -> None:
+        """Until a worker is ready for this code, if `prepare` has been told of it."""
+        await self._pool.wait_prepared(app.version)
 
     def code_changed(self) -> None:
         """Other code: other suspects, and workers that know it."""
@@ -399,6 +415,7 @@ class Offload:
         outcome, mutation = finished.outcome, finished.mutation
         if log_lines is None:
             log_lines = outcome.log_lines if isinstance(outcome, CallDone) else []
+        audits = outcome.audits if isinstance(outcome, CallDone) else ()
         seconds = (self._node.clock.monotonic_ns() - finished.started_ns) / 1e9
         log = ExecutionLog(
             kind,
@@ -409,8 +426,9 @@ class Offload:
             message,
             mutation.caller,
             IDENTITIES[mutation.identity.kind],
+            resolved_audits(self._node, audits, mutation.identity, mutation.request_id),
         )
-        if self._node.watchers:
+        if self._node.watchers or audits:
             self._node.report(log, None)
 
     # ---------------------------------------------------------------- queries
@@ -481,6 +499,10 @@ class Offload:
                 self._remember(request, key, run)
             release()
             shown = run.outcome
+            if run.audits:
+                ts, number = run.ts, request.request_id
+                audits = run.audits
+                report_shown(self._node, key.path, audits, request.identity, ts, number, "HttpApi")
             typed = run.error if isinstance(run.error, CupolaError) else None
             result = CallResult(
                 shown.ok,
@@ -533,4 +555,5 @@ class Offload:
             outcome.identity_observed,
             error,
             time_observed=outcome.time_observed,
+            audits=outcome.audits,
         )
