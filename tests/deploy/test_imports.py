@@ -280,6 +280,20 @@ def test_uploads_are_bounded_and_checked(tell: Tell) -> None:
     tell(story, app())
 
 
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [(None, "--table NAME"), ("_storage", "is the system's"), ("_tables", "is the system's")],
+)
+def test_rows_need_a_table_of_the_app(tell: Tell, table: str | None, words: str) -> None:
+    async def story(at: Pushing) -> None:
+        imports = at.deployer.imports
+        settings = ImportSettings("append", "csv", table)
+        with pytest.raises(BadRequestError, match=words):
+            await imports.finish_upload(FinishUpload(imports.start_upload(), [], settings))
+
+    tell(story, app())
+
+
 def test_a_cancelled_import_stores_nothing(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         imports = at.deployer.imports

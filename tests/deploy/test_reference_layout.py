@@ -193,3 +193,30 @@ def test_old_exports_of_plain_values_come_in(tell: Tell) -> None:
         assert [row["bytes"] for row in await all_of(at, "users")] == [1.0]
 
     tell(story, app())
+
+
+def test_components_with_and_without_files_come_in(tell: Tell) -> None:
+    """The exporter writes `_storage/documents.jsonl` for each component, also an empty one."""
+    inner = encode_id(STORAGE, bytes(range(64, 80)))
+    digest = base64.b64encode(hashlib.sha256(b"inner").digest()).decode()
+    of_component = line(_id=inner, _creationTime=1.5, sha256=digest, size=5, internalId="x")
+    entries = {
+        **SNAPSHOT,
+        "_components/a/_tables/documents.jsonl": line(name="rows", id=10001),
+        "_components/a/rows/documents.jsonl": line(_creationTime=1.0, _id=USER, n=1),
+        "_components/a/rows/generated_schema.jsonl": UNIFORM,
+        "_components/a/_storage/documents.jsonl": "",
+        "_components/b/_tables/documents.jsonl": "",
+        "_components/b/_storage/documents.jsonl": of_component,
+        f"_components/b/_storage/{inner}": b"inner",
+    }
+
+    async def story(at: Pushing) -> None:
+        state = await load(at, zipped(entries), "zip")
+        assert state["state"] == "completed", state
+        assert {file["_id"] for file in await files_of(at)} == {PICTURE, PLAIN}
+        with zipfile.ZipFile(await exported(at)) as archive:
+            assert archive.read(f"_components/b/_storage/{inner}") == b"inner"
+            assert b"10001" in archive.read("_components/a/_tables/documents.jsonl")
+
+    tell(story, app())

@@ -400,3 +400,10 @@ def test_documents_made_together_are_apart() -> None:
     assert [document.body for document in documents] == ["a", "b", "c"]
     assert documents[0] != documents[1]
     assert Message._all_from_stored([]) == []
+
+
+def test_an_argument_that_a_table_does_not_take_is_explained():
+    with pytest.raises(SchemaError, match=r"not `text_indexes`.*declared in `indexes`"):
+
+        class Note(Table, name="notes", text_indexes={}):
+            body: str

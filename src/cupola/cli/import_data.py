@@ -59,7 +59,7 @@ def import_file(
     if as_json:
         print(json.dumps({"importId": import_id, "rowsWritten": rows}))
     else:
-        print(f"Added {rows:,} documents.")
+        print(f"Added {rows:,} document{'s' if rows != 1 else ''}.")
 
 
 def _mode_of(*, append: bool, replace: bool, replace_all: bool) -> str:

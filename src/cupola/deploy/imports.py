@@ -337,9 +337,19 @@ def _check_settings(settings: ImportSettings) -> None:
         raise BadRequestError("That is no path of a component.", code="ComponentNotFound")
     if settings.format not in _FORMS or settings.mode not in _MODES:
         raise BadRequestError("There is no such format or mode.", code="BadJsonBody")
-    if (settings.format == "zip") is not (settings.table_name is None):
+    name = settings.table_name
+    if (settings.format == "zip") is not (name is None):
         raise BadRequestError(
-            "A ZIP names its tables itself; all other formats need a table.", code="InvalidName"
+            "A ZIP names its tables itself: leave the table out."
+            if name is not None
+            else "Say which table the rows are of (`--table NAME`); only a ZIP names its tables.",
+            code="InvalidName",
+        )
+    if name is not None and name.startswith("_"):
+        raise BadRequestError(
+            f"`{name}` is the system's: rows can be imported into the app's tables only. "
+            "Stored files come with the ZIP of an export.",
+            code="InvalidTableName",
         )
 
 

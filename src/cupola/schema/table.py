@@ -286,7 +286,14 @@ class Table(Encoded):
         references: Mapping[str, OnDelete] | None = None,
         **more: Any,
     ) -> None:
-        super().__init_subclass__(**more)
+        if more:
+            raise SchemaError(
+                f"Table class `{cls.__name__}` takes `name`, `indexes` and `references`, not "
+                f"`{next(iter(more))}`. Indexes of all kinds are declared in `indexes`, those for "
+                "searches as TextIndex(...) and VectorIndex(...).",
+                code="InvalidTable",
+            )
+        super().__init_subclass__()
         if name is None:
             raise SchemaError(
                 f"Table class `{cls.__name__}` needs the name of its table: "
