@@ -366,6 +366,8 @@ def test_a_push_waits_until_a_worker_has_loaded_its_code(tell: Tell) -> None:
 
         assert pool._workers == [blank] and blank.is_idle
         assert await pushing.value("a:f") == 7
+        await pushing.push(module("a.js", "export const f = query(() => 7);"))  # the same again
+        assert [worker.is_idle for worker in pool._workers] == [True]
 
     tell(story)
 

@@ -115,7 +115,7 @@ class Offload:
 
     def prepare(self, app: App) -> None:
         """This code will run soon: have a worker ready for it."""
-        if app.javascript is not None and app.version != self._node.app.version:
+        if app.javascript is not None:  # workers start anew for the same code, too
             self._pool.prepare(self._setup_of(app), app.version)
 
     def expect(self) -> None:
