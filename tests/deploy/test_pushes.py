@@ -364,10 +364,10 @@ def test_a_push_waits_until_a_worker_has_loaded_its_code(tell: Tell) -> None:
         blank = pool._blank
         await pushing.push(module("a.js", "export const f = query(() => 7);"))
 
-        assert pool._workers == [blank] and blank.is_idle
+        assert blank in pool._workers and blank.is_idle
         assert await pushing.value("a:f") == 7
         await pushing.push(module("a.js", "export const f = query(() => 7);"))  # the same again
-        assert [worker.is_idle for worker in pool._workers] == [True]
+        assert any(worker.is_idle for worker in pool._workers)
 
     tell(story)
 
