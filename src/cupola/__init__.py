@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cupola.backend import Backend
     from cupola.database.ranges import Range
     from cupola.errors import ApplicationError, CupolaError
+    from cupola.functions.audit_logs import AuditVar
     from cupola.functions.context import ActionCtx, MutationCtx, QueryCtx
     from cupola.functions.crons import Crons
     from cupola.functions.definitions import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cupola.functions.expressions import field
     from cupola.functions.http import HttpCtx, Request, Response, http_action
     from cupola.functions.pages import Page, PaginationOptions
+    from cupola.functions.requests import RequestMetadata
     from cupola.functions.storage import FileMetadata, StorageId, StoredFile
     from cupola.schema import Aggregate, Id, Table, TextIndex, Unique, VectorIndex
     from cupola.values import UNSET, Int64, UnsetType
@@ -35,6 +37,7 @@ _PLACES = {
     "cupola.backend": ("Backend",),
     "cupola.database.ranges": ("Range",),
     "cupola.errors": ("ApplicationError", "CupolaError"),
+    "cupola.functions.audit_logs": ("AuditVar",),
     "cupola.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
     "cupola.functions.crons": ("Crons",),
     "cupola.functions.definitions": (
@@ -48,6 +51,7 @@ _PLACES = {
     "cupola.functions.expressions": ("field",),
     "cupola.functions.http": ("HttpCtx", "Request", "Response", "http_action"),
     "cupola.functions.pages": ("Page", "PaginationOptions"),
+    "cupola.functions.requests": ("RequestMetadata",),
     "cupola.functions.storage": ("FileMetadata", "StorageId", "StoredFile"),
     "cupola.schema": ("Aggregate", "Id", "Table", "TextIndex", "Unique", "VectorIndex"),
     "cupola.values": ("UNSET", "Int64", "UnsetType"),
@@ -59,6 +63,7 @@ __all__ = [
     "ActionCtx",
     "Aggregate",
     "ApplicationError",
+    "AuditVar",
     "Backend",
     "Crons",
     "CupolaError",
@@ -72,6 +77,7 @@ __all__ = [
     "QueryCtx",
     "Range",
     "Request",
+    "RequestMetadata",
     "Response",
     "StorageId",
     "StoredFile",

@@ -41,6 +41,7 @@ class Limits:
     worker_memory_bytes_max: int = 512 * MiB
     log_lines_max: int = 256
     log_line_length_max: int = 32_768
+    audit_log_bytes_max: int = 4 * MiB
 
     # Transactions
     documents_read_max: int = 32_000

@@ -119,6 +119,20 @@ def test_executions_are_logged_if_asked_for(start: Any, cupola: Any, app: Path) 
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO ", first)
 
 
+def test_audit_logs_are_always_logged(start: Any, cupola: Any, app: Path) -> None:
+    source = "from cupola import AuditVar, MutationCtx, mutation\n\n@mutation\n"
+    source += "def seen(ctx: MutationCtx) -> None:\n    ctx.audit(ip=AuditVar.IP, who=[1])\n"
+    (app / "functions" / "audits.py").write_text(source)
+    server = start("serve", "--log-format", "json")
+
+    cupola("run", "audits:seen", cwd=app)
+
+    server.wait_for("cupola.audit")
+    lines = [json.loads(each) for each in server.output.splitlines()]
+    (line,) = [each for each in lines if each["logger"] == "cupola.audit"]
+    assert 'mutation audits:seen {"ip":"127.0.0.1","who":[1]}' in line["message"]
+
+
 # ----------------------------------------------------------------------------- when it cannot start
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cupola.deploy.components import environments, instances
 from cupola.deploy.deletions import delete_component, delete_tables
+from cupola.deploy.requests import StartPush
 from cupola.errors import BadRequestError
 from cupola.values import qualified
 
@@ -348,13 +350,107 @@ def test_documents_that_refuse_a_schema_are_named_with_their_component(tell: Tel
     tell(story)
 
 
-def test_use_node_in_a_component_is_refused(tell: Tell) -> None:
+def test_a_push_is_told_what_it_would_do_to_each_component(tell: Tell) -> None:
+    """The command line asks before an index of many documents is built or dropped."""
+
+    async def evaluated(at: Pushing, **push: Any) -> Json:
+        app = {"changedModules": [APP], "udfServerVersion": "1.48.0", **push.pop("app")}
+        body = {"appDefinition": app, **push}
+        found: Json = await at.deployer.evaluate_schema(msgspec.convert(body, StartPush))
+        return found
+
+    async def story(at: Pushing) -> None:
+        first = await evaluated(at, **pushed("left", tables=table("rows", "by_body")))
+        assert first["newComponentDefinitions"] == ["box"]
+        await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        for _ in range(2):
+            await at.value("app:add", b'{"to":"left"}')
+        found = await evaluated(at, **pushed("left", "right", tables=table("rows", kind="number")))
+        assert found["newComponentDefinitions"] == []
+        app, left, right = (
+            found["componentSchemaEvaluations"][path] for path in ("", "left", "right")
+        )
+        assert (app["definitionPath"], app["tables"]) == ("", [])
+        (rows,) = left["tables"]
+        assert (rows["name"], rows["outcome"], rows["numDocs"]) == ("rows", "mustWalk", 2)
+        (dropped,) = left["indexes"]
+        assert (dropped["name"], dropped["change"]) == ("rows.by_body", "dropped")
+        assert (left["definitionPath"], left["schemaValidation"]) == ("box", True)
+        assert (right["tables"][0]["numDocs"], right["indexes"]) == (0, [])
+
+        same = await evaluated(at, **pushed("left", tables=table("rows", "by_body")))
+        (rows,) = same["componentSchemaEvaluations"]["left"]["tables"]
+        assert rows["outcome"] == "supersetOfEnforced"
+        without = await evaluated(at, **pushed("left"))
+        assert without["componentSchemaEvaluations"]["left"]["schemaValidation"] is False
+
+    tell(story)
+
+
+NODE = module(
+    "outside.js",
+    """
+    import { createHash } from "node:crypto";
+    import { prefix } from "./_deps/node/chunk.js";
+    const action = (handler) => Object.assign(() => {}, {
+      isAction: true, isPublic: true, exportArgs: any, exportReturns: () => "null",
+      invokeAction: async (_, args) => JSON.stringify(await handler(...JSON.parse(args)) ?? null),
+    });
+    const ask = async (op, args) => JSON.parse(await Convex.asyncSyscall(op, JSON.stringify(args)));
+    export const keep = action(async ({ text }) => {
+      const storageId = await Convex.jsSyscall("storage/storeBlob", { blob: new Blob([text]) });
+      const blob = await Convex.jsSyscall("storage/getBlob", { storageId });
+      const rows = await ask("1.0/actions/mutation", { name: "lib:add", args: {} });
+      const digest = createHash("sha256").update(await blob.text()).digest("hex").slice(0, 8);
+      return [prefix + digest, process.env.COLOUR ?? null, typeof rows, storageId];
+    });
+    """,
+    environment="node",
+)
+CHUNK = module(
+    "_deps/node/chunk.js", 'export const prefix = "sha256 ";', head="", environment="node"
+)
+FILES = module(
+    "files.js",
+    """
+    export const known = query(async ({ id }) => JSON.parse(await Convex.asyncSyscall(
+      "1.0/storageGetMetadata", JSON.stringify({ storageId: id })))?.size ?? null);
+    """,
+)
+
+
+def test_a_component_has_actions_that_use_node(tell: Tell) -> None:
+    """With its own variables, functions and files. The published command line refuses to send
+    them so far; the server takes them.
+    """
+
+    async def story(at: Pushing) -> None:
+        push = pushed("left", "right", tables=table("rows"))
+        push["componentDefinitions"][0]["functions"] += [NODE, CHUNK, FILES]
+        await at.push(APP, FILES, **push)
+        found = await at.value("left//outside:keep", b'{"text":"hello"}')
+        *facts, file = found
+        assert facts == ["sha256 2cf24dba", None, "object"]
+        assert await at.value("app:count", b'{"to":"left"}') == 1
+        asked = json.dumps({"id": file}).encode()
+        assert await at.value("left//files:known", asked) == 5
+        for elsewhere in ("files:known", "right//files:known"):
+            assert await at.value(elsewhere, asked) is None
+
+    async def after_a_restart(at: Pushing) -> None:
+        assert (await at.value("right//outside:keep", b'{"text":""}'))[0] == "sha256 e3b0c442"
+
+    tell(story)
+    tell(after_a_restart)
+
+
+def test_a_query_in_a_module_that_uses_node_is_refused(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         push = pushed("left")
-        push["componentDefinitions"][0]["functions"] = [module("n.js", "", environment="node")]
-        with pytest.raises(BadRequestError) as refused:
+        wrong = module("n.js", "export const no = query(() => 1);", environment="node")
+        push["componentDefinitions"][0]["functions"] = [wrong]
+        with pytest.raises(BadRequestError, match='"use node" modules can define only actions'):
             await at.start(APP, **push)
-        assert refused.value.code == "NodeActionsNotSupported"
 
     tell(story)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from cupola.auth import AdminKeys, SessionTokens, TokenVerifier
+from cupola.auth import NOWHERE, AdminKeys, Origin, SessionTokens, TokenVerifier
 from cupola.backend import CallRequest, CallResult
 from cupola.clock import ManualClock
 from cupola.errors import (
@@ -43,6 +43,7 @@ class FakeHost:
         self.received: list[bytes] = []
         self.writable_calls: list[bool] = []
         self.is_disconnected = False
+        self.origin = NOWHERE
         self.on_writable: Callable[[bool], None] = lambda is_writable: None
 
     def receive(self, frame: bytes) -> None:
@@ -150,8 +151,11 @@ class FakeBackend:
             return CallResult(False, None, b"[\"[LOG] 'h'\"]", 1001, text, data)
         return CallResult(True, request.args, b"[]", 1001)
 
-    def open_session(self, channel: Any, *, chunked: bool = False) -> FakeHost:
+    def open_session(
+        self, channel: Any, *, chunked: bool = False, origin: Origin = NOWHERE
+    ) -> FakeHost:
         host = FakeHost(channel, chunked)
+        host.origin = origin
         self.hosts.append(host)
         return host
 

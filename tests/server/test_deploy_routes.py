@@ -15,7 +15,7 @@ import pytest
 from cupola.backend import Backend
 from cupola.deploy import Deployer
 from cupola.functions.app import load_app
-from cupola.limits import Limits
+from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.server.errors import BodyTooLargeError
 from cupola.server.push_bodies import decompressed
 from cupola.server.serve import Server, ServerOptions
@@ -30,6 +30,8 @@ NOTES = """
     @mutation
     def say(ctx: MutationCtx, text: str) -> None:
         print(text)
+        if text == "audit":
+            ctx.audit(action="said")
         if text == "fail":
             raise ValueError("it was asked to")
 
@@ -74,23 +76,29 @@ class Client:
         return (await self.http.get(url, headers={**self.headers, **headers})).json()
 
 
+def tell_of(app: Path, story: Story, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Run a story against a server on the log in memory."""
+
+    async def main() -> None:
+        backend = Backend(limits=limits)
+        deployer = Deployer(backend)
+        deployer.deploy_python_now(load_app(app))
+        options = ServerOptions(port=0, site_port=0, drain_s=1.0)
+        async with (
+            Server(backend, options, deployer=deployer) as server,
+            httpx.AsyncClient(base_url=server.url) as http,
+        ):
+            await story(Client(backend, http))
+
+    asyncio.run(main())
+
+
 @pytest.fixture
 def tell(write_app: Callable[..., Path]) -> Callable[..., None]:
-    """Runs a story against a server on the log in memory."""
+    """Runs a story against a server of the app."""
 
-    def run(story: Story, limits: Limits | None = None) -> None:
-        async def main() -> None:
-            backend = Backend(limits=limits or Limits())
-            deployer = Deployer(backend)
-            deployer.deploy_python_now(load_app(write_app(notes=NOTES)))
-            options = ServerOptions(port=0, site_port=0, drain_s=1.0)
-            async with (
-                Server(backend, options, deployer=deployer) as server,
-                httpx.AsyncClient(base_url=server.url) as http,
-            ):
-                await story(Client(backend, http))
-
-        asyncio.run(main())
+    def run(story: Story, limits: Limits = DEFAULT_LIMITS) -> None:
+        tell_of(write_app(notes=NOTES), story, limits)
 
     return run
 
@@ -181,6 +189,20 @@ def test_logs_are_told_from_the_cursor_on(tell: Callable[..., None]) -> None:
             ["[LOG] 'hello'"],
             ["[LOG] 'fail'"],
         ]
+
+    tell(story)
+
+
+def test_audit_logs_are_lines_of_their_own_kind(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        await client.logs(0)
+        answer = await client.call("notes:say", text="audit")
+        assert answer["logLines"] == ["[LOG] 'audit'"]
+        (entry,) = (await client.logs(0))["entries"]
+        assert entry["logLines"][1]["messages"] == ['{"action":"said"}']
+        assert entry["logLines"][1]["systemMetadata"] == {"code": "info:auditLog"}
+        older = await client.http.get("/api/stream_udf_execution?cursor=0", headers=client.headers)
+        assert older.json()["entries"][0]["logLines"][1] == '[AUDIT] {"action":"said"}'
 
     tell(story)
 

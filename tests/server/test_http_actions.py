@@ -456,6 +456,43 @@ def test_two_actions_of_one_route_are_refused() -> None:
         Routes(routes)
 
 
+def test_below_a_mount_nobody_else_answers() -> None:
+    """Paths there are the component's, but for exact ones of the app (function runtime, 16)."""
+    routes = Routes(
+        [
+            Route("GET", "/*", "app"),
+            Route("GET", "/box/status", "status"),
+            Route("GET", "/box/items/*", "items"),
+            Route("POST", "/box/inner/*", "inner"),
+        ],
+        ["/box/", "/box/inner/", "/empty/"],
+    )
+    found = {
+        path: routes.find("GET", path)
+        for path in (
+            "/other",
+            "/box",
+            "/box/status",
+            "/box/items/1",
+            "/box/none",
+            "/empty/",
+            "/boxes",
+        )
+    }
+    assert found == {
+        "/other": "app",
+        "/box": "app",
+        "/box/status": "status",
+        "/box/items/1": "items",
+        "/box/none": None,
+        "/empty/": None,
+        "/boxes": "app",
+    }
+    assert routes.find("GET", "/box/inner/1") is None
+    assert routes.find("POST", "/box/inner/1") == "inner"
+    assert Routes([], ["/box/"])
+
+
 @pytest.mark.parametrize(
     "decorator",
     ['"HEAD", "/a"', '"get", "/a"', '"GET", "a"', '"GET", "/a*"', '"GET", ""'],

@@ -45,6 +45,10 @@ def add(ctx: MutationCtx) -> str | None:
     ctx.db.insert(Note(text="note"))
     return name(ctx)
 
+@mutation
+def token(ctx: MutationCtx) -> str | None:
+    return ctx.request.auth_token
+
 @action
 async def act(ctx: ActionCtx) -> str | None:
     identity = ctx.auth.get_user_identity()
@@ -198,6 +202,24 @@ def test_nobody_waits_while_a_token_waits_for_keys(server, http, identity_provid
 
 
 # ---------------------------------------------------------------------------------- on the socket
+
+
+def test_functions_see_the_token_itself(http, server, token):
+    """Of a request, and of whoever a session says it is."""
+    text = token()
+    assert call(http, "mutation", "notes:token", text).json()["value"] == text
+    assert call(http, "mutation", "notes:token").json()["value"] is None
+    with Peer(server) as peer:
+        peer.authenticate(text)
+        peer.mutate(0, "notes:token")
+        peer.authenticate(None)
+        peer.mutate(1, "notes:token")
+        answers = {}
+        while len(answers) < 2:
+            message = peer.receive()
+            if message["type"] == "MutationResponse":
+                answers[message["requestId"]] = message["result"]
+        assert answers == {0: text, 1: None}
 
 
 def test_a_token_on_the_socket_is_confirmed_by_a_transition(server, token):

@@ -9,7 +9,7 @@ from cupola.auth.credentials import (
     Credentials,
     load_or_create_credentials,
 )
-from cupola.auth.identity import ANONYMOUS, Identity, acting_as
+from cupola.auth.identity import ANONYMOUS, NOWHERE, Identity, Origin, acting_as
 from cupola.auth.providers import JwtProvider, OidcProvider, Provider
 from cupola.auth.session_tokens import SessionTokens
 from cupola.auth.tokens import TokenVerifier
@@ -17,11 +17,13 @@ from cupola.auth.tokens import TokenVerifier
 __all__ = [
     "ANONYMOUS",
     "DEFAULT_INSTANCE_NAME",
+    "NOWHERE",
     "AdminKeys",
     "Credentials",
     "Identity",
     "JwtProvider",
     "OidcProvider",
+    "Origin",
     "Provider",
     "SessionTokens",
     "TokenVerifier",

@@ -23,6 +23,21 @@ _FLAGS = frozenset({"emailVerified", "phoneNumberVerified"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call came from: the client's address, what its `User-Agent` says, and the token that
+    proved the user. None: there is none, or nobody knows.
+    """
+
+    ip: str | None = None
+    user_agent: str | None = None
+    token: str | None = dataclasses.field(default=None, repr=False)
+
+
+NOWHERE = Origin()
+"""Of what the deployment does by itself: scheduled functions, cron jobs."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Identity:
     """The caller of a function.
 
@@ -30,6 +45,7 @@ class Identity:
     as a user. `key` is the admin key as it was given, so that a long session can verify it again.
     `expires_ns` (since the Unix epoch) is when the token that proved it stops to.
     `cache_key` is equal for equal identities, whatever token proved them; b"" for nobody.
+    `origin` is no part of who it is: equal identities come from anywhere.
     """
 
     kind: Kind
@@ -38,6 +54,7 @@ class Identity:
     key: str | None = dataclasses.field(default=None, compare=False, repr=False)
     cache_key: bytes = dataclasses.field(default=b"", compare=False, repr=False)
     expires_ns: int | None = dataclasses.field(default=None, compare=False, repr=False)
+    origin: Origin = dataclasses.field(default=NOWHERE, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind != "anonymous" and not self.cache_key:
@@ -46,6 +63,17 @@ class Identity:
     @property
     def may_call_internal(self) -> bool:
         return self.kind == "admin"
+
+    def seen_from(self, origin: Origin) -> "Identity":
+        """The same caller, as it came from there."""
+        attributes, cache_key = self.attributes, self.cache_key  # `replace` takes thrice as long
+        return Identity(
+            self.kind, attributes, self.read_only, self.key, cache_key, self.expires_ns, origin
+        )
+
+    def without_user(self) -> "Identity":
+        """Nobody, from the same place: how components see the app's users."""
+        return ANONYMOUS if self.origin is NOWHERE else ANONYMOUS.seen_from(self.origin)
 
     def _digest(self) -> bytes:
         kind = f"{self.kind} {'read-only' if self.read_only else 'full'} ".encode()

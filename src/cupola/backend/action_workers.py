@@ -41,6 +41,7 @@ class _Running:
     path: str
     identity: Identity
     done: ActionDone
+    request_id: str
     exchange: Exchange | None = None
     job: str | None = None
 
@@ -71,13 +72,15 @@ class ActionWorkers:
         """Run an action in the current worker, starting it if need be."""
         worker = self._current_or_new(done)
         if worker is not None:
-            worker.run(_Running(function.path, identity, done, job=job), args, request_id)
+            worker.run(_Running(function.path, identity, done, request_id, job=job), args)
 
     def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
         """The same for an HTTP action."""
         worker = self._current_or_new(done)
         if worker is not None:
-            worker.run_http(_Running(action.path, exchange.request.identity, done, exchange))
+            asked = exchange.request
+            running = _Running(action.path, asked.identity, done, asked.request_id, exchange)
+            worker.run_http(running)
 
     def prepare(self, app: App) -> None:
         """This code will run soon: where actions run, have a worker that has loaded it."""
@@ -174,13 +177,12 @@ class _ActionWorker:
         self._timer = loop.call_later(_PROBE_S, self._look)
         self._started = self._idle_since = loop.time()
 
-    def run(self, running: _Running, args: bytes, request_id: str) -> None:
+    def run(self, running: _Running, args: bytes) -> None:
         self._call += 1
         self._running[self._call] = running
         caller = messages.caller_of(running.identity)
-        self._send(
-            messages.RunAction(self._call, running.path, args, caller, request_id, running.job)
-        )
+        request_id, job = running.request_id, running.job
+        self._send(messages.RunAction(self._call, running.path, args, caller, request_id, job))
 
     def run_http(self, running: _Running) -> None:
         assert running.exchange is not None
@@ -262,7 +264,7 @@ class _ActionWorker:
         if message.failure is not None:
             failure = message.failure
             error = RemoteError(failure.message, failure.code, failure.data)
-        running.done(Execution(message.value, error, message.log_lines))
+        running.done(Execution(message.value, error, message.log_lines, audits=message.audits))
         self._idle_since = self._loop.time()
         if self._retired and not self._running:
             self.process.kill()
@@ -296,10 +298,16 @@ class _ActionWorker:
                 failure = messages.Failure(error.message, error.code, None)
                 self._send(NestedResult(message.call, message.nested, None, failure))
             return
-        identity, job = running.identity, running.job
+        identity = running.identity
         try:
             request = nested_request(
-                message.kind, message.path, message.args, identity, job, running.path
+                message.kind,
+                message.path,
+                message.args,
+                identity,
+                running.job,
+                running.path,
+                running.request_id,
             )
         except CupolaError as error:
             request = CallRequest("mutation", message.path, message.args, identity)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cupola.auth import ANONYMOUS, Identity
+from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.errors import (
     ApplicationError,
@@ -22,6 +22,7 @@ from cupola.functions.execution import Execution, decode_result, encode_argument
 from cupola.functions.http import AnyHttpAction, HeaderPairs, HttpAction, Request
 from cupola.functions.http_run import run_http_action
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.requests import metadata_of
 from cupola.functions.scheduler import OF_ACTIONS
 from cupola.functions.storage import ActionFiles
 from cupola.values import Value, decode, split_qualified
@@ -84,7 +85,9 @@ class InlineActions:
         job: str | None = None,
     ) -> None:
         self._keep(
-            asyncio.get_running_loop().create_task(self._run(function, args, identity, done, job))
+            asyncio.get_running_loop().create_task(
+                self._run(function, args, identity, request_id, done, job)
+            )
         )
 
     def start_http(self, action: AnyHttpAction, exchange: Exchange, done: ActionDone) -> None:
@@ -110,13 +113,14 @@ class InlineActions:
             execution = await run_http_action(
                 action,
                 Request(asked.method, asked.url, asked.headers, asked.body),
-                _InlineCaller(self._backend, asked.identity),
+                _InlineCaller(self._backend, asked.identity, logs, asked.request_id),
                 logs,
                 self._backend.limits,
                 _InlineOutlet(exchange),
                 asked.identity_problem,
             )
         finally:
+            execution.audits = logs.audits
             done(execution)
 
     async def _run(
@@ -124,12 +128,15 @@ class InlineActions:
         function: Function[Any, Any],
         args: bytes,
         identity: Identity,
+        request_id: str,
         done: ActionDone,
         job: str | None,
     ) -> None:
         logs = LogBuffer(self._backend.limits)
-        caller = _InlineCaller(self._backend, identity, job)
-        done(await run_action(function, args, caller, logs, self._backend.limits))
+        caller = _InlineCaller(self._backend, identity, logs, request_id, job)
+        execution = await run_action(function, args, caller, logs, self._backend.limits)
+        execution.audits = logs.audits
+        done(execution)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -140,10 +147,20 @@ class InlineActions:
 class _InlineCaller:
     """How an action of this process calls functions."""
 
-    def __init__(self, backend: Backend, identity: Identity, job: str | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        identity: Identity,
+        logs: LogBuffer,
+        request_id: str,
+        job: str | None = None,
+    ) -> None:
+        self.logs = logs
         self._backend = backend
         self._identity = identity
+        self._request_id = request_id
         self._job = job
+        self.request = metadata_of(identity, request_id, job)
         self.identity_attributes: Mapping[str, Value] | None = identity.attributes
         self.files: ActionFiles = EngineFiles(backend.files)
 
@@ -167,25 +184,32 @@ class _InlineCaller:
         return result.value
 
     async def _call(self, kind: str, path: str, args: Mapping[str, Any]) -> Any:
-        request = nested_request(kind, path, encode_arguments(args), self._identity, self._job)
+        data, mine = encode_arguments(args), self._request_id
+        request = nested_request(kind, path, data, self._identity, self._job, request_id=mine)
         result = await self._backend.call(request)
         return value_or_raise(result, self._backend.node.app.find(path))
 
 
 def nested_request(
-    kind: str, path: str, args: bytes, identity: Identity, job: str | None, caller: str = ""
+    kind: str,
+    path: str,
+    args: bytes,
+    identity: Identity,
+    job: str | None,
+    caller: str = "",
+    request_id: str | None = None,
 ) -> CallRequest:
     """A call that an action makes: of the app as who called the action, of the system (kind
     "system") as itself. `caller`: the action's path; who calls is known inside the app only, not to
-    components nor to whom they call.
+    components nor to whom they call. `request_id`: of the action, whose request this is part of.
 
     Raises:
         FunctionNotFoundError: The system lets no action run this.
     """
     if kind != "system":
         if split_qualified(path)[0] or split_qualified(caller)[0]:
-            identity = ANONYMOUS
-        return CallRequest(kind, path, args, identity, visibility="any", job=job)  # type: ignore[arg-type]
+            identity = identity.without_user()
+        return CallRequest(kind, path, args, identity, request_id, visibility="any", job=job)  # type: ignore[arg-type]
     if path not in OF_ACTIONS:
         raise FunctionNotFoundError(f"Actions cannot run `{path[:200]}`.")
     return CallRequest("mutation", path, args, SYSTEM, visibility="any", job=job)

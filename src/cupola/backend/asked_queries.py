@@ -11,7 +11,7 @@ from cupola.backend.answers import deliver, failed
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import MutationQueue
 from cupola.backend.node import Node
-from cupola.backend.queries import QueryRunner, Snapshot
+from cupola.backend.queries import QueryRunner, Snapshot, report_shown
 from cupola.errors import BadRequestError, CupolaError, OutOfRetentionError, OverloadedError
 from cupola.reactivity import QueryKey
 from cupola.runtimes.python.in_process import CallTooLong
@@ -87,6 +87,7 @@ class AskedQueries:
             and (request.at_ts is None or entry.ts <= request.at_ts)
         ):
             self._node.cache.hits += 1
+            self._shown(request, entry.audits, self._node.head_ts)
             deliver(self._node, _result(entry.outcome, self._node.head_ts), done)
             return
         if self._waiting >= self._node.limits.queued_calls_max:
@@ -153,6 +154,7 @@ class AskedQueries:
         key = self._key_of(request)
         entry = self._runner.entry(key, request.identity)
         if not entry.stale and entry.outcome is not None:
+            self._shown(request, entry.audits, snapshot.ts)
             return _result(entry.outcome, snapshot.ts)
         offload = self._mutations.offload
         if offload is not None and offload.asks_for(key):
@@ -169,7 +171,14 @@ class AskedQueries:
                 offload.answer_query(request, key, done)
                 return None
             run = self._runner.timed_out(entry, snapshot)
+        self._shown(request, run.audits, snapshot.ts)
         return _result(run.outcome, snapshot.ts, run.error)
+
+    def _shown(self, request: CallRequest, audits: Sequence[str], ts: int) -> None:
+        """The caller gets a result: now its audit log is emitted, if it has one."""
+        if audits:
+            number, path = request.request_id, request.path
+            report_shown(self._node, path, audits, request.identity, ts, number, "HttpApi")
 
     def _at(self, request: CallRequest, ts: int, head: Snapshot) -> CallResult:
         """A query at an earlier timestamp: served while nothing that it reads has been written
@@ -178,6 +187,7 @@ class AskedQueries:
         key = self._key_of(request)
         entry = self._node.cache.find(key, request.identity.cache_key)
         if entry is not None and not entry.stale and entry.outcome is not None and entry.ts <= ts:
+            self._shown(request, entry.audits, head.ts)
             return _result(entry.outcome, ts)
         raise OutOfRetentionError(
             f"This deployment reads only its newest state; {ts} is older than {head.ts}. "

@@ -208,7 +208,7 @@ class _Group:
         else:
             result = self._failure(mutation, execution)
         self._results.append((mutation, result))
-        if node.watchers:
+        if node.watchers or execution.audits:
             report(
                 node,
                 "mutation",

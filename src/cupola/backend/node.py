@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -55,6 +55,15 @@ class ExecutionLog:
     error_message: str | None
     caller: str = "HttpApi"
     identity: str = "unknown"
+    audits: Sequence[str] = ()
+    """Entries of audit logs, as JSON."""
+    is_cached: bool = False
+    """Nothing ran: somebody was shown the result of a query, which has an audit log."""
+
+    @property
+    def all_lines(self) -> list[str]:
+        """What it logged, and its entries of audit logs, as lines of a kind of their own."""
+        return [*self.log_lines, *(f"[AUDIT] {entry}" for entry in self.audits)]
 
 
 class Node:
@@ -91,6 +100,8 @@ class Node:
         self.wake: Callable[[], None] = lambda: None
         self.followers: list[Callable[[list[Published]], None]] = []
         self.watchers: list[Callable[[ExecutionLog], None]] = []
+        self.auditors: list[Callable[[ExecutionLog], None]] = []
+        """Told of executions with entries of audit logs alone."""
         self._undecided: list[ExecutionLog] = []
         self.counters: collections.Counter[str] = collections.Counter()
         self.arguments = CanonicalArguments()
@@ -134,6 +145,9 @@ class Node:
             return
         for watcher in self.watchers:
             self.outbox.put(ts, partial(watcher, log))
+        if log.audits:
+            for auditor in self.auditors:
+                self.outbox.put(ts, partial(auditor, log))
 
     def group_decided(self, failure: str | None = None) -> None:
         """The open group is appended, or has failed whole: now watchers may hear of it."""

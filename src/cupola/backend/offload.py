@@ -22,7 +22,15 @@ from cupola.auth import Identity
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
-from cupola.backend.queries import IDENTITIES, QueryRun, QueryRunner, log_lines_json, outcome_of
+from cupola.backend.queries import (
+    IDENTITIES,
+    QueryRun,
+    QueryRunner,
+    log_lines_json,
+    outcome_of,
+    report_shown,
+    resolved_audits,
+)
 from cupola.backend.slow_functions import SlowFunctions
 from cupola.database.catalog import TABLES, Catalog
 from cupola.database.documents import StoredDocument
@@ -407,6 +415,7 @@ class Offload:
         outcome, mutation = finished.outcome, finished.mutation
         if log_lines is None:
             log_lines = outcome.log_lines if isinstance(outcome, CallDone) else []
+        audits = outcome.audits if isinstance(outcome, CallDone) else ()
         seconds = (self._node.clock.monotonic_ns() - finished.started_ns) / 1e9
         log = ExecutionLog(
             kind,
@@ -417,8 +426,9 @@ class Offload:
             message,
             mutation.caller,
             IDENTITIES[mutation.identity.kind],
+            resolved_audits(self._node, audits, mutation.identity, mutation.request_id),
         )
-        if self._node.watchers:
+        if self._node.watchers or audits:
             self._node.report(log, None)
 
     # ---------------------------------------------------------------- queries
@@ -490,6 +500,10 @@ class Offload:
                 self._remember(request, key, run)
             release()
             shown = run.outcome
+            if run.audits:
+                ts, number = run.ts, request.request_id
+                audits = run.audits
+                report_shown(self._node, key.path, audits, request.identity, ts, number, "HttpApi")
             typed = run.error if isinstance(run.error, CupolaError) else None
             result = CallResult(
                 shown.ok,
@@ -555,4 +569,5 @@ class Offload:
             outcome.identity_observed,
             error,
             time_observed=outcome.time_observed,
+            audits=outcome.audits,
         )

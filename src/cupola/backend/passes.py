@@ -17,7 +17,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cupola.backend.node import Node
-from cupola.backend.queries import QueryRun, QueryRunner, Snapshot
+from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
+from cupola.backend.redaction import outcomes_shown_to
 from cupola.backend.sessions import SessionHost
 from cupola.database.committer import Published
 from cupola.persistence import Snapshot as PinnedReader
@@ -154,6 +155,7 @@ class Passes:
             for query_id in host.changed
             if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
         }
+        outcomes = self.shown(host, outcomes, ts)
         host.changed.clear()
         server_ts = self._node.clock.now_ns()
         if session.updating:
@@ -163,6 +165,17 @@ class Passes:
         host.send(ts, *frames)
         if session.update_due:
             self.schedule(host)
+
+    def shown(
+        self, host: SessionHost, outcomes: dict[int, QueryOutcome], ts: int
+    ) -> dict[int, QueryOutcome]:
+        """What this session is shown of these outcomes, now that it is."""
+        for query_id in outcomes:
+            if (entry := host.queries[query_id]).audits:
+                report_shown(self._node, entry.key.path, entry.audits, host.identity, ts)
+        if self._node.redacts_errors:
+            return outcomes_shown_to(host.identity, outcomes)
+        return outcomes
 
     def abandon(self) -> None:
         if self._pass is not None:
@@ -420,7 +433,7 @@ class _Pass:
                 self._passes.mark_stale(entry)
                 return None
             outcomes[query_id] = outcome
-        return outcomes
+        return self._passes.shown(host, outcomes, self.snapshot.ts)
 
     # ---------------------------------------------------------------- over several turns
 

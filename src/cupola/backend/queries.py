@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Final
 
 from cupola.auth import Identity
 from cupola.backend.node import ExecutionLog, Node
-from cupola.backend.redaction import redacted_text
 from cupola.database.catalog import Catalog
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Transaction
 from cupola.errors import CupolaError, OperatorError
+from cupola.functions.audit_logs import resolved
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
@@ -48,6 +49,7 @@ class QueryRun:
     error: BaseException | None = None
     reads_known: bool = True
     time_observed: bool = False
+    audits: Sequence[str] = ()
 
 
 class QueryRunner:
@@ -113,6 +115,7 @@ class QueryRunner:
         intervals = run.intervals if run.reads_known else entry.intervals
         changed = node.cache.record(entry, run.outcome, intervals, run.ts, run.identity_observed)
         entry.expires_ns = self._expiry() if run.time_observed else None
+        entry.audits = run.audits
         if not run.reads_known:
             node.cache.hide(entry)
         if run.ts < node.committer.head_ts:
@@ -160,7 +163,7 @@ class QueryRunner:
         if node.watchers:
             text = outcome.error_message
             log = (node, "query", key.path, request_id, started, execution, text, snapshot.ts)
-            report(*log, identity, "SyncWorker")  # others may share what it found
+            report(*log, identity, "SyncWorker", audits=False)  # others may share what it found
         return QueryRun(
             outcome,
             transaction.intervals(),
@@ -169,6 +172,7 @@ class QueryRunner:
             execution.error,
             reads_known=not isinstance(execution.error, OperatorError),  # a failing disk, say
             time_observed=execution.time_observed,
+            audits=execution.audits,
         )
 
     def _execute(
@@ -210,22 +214,17 @@ def log_lines_json(lines: list[str]) -> bytes:
 def outcome_of(
     node: Node, execution: Execution, request_id: str, journal: str | None
 ) -> QueryOutcome:
-    """What sessions show of an execution that started from `journal`; one that failed keeps it."""
+    """What an execution ended with that started from `journal`; one that failed keeps it."""
     lines = log_lines_json(execution.log_lines)
-    shown_lines = b"[]" if node.redacts_errors else None
     if execution.error is None:
         assert execution.value is not None
-        return QueryOutcome.success(
-            execution.value, log_lines=lines, journal=execution.journal, shown_lines=shown_lines
-        )
+        return QueryOutcome.success(execution.value, log_lines=lines, journal=execution.journal)
     told = execution.failure(request_id, node.app.folder)
     return QueryOutcome.failure(
         told.message,
         error_data=told.data,
         log_lines=lines,
         journal=execution.journal or journal,
-        shown_message=redacted_text(told.message) if node.redacts_errors else None,
-        shown_lines=shown_lines,
     )
 
 
@@ -240,9 +239,36 @@ def report(
     ts: int | None,
     identity: Identity,
     caller: str,
+    *,
+    audits: bool = True,
 ) -> None:
-    """Tell watchers about an execution; `ts` as in `Node.report`."""
+    """Tell watchers about an execution; `ts` as in `Node.report`. `audits`: its audit log, too."""
     seconds = (node.clock.monotonic_ns() - started_ns) / 1e9
     lines, who = execution.log_lines, IDENTITIES[identity.kind]
-    log = ExecutionLog(kind, path, request_id, seconds, lines, message, caller, who)
+    entries = resolved_audits(node, execution.audits, identity, request_id) if audits else ()
+    log = ExecutionLog(kind, path, request_id, seconds, lines, message, caller, who, entries)
+    node.report(log, ts)
+
+
+def resolved_audits(
+    node: Node, audits: Sequence[str], identity: Identity, request_id: str
+) -> Sequence[str]:
+    """Entries of audit logs as they are emitted to, or for, this caller."""
+    now_ns = node.clock.now_ns()
+    return [resolved(entry, identity, request_id, now_ns) for entry in audits]
+
+
+def report_shown(
+    node: Node,
+    path: str,
+    audits: Sequence[str],
+    identity: Identity,
+    ts: int,
+    request_id: str | None = None,
+    caller: str = "SyncWorker",
+) -> None:
+    """Somebody is shown the result of a query that has an audit log: maybe not who asked first."""
+    number = request_id or node.new_request_id()
+    entries, who = resolved_audits(node, audits, identity, number), IDENTITIES[identity.kind]
+    log = ExecutionLog("query", path, number, 0.0, [], None, caller, who, entries, is_cached=True)
     node.report(log, ts)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from typing import TYPE_CHECKING
 
-from cupola.auth import ANONYMOUS, Identity, UserToken
+from cupola.auth import ANONYMOUS, NOWHERE, Identity, Origin, UserToken
 from cupola.backend.calls import CallRequest, CallResult, Channel
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import request_id_of
@@ -33,13 +34,22 @@ if TYPE_CHECKING:
 class SessionHost:
     """Joins a `Session` to the engine and to a transport."""
 
-    def __init__(self, backend: Backend, channel: Channel, number: int, *, chunked: bool) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        channel: Channel,
+        number: int,
+        *,
+        chunked: bool,
+        origin: Origin = NOWHERE,
+    ) -> None:
         limits = backend.limits
         self.number = number
         self.session = Session(
             chunked=chunked, chunk_size_bytes=limits.chunk_size_bytes, limits=limits
         )
-        self.identity: Identity = ANONYMOUS
+        self.identity: Identity = ANONYMOUS.seen_from(origin)
+        self._token: str | None = None  # of a user, that is being verified
         self.is_writable = True
         self.is_open = True
         self.queries: dict[int, CacheEntry] = {}
@@ -215,6 +225,7 @@ class SessionHost:
         self._backend.submit(request, done)
 
     def _check_identity(self, effect: CheckIdentity) -> None:
+        self._token = effect.value if effect.token_type == "User" else None
         try:
             who = self._backend.authenticate(effect.token_type, effect.value, effect.impersonating)
         except CupolaError as error:
@@ -231,7 +242,8 @@ class SessionHost:
             return
         match result:
             case Identity():
-                self.identity = result
+                origin = dataclasses.replace(self.identity.origin, token=self._token)
+                self.identity = result.seen_from(origin)
                 self.carry_out(self.session.auth_accepted())
             case OperatorError():  # no fault of the token: the client comes back with it
                 self.carry_out(self.session.close(TRY_AGAIN_CODE, result.code))

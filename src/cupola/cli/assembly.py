@@ -16,6 +16,7 @@ from cupola.errors import ConfigurationError, PersistenceError
 from cupola.files.opening import open_store
 from cupola.functions.app import PACKAGE, App, load_app
 from cupola.persistence.sqlite import SqlitePersistence
+from cupola.server.origins import TRUSTED_BY_DEFAULT
 from cupola.server.serve import ServerOptions
 
 
@@ -89,4 +90,5 @@ def server_options(settings: Settings) -> ServerOptions:
         public=settings.app / "public" if settings.has_python else None,
         cloud_url=settings.cloud_url,
         site_url=settings.site_url,
+        trusted_proxies=settings.trusted_proxies or TRUSTED_BY_DEFAULT,
     )

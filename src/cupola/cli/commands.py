@@ -192,6 +192,15 @@ def serve(
             help="Keep actions in TypeScript from this machine and private networks.",
         ),
     ] = False,
+    trusted_proxies: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CUPOLA_TRUSTED_PROXIES",
+            metavar="ADDRESSES",
+            help="Whose X-Forwarded-For counts, such as 10.0.0.0/8,fd00::/8.  "
+            "[default: those of this machine]",
+        ),
+    ] = None,
 ) -> None:
     """Serve an app in production: no watching, plain log lines."""
     from cupola.cli import serve as work
@@ -210,6 +219,7 @@ def serve(
         site_url=site_url,
         redact_errors=redact_errors,
         forbid_private_addresses=forbid_private_addresses,
+        trusted_proxies=trusted_proxies,
     )
     work.serve(settings, log_format=log_format.value, log_functions=log_functions)
 

@@ -111,10 +111,10 @@ class Screen:
 
     def executed(self, log: ExecutionLog) -> None:
         """An execution. Queries that have nothing to say are not shown: each save re-runs many."""
-        if log.kind == "query" and not log.log_lines and log.error_message is None:
+        if log.kind == "query" and not log.all_lines and log.error_message is None:
             return
         self._begin_second()
-        is_plain = not log.log_lines and log.error_message is None
+        is_plain = not log.all_lines and log.error_message is None
         if is_plain and self._is_repeat(log):
             return
         if not self._has_room():
@@ -127,7 +127,7 @@ class Screen:
         if log.error_message is not None:
             text.append(" failed", "bold red")
         self._line(text)
-        for line in log.log_lines:
+        for line in log.all_lines:
             level = line[1:].partition("]")[0]
             self._print(Text(_indented(line, 11), _LEVEL_STYLES.get(level, "")))
         if log.error_message is not None:

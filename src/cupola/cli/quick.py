@@ -22,6 +22,7 @@ TEXTS = (
     "files",
     "cloud-url",
     "site-url",
+    "trusted-proxies",
     "log-format",
 )
 FLAGS = ("log-functions", "redact-errors", "forbid-private-addresses")
@@ -63,6 +64,7 @@ def read(
             site_url=values["site-url"],
             redact_errors="redact-errors" in values,
             forbid_private_addresses="forbid-private-addresses" in values,
+            trusted_proxies=values["trusted-proxies"],
         ),
         "json" if log_format == "json" else "text",
         "log-functions" in values,

@@ -20,6 +20,7 @@ from cupola.server.serve import serve as serve_backend
 
 _LOG = logging.getLogger("cupola")
 _BEAT_S = 1.0
+_AUDIT = logging.getLogger("cupola.audit")
 _FUNCTIONS = logging.getLogger("cupola.functions")
 
 
@@ -43,6 +44,7 @@ def serve(settings: Settings, *, log_format: LogFormat = "text", log_functions: 
         backend.always_in_workers(supervisor.current.stalled)
     backend.redacts_errors = settings.redact_errors
     backend.forbids_private_addresses = settings.forbid_private_addresses
+    backend.node.auditors.append(_log_audits)
     if log_functions:
         backend.node.watchers.append(_log_execution)
     with announced(settings) as announce:
@@ -88,6 +90,12 @@ def _log_execution(log: ExecutionLog) -> None:
         _FUNCTIONS.info("%s %s", log.path, line)
     if log.error_message is not None:
         _FUNCTIONS.error("%s %s", log.path, log.error_message)
+
+
+def _log_audits(log: ExecutionLog) -> None:
+    """One line for each entry of an audit log."""
+    for entry in log.audits:
+        _AUDIT.info("%s %s %s [Request ID: %s]", log.kind, log.path, entry, log.request_id)
 
 
 def _log_to_stderr(log_format: LogFormat) -> None:

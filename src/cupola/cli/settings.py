@@ -34,7 +34,8 @@ class Settings:
     `instance_name` and `instance_secret` (hexadecimal) are None where the data folder decides.
     `has_python` False: all code is pushed, and `app` is no app's folder. `cloud_url` and
     `site_url`: where the world finds the two ports, if not at this host. `files`: the address of
-    the file store, if not the folder `files` beside the data.
+    the file store, if not the folder `files` beside the data. `trusted_proxies`: see
+    `server.origins`.
     """
 
     app: Path
@@ -52,6 +53,7 @@ class Settings:
     files: str | None = None
     redact_errors: bool = False
     forbid_private_addresses: bool = False
+    trusted_proxies: str | None = None
 
 
 def settings_of(
@@ -69,6 +71,7 @@ def settings_of(
     site_url: str | None = None,
     redact_errors: bool = False,
     forbid_private_addresses: bool = False,
+    trusted_proxies: str | None = None,
 ) -> Settings:
     """Settings from what the command line says; None and empty mean that it says nothing.
 
@@ -89,6 +92,7 @@ def settings_of(
         site_url=(site_url or "").rstrip("/") or None,
         redact_errors=redact_errors,
         forbid_private_addresses=forbid_private_addresses,
+        trusted_proxies=trusted_proxies or None,
     )
 
 

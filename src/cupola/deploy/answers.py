@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, PushFacts
-from cupola.deploy.components import DefinedComponent, Instance
+from cupola.deploy.components import DefinedComponent, Instance, public_functions
 from cupola.functions.bundles import AnalyzedFunction, AnalyzedModule, CronJob, Position
 
 Json = dict[str, Any]
@@ -210,16 +210,13 @@ def _installed(code: DeployedCode, instance: Instance) -> Json:
 def _exported(component: str, analysis: Mapping[str, AnalyzedModule]) -> Json:
     """What a component offers, as a tree of branches by name."""
     tree: Json = {}
-    for path, module in sorted(analysis.items()):
-        own = path.removesuffix(".js")
-        for function in module.functions:
-            if function.visibility == "public":
-                branch = tree
-                for part in own.split("/"):
-                    branch = branch.setdefault(part, {"type": "branch", "children": {}})["children"]
-                function_path = {"component": component, "udfPath": f"{own}:{function.name}"}
-                leaf = {"type": "function", "path": function_path}
-                branch[function.name] = {"type": "leaf", "resource": leaf}
+    for steps, function in public_functions(analysis):
+        branch = tree
+        for step in steps:
+            branch = branch.setdefault(step, {"type": "branch", "children": {}})["children"]
+        path = {"component": component, "udfPath": f"{'/'.join(steps)}:{function.name}"}
+        leaf = {"type": "function", "path": path}
+        branch[function.name] = {"type": "leaf", "resource": leaf}
     return tree
 
 

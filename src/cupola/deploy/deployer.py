@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from cupola.auth import Identity
-from cupola.backend import Backend, CallRequest, CallResult
+from cupola.backend import Backend, CallResult
 from cupola.backend.pushes import PushDone
 from cupola.database.schema_push import SchemaPush
 from cupola.deploy.analyzer import v8_analyzer
@@ -36,16 +36,17 @@ from cupola.deploy.evaluation import evaluated, evaluated_schema, missing_variab
 from cupola.deploy.exports import Exports
 from cupola.deploy.imports import Imports
 from cupola.deploy.made_up_queries import MadeUpQuery, run_made_up_query
-from cupola.deploy.predictions import schema_prediction
+from cupola.deploy.predictions import component_predictions, schema_prediction
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diffs, joined_schema
 from cupola.deploy.storage import StoredCode, load_environment
+from cupola.deploy.system_calls import call_system
 from cupola.errors import BadRequestError, CupolaError, DeveloperError, OverloadedError, SchemaError
 from cupola.functions.app import App
 from cupola.functions.bundles import Analyzer
 from cupola.schema import SchemaDefinition
 from cupola.system.deployment import UPDATE_ENVIRONMENT, check_total, checked_changes
-from cupola.values import encode, split_qualified
+from cupola.values import split_qualified
 
 _STAGED_MAX: Final = 20
 _STAGED_FOR_S: Final = 1800.0
@@ -53,7 +54,6 @@ _LOOK_EVERY_S: Final = 1.0
 _WAIT_MAX_S: Final = 60.0
 _MADE_UP_QUERIES_MAX: Final = 2
 _EXPECT_AFTER_S: Final = 1.0
-_SYSTEM: Final = Identity("admin")
 
 MakeAnalyzer = Callable[[Backend], Analyzer]
 
@@ -233,12 +233,17 @@ class Deployer:
         Raises:
             CupolaError: Its schema makes no sense.
         """
-        schema = await evaluated_schema(
-            push, self.code, self.environment, self._the_analyzer(), self._clock
-        )
-        joined = joined_schema(self._python.schema, schema)
-        predictions = {"": await schema_prediction(self._backend, joined)}
-        return {"componentSchemaEvaluations": predictions, "newComponentDefinitions": []}
+        pushing = push, self.code, self.environment, self._the_analyzer(), self._clock
+        schema = joined_schema(self._python.schema, await evaluated_schema(*pushing))
+        predictions: Json = {"": await schema_prediction(self._backend, schema)}
+        new: list[str] = []
+        if push.component_definitions:
+            code = await evaluated(*pushing)
+            root = code.instances(self.environment)
+            predictions |= await component_predictions(self._backend, root, code.components)
+            known = self.code.components if self.code is not None else {}
+            new = sorted(code.components.keys() - known.keys())
+        return {"componentSchemaEvaluations": predictions, "newComponentDefinitions": new}
 
     async def start_push(self, push: StartPush, *, only_evaluate: bool = False) -> Json:
         """Evaluate a push and get ready for it.
@@ -433,12 +438,8 @@ class Deployer:
             check_total(variables)
             code = await self._code_with(variables)
             facts = msgspec.json.encode(code.facts).decode() if code is not None else None
-            args = encode({"changes": given, "push": facts})
-            result = await self._backend.call(
-                CallRequest("mutation", UPDATE_ENVIRONMENT, args, _SYSTEM, visibility="any")
-            )
-            if not result.ok:
-                raise result.error or BadRequestError(result.error_message or "")
+            args = {"changes": given, "push": facts}
+            await call_system(self._backend, UPDATE_ENVIRONMENT, args)
             self._variables = variables
             self._stored.code = code
             self._use()

@@ -114,11 +114,6 @@ async def _components(
         path = sent.definition_path
         modules: dict[str, Module] = {}
         for module in (each.module() for each in sent.functions):
-            if module.environment == "node":
-                raise BadRequestError(
-                    f'{path}/{module.path} begins with "use node", which components cannot have.',
-                    code="NodeActionsNotSupported",
-                )
             _add(modules, module)
         schema = sent.schema.module() if sent.schema is not None else None
         if schema is not None:

@@ -23,7 +23,7 @@ import msgspec
 
 from cupola.database.catalog import STORAGE, primary_index_id
 from cupola.deploy.import_plans import StoredFile
-from cupola.deploy.import_rows import ImportRefused, Source
+from cupola.deploy.import_rows import ImportRefused, Source, open_entry
 from cupola.deploy.processes import Progress
 from cupola.deploy.zip_export import bodies_of
 from cupola.errors import CupolaError
@@ -113,12 +113,9 @@ def _known(reader: Reader, storage_id: str) -> tuple[str, str] | None:
 
 def _pieces(archive: zipfile.ZipFile, file: StoredFile) -> Iterator[bytes]:
     assert file.entry is not None
-    try:
-        with archive.open(file.entry) as entry:
-            while piece := entry.read(_PIECE_BYTES):
-                yield piece
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ImportRefused(f"{file.entry}: {error}", code="InvalidZip") from None
+    with open_entry(archive, file.entry) as entry:
+        while piece := entry.read(_PIECE_BYTES):
+            yield piece
 
 
 # ------------------------------------------------------------------------------------------- bytes

@@ -76,6 +76,10 @@ def plan(reader: Reader, source: Source, mode: str, folder: Path, component: str
         rows = _Rows(catalog, name, numbers, folder / f"{place}.rows")
         rows.write(source, progress)
         number = source.numbers.get(name, rows.number)
+        if not rows.count and name not in catalog.numbers:  # it comes into being, as it was
+            component_path, _ = split_qualified(name)
+            if number is not None and catalog.table_of(component_path, number) is None:
+                rows.number = number
         if rows.number is not None:
             wanted[name] = rows.number
             if number != rows.number:

@@ -14,14 +14,15 @@ import msgspec
 
 from cupola.database.catalog import SHARED_TABLES, STORAGE, Document
 from cupola.database.constraints import has_references, refuse_dangling
+from cupola.database.ranges import KeyRange
 from cupola.database.system_commits import Work
-from cupola.database.transaction import KeyRange, Transaction
+from cupola.database.transaction import Transaction
 from cupola.deploy.import_plans import Plan, StoredFile, TablePlan
 from cupola.deploy.zip_export import FILES
 from cupola.errors import DatabaseUseError
 from cupola.values import decode_canonical, split_qualified
 
-_BATCH_ROWS: Final = 100
+_BATCH_ROWS: Final = 200
 _BATCH_BYTES: Final = 1 << 20
 
 Told = Callable[[str, int], None]
@@ -149,7 +150,7 @@ def _batch(file: Any) -> Iterator[bytes]:
         line = file.readline()
         if not line:
             return
-        yield line
+        yield line.removesuffix(b"\n")
         size += len(line)
         if size >= _BATCH_BYTES:
             return
@@ -166,11 +167,15 @@ def _insertion(table: str, rows: list[bytes]) -> Work:
         for row in rows:
             document = decode_canonical(row)
             assert isinstance(document, dict)
-            if "_id" not in document:
-                document.pop("_creationTime", None)
+            if "_id" in document:
+                if "_creationTime" not in document:
+                    document["_creationTime"] = transaction.creation_time
+                    transaction.restore(name, document)
+                else:
+                    transaction.restore(name, document, row)
+            elif document.pop("_creationTime", None) is not None:
                 transaction.insert(name, document)
-                continue
-            document.setdefault("_creationTime", transaction.creation_time)
-            transaction.restore(name, document)
+            else:
+                transaction.insert_encoded(name, document, row)
 
     return work

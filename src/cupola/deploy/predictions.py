@@ -6,13 +6,18 @@ that is slow to check.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from cupola.backend import Backend
 from cupola.database.catalog import Catalog
+from cupola.deploy.components import DefinedComponent, Instance
 from cupola.deploy.samples import Size, size_of_table
 from cupola.deploy.schemas import index_diffs
 from cupola.schema import SchemaDefinition, TableDefinition, is_subset
+from cupola.schema.components import schema_in_component
+from cupola.values import qualified, split_qualified
 
 Json = dict[str, Any]
 _CHANGES = {
@@ -23,21 +28,42 @@ _CHANGES = {
 }
 
 
-async def schema_prediction(backend: Backend, schema: SchemaDefinition) -> Json:
-    """What the app's own part of an evaluation says."""
+async def component_predictions(
+    backend: Backend, root: Instance, definitions: Mapping[str, DefinedComponent]
+) -> Json:
+    """What an evaluation says of each component of a push, by its path."""
+    found: Json = {}
+    for each in root.all():
+        if each.path:
+            text = definitions[each.definition].schema
+            tree = {"tables": [], "schemaValidation": False} if text is None else json.loads(text)
+            schema = SchemaDefinition.from_json(schema_in_component(tree, each.path))
+            found[each.path] = await schema_prediction(backend, schema, each.path, each.definition)
+    return found
+
+
+async def schema_prediction(
+    backend: Backend, schema: SchemaDefinition, component: str = "", definition: str = ""
+) -> Json:
+    """What an evaluation says of the app, or of one component. `schema`: its own tables alone, by
+    qualified names.
+    """
     catalog = backend.node.committer.catalog
-    diff = index_diffs(catalog, schema, ())[""]
-    names = {*schema.tables, *(i["name"].partition(".")[0] for each in diff.values() for i in each)}
-    sizes = {name: await size_of_table(backend, name) for name in sorted(names)}
+    diff = index_diffs(catalog, schema, [component])[component]
+    own = {split_qualified(name)[1] for name in schema.tables}
+    names = {*own, *(i["name"].partition(".")[0] for each in diff.values() for i in each)}
+    sizes = {
+        name: await size_of_table(backend, qualified(component, name)) for name in sorted(names)
+    }
     return {
-        "definitionPath": "",
+        "definitionPath": definition,
         "schemaValidation": schema.validate,
         "tables": [
-            _table(catalog, schema, table, sizes[name])
+            _table(catalog, schema, table, sizes[split_qualified(name)[1]])
             for name, table in sorted(schema.tables.items())
         ],
         "indexes": [
-            {**index, "change": change, **_work(catalog, index, change, sizes)}
+            {**index, "change": change, **_work(catalog, index, change, sizes, component)}
             for kind, change in _CHANGES.items()
             for index in diff[kind]
         ],
@@ -47,7 +73,7 @@ async def schema_prediction(backend: Backend, schema: SchemaDefinition) -> Json:
 
 def _table(catalog: Catalog, schema: SchemaDefinition, table: TableDefinition, size: Size) -> Json:
     return {
-        "name": table.name,
+        "name": split_qualified(table.name)[1],
         "outcome": _outcome(catalog, schema, table),
         "numDocs": size.documents,
         "sizeBytes": size.size_bytes,
@@ -64,9 +90,11 @@ def _outcome(catalog: Catalog, schema: SchemaDefinition, table: TableDefinition)
     return "mustWalk"
 
 
-def _work(catalog: Catalog, index: Json, change: str, sizes: dict[str, Size]) -> Json:
+def _work(
+    catalog: Catalog, index: Json, change: str, sizes: dict[str, Size], component: str
+) -> Json:
     table = index["name"].partition(".")[0]
     return {
-        "needsBackfill": change == "added" and table in catalog.by_name,
+        "needsBackfill": change == "added" and qualified(component, table) in catalog.by_name,
         "numDocs": sizes[table].documents,
     }

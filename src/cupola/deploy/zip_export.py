@@ -107,6 +107,7 @@ class _ZipWriter:
     def open(self, name: str, *, deflated: bool = True) -> Any:
         """A file to write the entry's bytes to."""
         entry = zipfile.ZipInfo(name, self._date)
+        entry.external_attr = 0o644 << 16  # once unpacked; the reference's are so too
         entry.compress_type = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
         return self._archive.open(entry, "w", force_zip64=True)
 

@@ -97,10 +97,12 @@ class App:
         self.python_crons = tuple(crons)
         pushed = () if javascript is None else _crons_of(javascript, functions)
         self.crons = joined_crons(crons, pushed)
+        components = () if javascript is None else javascript.components
         self.http_actions = {action.path: action for action in http_actions}
         answering: list[AnyHttpAction] = [*self.http_actions.values(), *_routes_of(javascript)]
         self.routes: Routes[AnyHttpAction] = Routes(
-            Route(each.method, each.route, each) for each in answering
+            [Route(each.method, each.route, each) for each in answering],
+            [each.mount for each in components if each.mount is not None],
         )
         self._schema = schema
         self._converters: dict[str, Callable[[StoredDocument], Any]] = {}
@@ -131,8 +133,9 @@ class App:
             if not isinstance(function, JavaScriptFunction)
         }
         pushed = functions_of(code.bundle, code.analysis)
+        of_node = {each.path for each in code.bundle.modules if each.environment == "node"}
         for component in code.components:
-            pushed |= functions_of_component(component)
+            pushed |= functions_of_component(component, of_node)
         if twice := sorted(functions.keys() & pushed.keys()):
             raise SchemaError(
                 f"`{twice[0]}` is defined in Python and in JavaScript; rename one.",

@@ -7,12 +7,13 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cupola.auth import ANONYMOUS, Identity, SessionTokens
+from cupola.auth import Identity, SessionTokens
 from cupola.database.catalog import Index
 from cupola.database.cursors import END, CursorSealer
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, PageResult, read_page
-from cupola.database.transaction import KeyRange, Transaction
+from cupola.database.ranges import KeyRange
+from cupola.database.transaction import Transaction
 from cupola.files import FileLinks
 from cupola.functions.log_lines import LogBuffer
 from cupola.limits import Limits
@@ -127,7 +128,7 @@ class Call:
         """
         if component == self.component == "" or self.identity.attributes is None:
             return self
-        return dataclasses.replace(self, identity=ANONYMOUS, logs=self.logs)
+        return dataclasses.replace(self, identity=self.identity.without_user(), logs=self.logs)
 
     @property
     def component(self) -> str:

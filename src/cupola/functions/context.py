@@ -8,10 +8,13 @@ from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol
 
 from cupola.errors import FunctionKindError, LimitError
+from cupola.functions.audit_logs import audit
 from cupola.functions.call import Call
 from cupola.functions.database_api import DatabaseReader, DatabaseWriter
 from cupola.functions.definitions import Function, Kind, path_of
 from cupola.functions.execution import run_nested
+from cupola.functions.log_lines import LogBuffer
+from cupola.functions.requests import RequestMetadata, request_of
 from cupola.functions.scheduler import ActionScheduler, Scheduler
 from cupola.functions.storage import ActionFiles, ActionStorage, StorageReader, StorageWriter
 from cupola.functions.vector_search import (
@@ -106,6 +109,22 @@ class QueryCtx:
         budget = {name: bound for name, bound in given.items() if bound is not None}
         return self._call.transaction.usage.within(budget)
 
+    def audit(self, **body: Any) -> None:
+        """Add an entry to the audit log, also if this call fails. `body`: JSON, in which `AuditVar`
+        stands for what is known when the entry is emitted. A query's entry is emitted each time
+        somebody is shown its result, from the cache too.
+        """
+        audit(self._call.logs, body)
+
+    @property
+    def request(self) -> RequestMetadata:
+        """The request behind this call: a mutation's. A query has none, since its result is shared.
+
+        Raises:
+            BadRequestError (RequestMetadataNotAllowed): This is a query.
+        """
+        return request_of(self._call)
+
     def vector_search(self, *args: Any, **options: Any) -> NoReturn:
         """Only actions search vectors: this raises FunctionKindError."""
         only_in_actions()
@@ -135,6 +154,8 @@ class ActionCaller(Protocol):
     """How an action reaches the engine: in the same process or over a socket."""
 
     identity_attributes: Mapping[str, Value] | None
+    request: RequestMetadata
+    logs: LogBuffer
     files: ActionFiles
 
     def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Awaitable[Any]:
@@ -169,6 +190,17 @@ class ActionCtx:
         self.auth = ActionAuth(caller)
         self.scheduler = ActionScheduler(caller)
         self.storage = ActionStorage(caller.files)
+
+    def audit(self, **body: Any) -> None:
+        """Add an entry to the audit log. It is emitted when the action has ended, however it does;
+        see `QueryCtx.audit`.
+        """
+        audit(self._caller.logs, body)
+
+    @property
+    def request(self) -> RequestMetadata:
+        """The request that called this action, or the function that did."""
+        return self._caller.request
 
     async def run_query(self, function: Function[Any, Any] | str, /, **args: Any) -> Any:
         """Run a query at the newest snapshot."""

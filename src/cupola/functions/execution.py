@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cupola.functions.conversion import value_of
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.failure import Told, tell
 from cupola.functions.javascript import JavaScriptFunction
+from cupola.functions.near_limits import warn_of_sizes, warn_of_usage
 from cupola.limits import Limits
 from cupola.values import Value, decode, decode_canonical, encode, size_of
 
@@ -35,6 +36,8 @@ class Execution:
     journal: str | None = None
     told: Told | None = None
     time_observed: bool = False
+    audits: Sequence[str] = ()
+    """Entries of audit logs, see `functions.audit_logs`."""
 
     def failure(self, request_id: str, folder: Path | None) -> Told:
         """What failed, in words. What the app raised was told while the call still ran."""
@@ -75,8 +78,25 @@ def execute(
         if isinstance(raised, KeyboardInterrupt) and _comes_from_the_keyboard():
             raise
         error = raised
-    logs, journal = call.logs.lines, call.next_journal
-    return Execution(value, error, logs, call.identity_observed, journal, told, call.time_observed)
+    return execution_of(call, args, value, error, told)
+
+
+def execution_of(
+    call: Call, args: bytes, value: bytes | None, error: BaseException | None, told: Told | None
+) -> Execution:
+    """What a top-level call has come to and leaves behind, warnings of limits included."""
+    warn_of_usage(call.transaction.usage, call.logs)
+    warn_of_sizes(call.logs, call.limits, args, value)
+    return Execution(
+        value,
+        error,
+        call.logs.lines,
+        call.identity_observed,
+        call.next_journal,
+        told,
+        call.time_observed,
+        call.logs.audits,
+    )
 
 
 def _comes_from_the_keyboard() -> bool:

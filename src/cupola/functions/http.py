@@ -253,9 +253,12 @@ class Route(NamedTuple, Generic[ActionT]):
 class Routes(Generic[ActionT]):
     """Finds what answers a request."""
 
-    def __init__(self, routes: Iterable[Route[ActionT]]) -> None:
-        """Raises:
-        SchemaError: Two of them have the same method and path.
+    def __init__(self, routes: Iterable[Route[ActionT]], mounts: Iterable[str] = ()) -> None:
+        """`mounts`: prefixes whose paths belong to components. What a component does not answer
+        there, no shorter prefix does; an exact route of the app comes before it.
+
+        Raises:
+            SchemaError: Two routes have the same method and path.
         """
         self._exact: dict[tuple[str, str], ActionT] = {}
         self._prefixes: list[Route[ActionT]] = []
@@ -272,9 +275,10 @@ class Routes(Generic[ActionT]):
             else:
                 self._exact[route.method, route.path] = route.action
         self._prefixes.sort(key=lambda each: -len(each.path))
+        self._mounts = sorted(mounts, key=len, reverse=True)
 
     def __bool__(self) -> bool:
-        return bool(self.all)
+        return bool(self.all or self._mounts)
 
     def find(self, method: str, path: str) -> ActionT | None:
         """The exact route, else the longest prefix; HEAD is answered by GET."""
@@ -282,7 +286,10 @@ class Routes(Generic[ActionT]):
         found = self._exact.get((wanted, path))
         if found is not None:
             return found
+        mount = next((each for each in self._mounts if path.startswith(each)), "")
         for prefix in self._prefixes:
+            if len(prefix.path) < len(mount):
+                return None
             if prefix.method == wanted and path.startswith(prefix.path):
                 return prefix.action
         return None

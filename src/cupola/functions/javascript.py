@@ -5,7 +5,7 @@ validators. Their code runs in V8 (`runtimes.v8`), never in this process.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import msgspec
@@ -109,12 +109,17 @@ def functions_of(
     return found
 
 
-def functions_of_component(component: InstalledComponent) -> dict[str, JavaScriptFunction]:
-    """The functions of an installed component, by qualified path. Raises: as `functions_of`."""
+def functions_of_component(
+    component: InstalledComponent, node_modules: Container[str]
+) -> dict[str, JavaScriptFunction]:
+    """The functions of an installed component, by qualified path. `node_modules`: of the whole
+    bundle, those that begin with "use node". Raises: as `functions_of`.
+    """
     found: dict[str, JavaScriptFunction] = {}
     for path, module in component.analysis.items():
         for each in module.functions:
-            function = JavaScriptFunction(path, each, component=component)
+            is_node = component.folder + path in node_modules
+            function = JavaScriptFunction(path, each, component=component, is_node=is_node)
             parse_function_path(split_qualified(function.path)[1])
             found[function.path] = function
     return found

@@ -12,7 +12,7 @@ value runs the query again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from cupola.clock import Clock
@@ -41,6 +41,7 @@ class CacheEntry:
     """One query's latest outcome, and who listens."""
 
     __slots__ = (
+        "audits",
         "digest",
         "expires_ns",
         "identity",
@@ -70,6 +71,8 @@ class CacheEntry:
         self.ts = 0  # the snapshot it was last run at
         self.stale = True
         self.touched_ts = 0  # the first commit that touched it since; meaningful while stale
+        self.audits: Sequence[str] = ()
+        """Entries of audit logs, emitted for each caller who is shown the outcome."""
         self.listeners: dict[Any, None] = {}
         self.registered: tuple[QueryKey, bytes | None] | None = None
         self.size = 0

@@ -67,6 +67,7 @@ from cupola.server.messages import (
     respond,
 )
 from cupola.server.metrics import ServerMetrics
+from cupola.server.origins import Origins
 from cupola.server.static_files import StaticFiles
 
 logger = logging.getLogger("cupola.server")
@@ -98,6 +99,7 @@ class App:
     Args:
         public: Folder of the app's own web page and files, served below `/`; may be missing.
         deployer: Who takes pushes, where the backend has one already.
+        origins: Where requests come from, as functions are told.
     """
 
     def __init__(
@@ -107,8 +109,10 @@ class App:
         public: Path | None = None,
         metrics: ServerMetrics | None = None,
         deployer: Deployer | None = None,
+        origins: Origins | None = None,
     ) -> None:
         self._backend = backend
+        self._origins = origins or Origins()
         self._limits = backend.limits
         self._metrics = metrics or ServerMetrics()
         self._own_files = StaticFiles(Path(__file__).parent / "static")
@@ -136,7 +140,11 @@ class App:
         }
         pushes = DeployRoutes(backend, deployer, lambda request: admin_of(self._who(request)))
         self._routes.update(pushes.routes)
-        self.http_actions = HttpActionRoutes(backend, self._identity)
+        self.http_actions = HttpActionRoutes(
+            backend,
+            self._identity_with_origin,
+            lambda request: self._origins.of_request(request, is_user=False),
+        )
         files = FileRoutes(backend)
         self._routes[UPLOAD_PATH] = {"POST": files.upload}
         self._stored_files: Methods = {"GET": files.serve}
@@ -316,7 +324,7 @@ class App:
             kind=kind,
             path=body.path,
             args=arguments(body.args),
-            identity=identity,
+            identity=self._with_origin(identity, request),
             request_id=request_id(request.headers.get(b"convex-request-id")),
             component_path=component_path,
             at_ts=at_ts,
@@ -335,8 +343,12 @@ class App:
             return await self._backend.users.identify(who.text), client
         return who, client
 
-    async def _identity(self, request: Request) -> Identity:
-        return (await self._caller(request))[0]
+    async def _identity_with_origin(self, request: Request) -> Identity:
+        return self._with_origin((await self._caller(request))[0], request)
+
+    def _with_origin(self, identity: Identity, request: Request) -> Identity:
+        is_user = identity.kind == "user"
+        return identity.seen_from(self._origins.of_request(request, is_user=is_user))
 
     def _who(self, request: Request) -> Identity | UserToken:
         authorization = request.headers.get(b"authorization")
@@ -379,7 +391,7 @@ class App:
 
     async def _check_admin_key(self, request: Request) -> Response:
         identity, _ = await self._caller(request)
-        if identity is ANONYMOUS:
+        if identity.kind == "anonymous":
             raise UnauthenticatedError(
                 "Send the admin key as `Authorization: Convex <admin key>`.", code="BadAdminKey"
             )

@@ -9,6 +9,7 @@ from typing import Any
 from cupola.backend import Backend
 from cupola.backend.node import ExecutionLog, request_id_of
 from cupola.errors import BadRequestError
+from cupola.functions.near_limits import code_of
 from cupola.system.registry import PREFIX
 
 _KEPT_MAX = 1000
@@ -16,6 +17,7 @@ _KEPT_LINES_MAX = 20_000
 _HOLD_S = 60.0
 _LOOK_EVERY_S = 0.5
 _CURSOR_STEP_MS = 0.01
+_AUDIT = "info:auditLog"
 
 Entry = dict[str, Any]
 
@@ -102,10 +104,10 @@ class FunctionLogs:
         now_ms = self._backend.clock.now_ns() / 1e6
         self._cursor = max(now_ms, self._cursor + _CURSOR_STEP_MS)
         self._kept.append((self._cursor, now_ms, log))
-        self._lines += len(log.log_lines)
+        self._lines += len(log.log_lines) + len(log.audits)
         while len(self._kept) > _KEPT_MAX or self._lines > _KEPT_LINES_MAX:
             _, _, dropped = self._kept.popleft()
-            self._lines -= len(dropped.log_lines)
+            self._lines -= len(dropped.log_lines) + len(dropped.audits)
         if self._readers:
             news, self._news = self._news, asyncio.Event()
             news.set()
@@ -136,9 +138,9 @@ def _entry(log: ExecutionLog, now_ms: float) -> Entry:
         "udfType": log.kind[:1].upper() + log.kind[1:],
         "componentPath": None,
         "identifier": log.path.removesuffix(":default"),
-        "logLines": [_line(line, now_ms) for line in log.log_lines],
+        "logLines": [_line(line, now_ms) for line in log.all_lines],
         "timestamp": now_ms / 1000,
-        "cachedResult": False,
+        "cachedResult": log.is_cached,
         "executionTime": log.duration_s,
         "userExecutionTime": log.duration_s,
         "success": None,
@@ -159,16 +161,22 @@ def _entry(log: ExecutionLog, now_ms: float) -> Entry:
 
 def _line(text: str, now_ms: float) -> Entry:
     level, _, message = text.partition("] ")
+    is_audit = level == "[AUDIT"
+    code = _AUDIT if is_audit else code_of(message) if level == "[WARN" else None
     return {
         "messages": [message],
         "isTruncated": message.endswith(" (truncated due to length)"),
         "timestamp": now_ms,
-        "level": level.removeprefix("["),
-        "systemMetadata": None,
+        "level": "INFO" if is_audit else level.removeprefix("["),
+        "systemMetadata": None if code is None else {"code": code},
     }
 
 
 def _with_texts(entry: Entry) -> Entry:
     """The same with log lines as older tools read them."""
-    lines = [f"[{line['level']}] {line['messages'][0]}" for line in entry["logLines"]]
-    return {**entry, "logLines": lines}
+    return {**entry, "logLines": [_text(line) for line in entry["logLines"]]}
+
+
+def _text(line: Entry) -> str:
+    is_audit = (line["systemMetadata"] or {}).get("code") == _AUDIT
+    return f"[{'AUDIT' if is_audit else line['level']}] {line['messages'][0]}"

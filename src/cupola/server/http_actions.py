@@ -5,7 +5,7 @@ HTTP API, section 6). No CORS headers are added: that is the app's business.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from cupola.auth import ANONYMOUS, Identity
+from cupola.auth import ANONYMOUS, Identity, Origin
 from cupola.backend import Backend
 from cupola.backend.http_actions import Exchange, HttpFailure, HttpRequest, error_in
 from cupola.errors import BadRequestError, CupolaError
@@ -28,9 +28,12 @@ Identify = Callable[[Request], Awaitable[Identity]]
 class HttpActionRoutes:
     """Answers requests by HTTP actions of the app."""
 
-    def __init__(self, backend: Backend, identify: Identify) -> None:
+    def __init__(
+        self, backend: Backend, identify: Identify, origin_of: Callable[[Request], Origin]
+    ) -> None:
         self._backend = backend
         self._identify = identify
+        self._origin_of = origin_of
 
     async def answer(self, request: Request, prefix: str = "") -> Response:
         """`prefix`: what to take from the start of the path.
@@ -91,11 +94,11 @@ class HttpActionRoutes:
         return Response(status, b"", b"", pairs, stream=stream, length=length)
 
     async def _request(self, request: Request, path: str, body: "_Body") -> HttpRequest:
-        identity, problem = ANONYMOUS, None
+        problem = None
         try:
             identity = await self._identify(request)
         except CupolaError as error:
-            problem = error.message
+            identity, problem = ANONYMOUS.seen_from(self._origin_of(request)), error.message
         headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.scope["headers"]]
         query = request.query_string.decode("latin-1")
         host = request.headers.get(b"host", b"localhost").decode("latin-1")

@@ -21,6 +21,7 @@ from cupola.errors import ConfigurationError, CupolaError
 from cupola.server.app import App, Site
 from cupola.server.http_protocol import HttpProtocol
 from cupola.server.metrics import ServerMetrics
+from cupola.server.origins import TRUSTED_BY_DEFAULT, Origins
 from cupola.server.websocket import PING_INTERVAL_S, RESTART_REASON, RESTARTING, Connections
 
 logger = logging.getLogger("cupola.server")
@@ -45,6 +46,7 @@ class ServerOptions:
     Port 0 takes any free one. `site_port` None serves no HTTP actions. `public` is the folder of
     the app's own page. `drain_s` bounds how long running calls may take when the server stops.
     `cloud_url` and `site_url` are where the world finds the two ports, if not at this host.
+    `trusted_proxies`: whose `X-Forwarded-For` counts, see `origins`.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +57,7 @@ class ServerOptions:
     ping_interval_s: float = PING_INTERVAL_S
     cloud_url: str | None = None
     site_url: str | None = None
+    trusted_proxies: str = TRUSTED_BY_DEFAULT
 
 
 class Server:
@@ -79,8 +82,12 @@ class Server:
             deployer = Deployer(backend)
         self._deployer = deployer
         public = self._options.public
-        self._app = App(backend, public=public, metrics=self.metrics, deployer=deployer)
-        self._connections = Connections(backend, self.metrics, self._options.ping_interval_s)
+        origins = Origins(self._options.trusted_proxies)
+        self._app = App(
+            backend, public=public, metrics=self.metrics, deployer=deployer, origins=origins
+        )
+        ping_interval_s = self._options.ping_interval_s
+        self._connections = Connections(backend, self.metrics, ping_interval_s, origins)
         self._listeners: list[_Listener] = []
         self._ticker: asyncio.TimerHandle | None = None
         self.port = 0

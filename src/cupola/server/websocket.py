@@ -27,6 +27,7 @@ from cupola.server.clients import UNKNOWN_CLIENT, Client, client_of_sync_version
 from cupola.server.errors import NotFoundError, error_body
 from cupola.server.heartbeat import Heartbeat
 from cupola.server.metrics import ServerMetrics
+from cupola.server.origins import Origins
 from cupola.sync.frames import Frame, SharedFrame
 
 logger = logging.getLogger("cupola.server")
@@ -68,11 +69,16 @@ class Connections:
     """All sync connections of a server, and what they share."""
 
     def __init__(
-        self, backend: Backend, metrics: ServerMetrics, ping_interval_s: float = PING_INTERVAL_S
+        self,
+        backend: Backend,
+        metrics: ServerMetrics,
+        ping_interval_s: float = PING_INTERVAL_S,
+        origins: Origins | None = None,
     ) -> None:
         self.backend = backend
         self.limits = backend.limits
         self.metrics = metrics
+        self.origins = origins or Origins()
         self.heartbeat = Heartbeat(ping_interval_s)
         self.receiving_bytes = 0
         self._open: set[Connection] = set()
@@ -175,7 +181,7 @@ class SyncProtocol(WSProtocol):  # type: ignore[misc]  # picows is compiled and 
                 error.http_status, error_body(error), {"Content-Type": "application/json"}
             )
             return WSUpgradeResponseWithListener(response, None)
-        self.connection = Connection(self._connections, client)
+        self.connection = Connection(self._connections, client, _hints(request))
         return self.connection
 
     def _require_capacity(self) -> None:
@@ -207,6 +213,12 @@ def _client_of(request: WSUpgradeRequest) -> Client:
     return client_of_sync_version(pieces[1]) if len(pieces) == 3 else UNKNOWN_CLIENT
 
 
+def _hints(request: WSUpgradeRequest) -> tuple[str | None, str | None]:
+    """What the head of the request says about where it comes from, as `Origins.of` takes it."""
+    forwarded = request.headers.getall("X-Forwarded-For", None)
+    return request.headers.get("User-Agent"), None if forwarded is None else ",".join(forwarded)
+
+
 class Connection(WSListener):
     """One client: the `Channel` that the backend's session writes to, and who reads for it."""
 
@@ -221,6 +233,7 @@ class Connection(WSListener):
         "_hang_up",
         "_heard",
         "_held_bytes",
+        "_hints",
         "_host",
         "_metrics",
         "_paused",
@@ -232,8 +245,11 @@ class Connection(WSListener):
         "slot",
     )
 
-    def __init__(self, connections: Connections, client: Client) -> None:
+    def __init__(
+        self, connections: Connections, client: Client, hints: tuple[str | None, str | None]
+    ) -> None:
         self.slot = 0
+        self._hints = hints
         self._connections = connections
         self._metrics = connections.metrics
         self._client = client
@@ -261,9 +277,11 @@ class Connection(WSListener):
         high = self._connections.limits.send_buffer_bytes_max
         self._underlying.set_write_buffer_limits(high=high, low=high // 4)
         self._connections.add(self)
+        peer = self._underlying.get_extra_info("peername")
+        origin = self._connections.origins.of(peer[0] if peer else None, *self._hints)
         try:
             self._host = self._connections.backend.open_session(
-                self, chunked=self._client.understands_chunks
+                self, chunked=self._client.understands_chunks, origin=origin
             )
         except CupolaError as error:
             self.close(OVERLOADED, error.code)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from cupola.database.catalog import DEPLOYMENT, FIRST_USER_TABLE, Index
+from cupola.database.ranges import EVERYTHING
 from cupola.database.search_indexes import SearchIndex
-from cupola.database.transaction import EVERYTHING, Transaction
+from cupola.database.transaction import Transaction
 from cupola.errors import CupolaError
 from cupola.functions.app import App
 from cupola.functions.context import MutationCtx, QueryCtx

@@ -13,7 +13,8 @@ from cupola.database.catalog import (
     Document,
     system_index,
 )
-from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.database.ranges import EVERYTHING, KeyRange
+from cupola.database.transaction import Transaction
 from cupola.functions import jobs
 from cupola.functions.context import MutationCtx
 from cupola.functions.crons import next_time_ms
@@ -108,14 +109,10 @@ def forget(ctx: MutationCtx, before: float) -> int:
     """Delete some jobs that ended before a time (ms). Returns how many."""
     keys = KeyRange(0, b"", after(encode_key(UNSET)), encode_key(before))
     with engine(ctx) as transaction:
-        found = [
-            (table, document)
+        return sum(
+            _delete(transaction, table, _some(transaction, table, "by_completion", keys))
             for table in jobs.SCHEDULED
-            for document in _some(transaction, table, "by_completion", keys)
-        ]
-        for table, document in found:
-            transaction.put_system(table, str(document["_id"]), None)
-    return len(found)
+        )
 
 
 @system_mutation(CLEAR.removeprefix(PREFIX))
@@ -127,9 +124,12 @@ def clear(ctx: MutationCtx, component: str = "") -> int:
     with engine(ctx) as transaction:
         rows = transaction.scan(system_index(table, "by_id"), EVERYTHING)
         own = (row.value for _, row in rows if _is_of(component, row.value))
-        found = list(itertools.islice(own, _GROUP))
-        for job in found:
-            transaction.put_system(table, str(job["_id"]), None)
+        return _delete(transaction, table, list(itertools.islice(own, _GROUP)))
+
+
+def _delete(transaction: Transaction, table: int, found: list[Document]) -> int:
+    for document in found:
+        transaction.put_system(table, str(document["_id"]), None)
     return len(found)
 
 

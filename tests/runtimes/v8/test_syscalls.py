@@ -127,7 +127,7 @@ ROWS = [
         {},
         "MAH",
         {
-            "ip": None,
+            "ip": object,  # of those over HTTP; `test_requests` says which
             "userAgent": None,
             "requestId": str,
             "scheduledFunctionId": None,
@@ -135,7 +135,7 @@ ROWS = [
         },
         "A query cannot see the request",
     ),
-    Row("1.0/auditLog", {"body": {"action": "x"}, "version": "1.48.0"}, "QM", None),
+    Row("1.0/auditLog", {"body": {"action": "x"}, "version": "1.48.0"}, "QMAH", None),
     Row("1.0/storageGetUrl", {"storageId": "$file", **FACTS}, "QMAH", str),
     Row(
         "1.0/storageGetMetadata",

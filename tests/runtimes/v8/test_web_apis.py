@@ -36,7 +36,7 @@ AREAS = {
         (
             *("digest", "hmac", "pbkdf2", "hkdf", "keysHaveOnePurpose", "noRsaKey", "aes"),
             *("aesModes", "ed25519", "ecdsaIsVerified", "x25519", "deriveKey", "jwkOfASecret"),
-            *("secretsStay", "unknownAlgorithm", "randomValues"),
+            *("secretsStay", "unknownAlgorithm", "randomValues", "wrapKey", "wrapsJwk"),
         ),
     ),
     "DOM": Area(
@@ -60,7 +60,10 @@ AREAS = {
         ("TextEncoder", "TextDecoder", "atob", "btoa"),
         ("text", "textStream", "fatal", "encodings", "base64", "badBase64"),
     ),
-    "files": Area(("Blob", "File", "FormData"), ("blob", "file", "form")),
+    "files": Area(
+        ("Blob", "File", "FormData"),
+        ("blob", "file", "form", "formBody", "formInResponse", "urlEncodedForm", "noForm"),
+    ),
     "fetch": Area(
         ("Headers", "Request", "Response", "fetch"),
         (
@@ -94,3 +97,11 @@ def test_every_check_has_its_row(server):
 def test_what_would_need_true_randomness_is_refused(server):
     """Making keys, and signatures that take randomness."""
     assert "Can't use cryptographic randomness" in server.failure("query", "messages:generatesKey")
+
+
+def test_a_multipart_form_is_read_in_actions_alone(server):
+    """The reference parses it outside JavaScript, and only for actions."""
+    assert server.action("web:formInAction") == ["1", "f.txt", "text/plain", "xyz"]
+    for kind in ("query", "mutation"):
+        failure = server.failure(kind, f"web:form{KINDS[kind]}")
+        assert "Can't use formData() in queries and mutations" in failure

@@ -26,6 +26,8 @@ from cupola.functions.handles import FunctionHandles
 from cupola.functions.http import Request
 from cupola.functions.http_run import Outlet, run_http_action
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.near_limits import warn_of_sizes, warn_of_time
+from cupola.functions.requests import metadata_of
 from cupola.functions.storage import ActionFiles
 from cupola.limits import Limits
 from cupola.runtimes.python.http_runs import HttpRuns
@@ -144,7 +146,7 @@ class ActionWorker:
     async def _execute(
         self, function: Function[Any, Any], run: RunAction, logs: LogBuffer
     ) -> Execution:
-        caller = _Caller(self, run)
+        caller = _Caller(self, run, logs)
         return await run_action(function, run.args, caller, logs, self._limits)
 
     async def _run(self, run: RunAction) -> None:
@@ -155,22 +157,29 @@ class ActionWorker:
         except CupolaError as error:  # it was sent before the code changed
             execution = Execution(None, error, [])
         else:
+            started = asyncio.get_running_loop().time()
             execution = await self._execute(function, run, logs)
+            self._warn(logs, started)
+            warn_of_sizes(logs, self._limits, run.args, execution.value)
         failure = failure_of(execution, run.request_id, self._app)
-        lines = [sendable(line) for line in logs.lines]
-        self.send(ActionDone(run.call, execution.value, failure, lines))
+        self.send(ActionDone(run.call, execution.value, failure, *_sendable_logs(logs)))
+
+    def _warn(self, logs: LogBuffer, started: float) -> None:
+        seconds = asyncio.get_running_loop().time() - started
+        warn_of_time(logs, self._limits, "action_time_s", seconds)
 
     async def run_http(self, run: RunHttp, request: Request, outlet: Outlet) -> None:
         """Run an HTTP action to its end, and tell how it ended."""
         logs = LogBuffer(self._limits)
         _current.set(logs)
+        started = asyncio.get_running_loop().time()
         try:
             execution = await self._execute_http(run, request, logs, outlet)
+            self._warn(logs, started)
         except asyncio.CancelledError:
             execution = Execution(b"null", None, logs.lines)  # nobody is left who asks
         failure = failure_of(execution, run.request_id, self._app)
-        lines = [sendable(line) for line in logs.lines]
-        self.send(ActionDone(run.call, execution.value, failure, lines))
+        self.send(ActionDone(run.call, execution.value, failure, *_sendable_logs(logs)))
 
     async def _execute_http(
         self, run: RunHttp, request: Request, logs: LogBuffer, outlet: Outlet
@@ -178,7 +187,7 @@ class ActionWorker:
         action = self._app.http_actions.get(run.path)
         if action is None:  # it was sent before the code changed
             return Execution(None, FunctionNotFoundError(f"There is no `{run.path}`."), [])
-        caller, problem = _Caller(self, run), run.identity_problem
+        caller, problem = _Caller(self, run, logs), run.identity_problem
         return await run_http_action(action, request, caller, logs, self._limits, outlet, problem)
 
     async def ask(self, run: Run, kind: str, path: str, args: bytes) -> NestedResult:
@@ -217,13 +226,25 @@ def value_or_raise(result: NestedResult) -> bytes:
     raise RemoteError(failure.message, failure.code, None)
 
 
+def _sendable_logs(logs: LogBuffer) -> tuple[list[str], list[str]]:
+    return [sendable(line) for line in logs.lines], [sendable(each) for each in logs.audits]
+
+
+def job_of(run: Run) -> str | None:
+    """The scheduled job that an action is."""
+    return run.job if isinstance(run, RunAction) else None
+
+
 class _Caller:
     """How one action reaches the engine."""
 
-    def __init__(self, worker: ActionWorker, run: Run) -> None:
+    def __init__(self, worker: ActionWorker, run: Run, logs: LogBuffer) -> None:
         self._worker = worker
         self._run = run
-        self.identity_attributes: Mapping[str, Value] | None = identity_of(run.caller).attributes
+        self.logs = logs
+        identity = identity_of(run.caller)
+        self.identity_attributes: Mapping[str, Value] | None = identity.attributes
+        self.request = metadata_of(identity, run.request_id, job_of(run))
         self.files: ActionFiles = worker.files_of(run)
 
     async def call(self, kind: Kind, path: str, args: Mapping[str, Any]) -> Any:

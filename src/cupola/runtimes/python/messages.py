@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from cupola.auth import Identity
+from cupola.auth import NOWHERE, Identity, Origin
 from cupola.limits import Limits
 from cupola.values import decode, encode
 
@@ -57,6 +57,7 @@ class Caller(msgspec.Struct, frozen=True):
     kind: str
     attributes: bytes | None
     cache_key: bytes
+    origin: Origin = NOWHERE
 
 
 class RunCall(Message, frozen=True):
@@ -206,6 +207,7 @@ class CallDone(Message, frozen=True):
     journal: str | None
     time_observed: bool = False
     awaits_commit: bool = False
+    audits: Sequence[str] = ()
 
 
 class ActionDone(Message, frozen=True):
@@ -213,6 +215,7 @@ class ActionDone(Message, frozen=True):
     value: bytes | None
     failure: Failure | None
     log_lines: list[str]
+    audits: Sequence[str] = ()
 
 
 class BodyWanted(Message, frozen=True):
@@ -335,12 +338,13 @@ class FrameBuffer:
 
 def caller_of(identity: Identity) -> Caller:
     attributes = None if identity.attributes is None else encode(identity.attributes)
-    return Caller(identity.kind, attributes, identity.cache_key)
+    return Caller(identity.kind, attributes, identity.cache_key, identity.origin)
 
 
 def identity_of(caller: Caller) -> Identity:
     attributes: Any = None if caller.attributes is None else decode(caller.attributes)
-    return Identity(caller.kind, attributes, cache_key=caller.cache_key)  # type: ignore[arg-type]
+    kind: Any = caller.kind
+    return Identity(kind, attributes, cache_key=caller.cache_key, origin=caller.origin)
 
 
 def limits_of(fields: dict[str, Any]) -> Limits:

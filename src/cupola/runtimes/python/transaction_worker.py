@@ -13,6 +13,7 @@ import os
 import resource
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution
 from cupola.functions.handles import FunctionHandles, handle_key
+from cupola.functions.javascript import JavaScriptFunction
 from cupola.functions.jobs import run_as_job
+from cupola.functions.near_limits import warn_of_time
 from cupola.limits import Limits
 from cupola.persistence import Reader
 from cupola.persistence.sqlite import SqliteSnapshots
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from cupola.search.text_indexes import TextIndexes
 
 _FOREVER_S = 3600.0  # the engine's watchdog ends calls here, not this process
+_monotonic = time.monotonic  # bound here, before the guard of Python functions replaces it
 
 
 class TransactionWorker:
@@ -174,7 +178,10 @@ class TransactionWorker:
             job=run.job,
             completes_job=run.completes_job,
         )
+        started = _monotonic()
         execution = run_as_job(call, lambda: self._execute(call, function, run.args))
+        if execution.error is None and not isinstance(function, JavaScriptFunction):
+            warn_of_time(call.logs, self._limits, "user_time_s", _monotonic() - started)
         return self._done(run, ts, transaction, execution)
 
     def _done(
@@ -202,6 +209,7 @@ class TransactionWorker:
             journal=execution.journal,
             time_observed=execution.time_observed,
             awaits_commit=transaction.awaits_commit,
+            audits=[sendable(each) for each in execution.audits],
         )
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from cupola.errors import CupolaError, DeveloperError, UnauthenticatedError
 from cupola.functions.app import App, load_app
+from cupola.functions.audit_logs import audit
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, check_arguments
 from cupola.functions.failure import RemoteError, tell
@@ -23,8 +24,9 @@ from cupola.functions.http import JAVASCRIPT_ROUTER, Request
 from cupola.functions.http_run import Outlet
 from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.requests import metadata_of
 from cupola.functions.scheduler import CANCEL, SCHEDULE
-from cupola.runtimes.python.action_worker import ActionWorker, Run, main
+from cupola.runtimes.python.action_worker import ActionWorker, Run, job_of, main
 from cupola.runtimes.python.http_runs import HttpRun
 from cupola.runtimes.python.messages import NestedResult, RunAction, RunHttp, Setup, identity_of
 from cupola.runtimes.v8.action_host import ActionHost, Surroundings
@@ -109,7 +111,7 @@ class JavaScriptActionWorker(ActionWorker):
         blobs = ActionBlobs(self.files_of(run))
 
         async def operate(op: str, text: bytes) -> bytes:
-            return await self._operate(function.path, run, op, text, blobs)
+            return await self._operate(function.path, run, op, text, blobs, logs)
 
         try:
             async with self._hosts.host_for(function.path) as host:
@@ -155,7 +157,7 @@ class JavaScriptActionWorker(ActionWorker):
                 answer = await http.answer(op, arguments_of(op, text))
                 if answer is not None:
                     return answer
-            return await self._operate(run.path, run, op, text, blobs)
+            return await self._operate(run.path, run, op, text, blobs, logs)
 
         try:
             async with self._hosts.host_for(f"{run.method} {path}") as host:
@@ -164,7 +166,7 @@ class JavaScriptActionWorker(ActionWorker):
             blobs.close()
 
     async def _operate(
-        self, path: str, run: Run, op: str, text: bytes, blobs: ActionBlobs
+        self, path: str, run: Run, op: str, text: bytes, blobs: ActionBlobs, logs: LogBuffer
     ) -> bytes:
         """One asynchronous syscall (spec: function runtime, section 6.3).
 
@@ -201,15 +203,11 @@ class JavaScriptActionWorker(ActionWorker):
             case "1.0/getDeploymentMetadata":
                 return b'{"name":"cupola","region":null,"class":"s256"}'
             case "1.0/getRequestMetadata":
-                return msgspec.json.encode(
-                    {
-                        "ip": None,
-                        "userAgent": None,
-                        "requestId": run.request_id,
-                        "scheduledFunctionId": run.job if isinstance(run, RunAction) else None,
-                        "authToken": None,
-                    }
-                )
+                who = identity_of(run.caller)
+                return msgspec.json.encode(metadata_of(who, run.request_id, job_of(run)))
+            case "1.0/auditLog":
+                audit(logs, arguments.get("body"))
+                return b"null"
             case "1.0/createFunctionHandle":
                 if isinstance(handle := arguments.get("functionHandle"), str):
                     return msgspec.json.encode(handle)

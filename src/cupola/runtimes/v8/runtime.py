@@ -30,9 +30,11 @@ from cupola.functions.bundles import Bundle
 from cupola.functions.call import Call
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.functions.definitions import Function, Kind
-from cupola.functions.execution import Execution, check_arguments, run_nested
+from cupola.functions.execution import Execution, check_arguments, execution_of, run_nested
 from cupola.functions.failure import tell
 from cupola.functions.javascript import JavaScriptFunction
+from cupola.functions.log_lines import LogBuffer
+from cupola.functions.near_limits import warn_of_time
 from cupola.limits import Limits
 from cupola.runtimes.python import guard
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong, host_source
@@ -222,16 +224,7 @@ class JavaScriptRuntime:
                 if isinstance(raised, JavaScriptError)
                 else tell(raised, call.request_id, None)
             )
-        lines = call.logs.lines
-        return Execution(
-            value,
-            error,
-            lines,
-            call.identity_observed,
-            call.next_journal,
-            told,
-            call.time_observed,
-        )
+        return execution_of(call, args, value, error, told)
 
     def run_for_python(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """Run a function that Python calls, inside its transaction, while its guard is lifted."""
@@ -261,7 +254,9 @@ class JavaScriptRuntime:
             self._replace()
         conversation = _Conversation(self._deno, self._limits, self._maps)
         try:
-            return conversation.run(call, function, args, b"R")
+            value = conversation.run(call, function, args, b"R")
+            conversation.warn_of_time(call.logs)
+            return value
         except (ProcessEnded, TookTooLong) as failure:
             self._replace()
             raise conversation.failure(call.path, failure) from None
@@ -376,6 +371,10 @@ class _Conversation:
         if used_s >= limit_s or _monotonic() - self._started > limit_s * _STALL_FACTOR:
             raise TookTooLong
         self._left_s = max(limit_s - used_s, _LOOK_S)
+
+    def warn_of_time(self, logs: LogBuffer) -> None:
+        limits = self._limits
+        warn_of_time(logs, limits, "user_time_s", limits.user_time_s - self._left_s)
 
     def failure(self, path: str, failure: ProcessEnded | TookTooLong) -> CupolaError:
         """The documented error of a call that was ended."""

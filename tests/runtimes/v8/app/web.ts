@@ -141,6 +141,82 @@ const checks: Record<string, () => any> = {
     return same([blob.size, blob.type, await blob.text(), await blob.slice(1, 2).text()],
       [3, "text/plain", "abc", "b"]);
   },
+  formBody: async () => { // RFC 7578
+    const form = new FormData();
+    form.append("a", "1\n2");
+    form.append('q"', new File(["xyz"], "f.txt", { type: "text/plain" }));
+    form.append("b", new Blob(["z"]));
+    const request = new Request("https://a.b", { method: "POST", body: form });
+    const type = request.headers.get("content-type") ?? "";
+    const boundary = type.split("boundary=")[1];
+    const [twice, text] = [request.clone().headers.get("content-type"), await request.text()];
+    return same([type.split(";")[0], twice === type, text.replaceAll(boundary, "B").split("\r\n")], [
+      "multipart/form-data", true, [
+        "--B", 'Content-Disposition: form-data; name="a"', "", "1", "2",
+        "--B", 'Content-Disposition: form-data; name="q%22"; filename="f.txt"',
+        "Content-Type: text/plain", "", "xyz",
+        "--B", 'Content-Disposition: form-data; name="b"; filename="blob"',
+        "Content-Type: application/octet-stream", "", "z", "--B--",
+      ],
+    ]);
+  },
+  formInResponse: async () => {
+    const form = new FormData();
+    form.set("a", "1");
+    const response = new Response(form);
+    const boundary = (response.headers.get("content-type") ?? "").split("boundary=")[1];
+    return (await response.text()).startsWith(`--${boundary}\r\n`);
+  },
+  urlEncodedForm: async () => {
+    const body = new URLSearchParams([["a", "1 &"], ["a", "2"], ["é", ""]]);
+    const form = await new Request("https://a.b", { method: "POST", body }).formData();
+    const sent = { "content-type": "application/x-www-form-urlencoded" };
+    const other = await new Response("x=%41+b", { headers: sent }).formData();
+    return same([[...form], [...other]], [[["a", "1 &"], ["a", "2"], ["é", ""]], [["x", "A b"]]]);
+  },
+  noForm: async () => {
+    const attempt = new Response("{}", { headers: { "content-type": "application/json" } }).formData();
+    return await attempt.then(() => "read", (error: any) => same(error.name, "TypeError"));
+  },
+  wrapKey: async () => { // RFC 3394, 4.1 and 4.6
+    const outcomes = [];
+    for (const [kek, data] of [
+      ["000102030405060708090A0B0C0D0E0F", "00112233445566778899AABBCCDDEEFF"],
+      ["000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F",
+        "00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F"],
+    ]) {
+      const key = await crypto.subtle.importKey("raw", unhex(kek), "AES-KW", false,
+        ["wrapKey", "unwrapKey"]);
+      const inner = await crypto.subtle.importKey("raw", unhex(data), "AES-GCM", true, ["encrypt"]);
+      const wrapped = await crypto.subtle.wrapKey("raw", inner, key, "AES-KW");
+      const back = await crypto.subtle.unwrapKey("raw", wrapped, key, "AES-KW", "AES-GCM", true,
+        ["encrypt"]);
+      const isSame = hex(await crypto.subtle.exportKey("raw", back)) === data.toLowerCase();
+      const broken = new Uint8Array(wrapped.slice(0)).fill(1, 0, 1);
+      const refused = await crypto.subtle.unwrapKey("raw", broken, key, "AES-KW", "AES-GCM", true,
+        ["encrypt"]).catch((error) => error.name);
+      outcomes.push(hex(wrapped), isSame, refused);
+    }
+    return same(outcomes, [
+      "1fa68b0a8112b447aef34bd8fb5a7b829d3e862371d2cfe5", true, "OperationError",
+      "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21", true,
+      "OperationError",
+    ]);
+  },
+  wrapsJwk: async () => {
+    const algorithm = { name: "AES-GCM", iv: new Uint8Array(12) };
+    const key = await crypto.subtle.importKey("raw", new Uint8Array(32), "AES-GCM", false,
+      ["wrapKey", "unwrapKey"]);
+    const hmac = { name: "HMAC", hash: "SHA-256" };
+    const inner = await crypto.subtle.importKey("raw", new Uint8Array([1, 2, 3]), hmac, true, ["sign"]);
+    const wrapped = await crypto.subtle.wrapKey("jwk", inner, key, algorithm);
+    const back = await crypto.subtle.unwrapKey("jwk", wrapped, key, algorithm, hmac, true, ["sign"]);
+    const hidden = await crypto.subtle.importKey("raw", new Uint8Array(3), hmac, false, ["sign"]);
+    const refused = await crypto.subtle.wrapKey("raw", hidden, key, algorithm).catch((e) => e.name);
+    const wrong = await crypto.subtle.encrypt(algorithm, key, new Uint8Array(1)).catch((e) => e.name);
+    return same([hex(await crypto.subtle.exportKey("raw", back)), refused, wrong],
+      ["010203", "InvalidAccessError", "InvalidAccessError"]);
+  },
   form: () => {
     const form = new FormData();
     form.append("a", "1");
@@ -430,3 +506,16 @@ const absentOf = async (_: any, { names }: any) =>
 export const absent = query({ handler: absentOf });
 export const absentInMutation = mutation({ handler: absentOf });
 export const absentInAction = action({ handler: absentOf });
+
+/** A multipart form, sent and read; only actions may read it. */
+const formOf = async () => {
+  const form = new FormData();
+  form.append("a", "1");
+  form.append("f", new File(["xyz"], "f.txt", { type: "text/plain" }));
+  const read = await new Request("https://a.b", { method: "POST", body: form }).formData();
+  const file = read.get("f") as File;
+  return [read.get("a"), file.name, file.type, await file.text()];
+};
+export const form = query({ handler: formOf });
+export const formInMutation = mutation({ handler: formOf });
+export const formInAction = action({ handler: formOf });

@@ -4,9 +4,9 @@
   "use strict";
   const {
     importDer, importJwk, exportJwk, signWith, verifyWith, encrypt, decrypt, decryptRsa, agree,
-    digest, hmac, pbkdf2, hkdf, sameText,
+    digest, hmac, pbkdf2, hkdf, sameText, wrap, unwrap,
   } = host;
-  const { DOMException, SECRET, missing, viewOf, btoa, atob } = web;
+  const { DOMException, SECRET, TextDecoder, TextEncoder, missing, viewOf, btoa, atob } = web;
 
   const entropy = () => new Error(
     "Can't use cryptographic randomness in queries and mutations. Please consider using an action. " +
@@ -265,7 +265,7 @@
     const name = nameOf(algorithm);
     const bytes = viewOf(data);
     if (name === "RSA-OAEP") {
-      if (usage === "encrypt") throw entropy();
+      if (usage === "encrypt" || usage === "wrapKey") throw entropy();
       const der = materialOf(key, name, usage);
       if (algorithm.label?.byteLength > 0) throw missing("RSA-OAEP with a label");
       return bytesOf(taken(decryptRsa(HASHES[key.algorithm.hash.name], der, bytes))).buffer;
@@ -278,6 +278,34 @@
     if (mode === "ctr") checkCounter(algorithm, bytes);
     if (material.length === 24 && mode !== "ctr") throw missing(`${name} with keys of 192 bits`);
     return bytesOf(taken(work(mode, material, iv, bytes, more, tagLength))).buffer;
+  }
+
+  /** AES-KW (RFC 3394) wraps keys alone; the others treat them as any data. */
+  function enveloped(usage, algorithm, key, data) {
+    const isWrapping = usage === "wrapKey";
+    if (nameOf(algorithm) !== "AES-KW") {
+      return transformed(isWrapping ? encrypt : decrypt, usage, algorithm, key, data);
+    }
+    const material = materialOf(key, "AES-KW", usage);
+    if (data.length % 8 !== 0 || data.length < (isWrapping ? 16 : 24)) {
+      throw problem("AES-KW wraps whole blocks of 64 bits, two at least.", "OperationError");
+    }
+    return bytesOf(taken((isWrapping ? wrap : unwrap)(material, data))).buffer;
+  }
+
+  function imported(format, data, algorithm, extractable, usages) {
+    const name = nameOf(algorithm);
+    const make = SECRETS.includes(name) ? secretKey : pairKey;
+    return make(name, format, data, algorithm, extractable, usages);
+  }
+
+  /** A JWK that was wrapped. */
+  function jwkIn(bytes) {
+    try {
+      return JSON.parse(new TextDecoder().decode(bytes));
+    } catch {
+      throw problem("What was wrapped is no JWK.", "DataError");
+    }
   }
 
   function derived(algorithm, key, length, usage) {
@@ -325,9 +353,7 @@
       return bytesOf(taken(digest(HASHES[hashOf(algorithm)], viewOf(data)))).buffer;
     }
     async importKey(format, data, algorithm, extractable, usages) {
-      const name = nameOf(algorithm);
-      const make = SECRETS.includes(name) ? secretKey : pairKey;
-      return make(name, String(format), data, algorithm, extractable, usages);
+      return imported(String(format), data, algorithm, extractable, usages);
     }
     async exportKey(format, key) {
       return exported(String(format), key);
@@ -356,11 +382,17 @@
     async generateKey() {
       throw entropy();
     }
-    async wrapKey() {
-      throw missing("crypto.subtle.wrapKey()");
+    async wrapKey(format, key, wrappingKey, algorithm) {
+      const plain = exported(String(format), key);
+      const bytes = String(format) === "jwk"
+        ? new TextEncoder().encode(JSON.stringify(plain))
+        : new Uint8Array(plain);
+      return enveloped("wrapKey", algorithm, wrappingKey, bytes);
     }
-    async unwrapKey() {
-      throw missing("crypto.subtle.unwrapKey()");
+    async unwrapKey(format, wrapped, unwrappingKey, algorithm, wanted, extractable, usages) {
+      const bytes = enveloped("unwrapKey", algorithm, unwrappingKey, viewOf(wrapped));
+      const data = String(format) === "jwk" ? jwkIn(bytes) : bytes;
+      return imported(String(format), data, wanted, extractable, usages);
     }
   }
 

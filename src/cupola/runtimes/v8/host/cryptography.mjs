@@ -92,6 +92,18 @@ const decrypt = guarded((mode, key, iv, data, more, tagLength) => {
   return hexOf(Buffer.concat([cipher.update(text), cipher.final()]));
 });
 
+const WRAPPING_IV = Buffer.alloc(8, 0xa6); // RFC 3394, 2.2.3.1
+
+const wrap = guarded((key, data) => {
+  const cipher = createCipheriv(`aes${key.length * 8}-wrap`, Buffer.from(key), WRAPPING_IV);
+  return hexOf(Buffer.concat([cipher.update(Buffer.from(data)), cipher.final()]));
+});
+
+const unwrap = guarded((key, data) => {
+  const cipher = createDecipheriv(`aes${key.length * 8}-wrap`, Buffer.from(key), WRAPPING_IV);
+  return hexOf(Buffer.concat([cipher.update(Buffer.from(data)), cipher.final()]));
+});
+
 const decryptRsa = guarded((hash, der, data) => {
   const key = { key: keyOf("private", der), padding: RSA_PKCS1_OAEP_PADDING, oaepHash: hash };
   return hexOf(privateDecrypt(key, Buffer.from(data)));
@@ -119,5 +131,5 @@ function sameText(a, b) {
 
 export const cryptography = {
   importDer, importJwk, exportJwk, signWith, verifyWith, encrypt, decrypt, decryptRsa, agree, digest,
-  hmac, pbkdf2, hkdf, sameText,
+  hmac, pbkdf2, hkdf, sameText, wrap, unwrap,
 };

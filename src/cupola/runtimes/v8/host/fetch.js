@@ -1,7 +1,7 @@
 // Headers, files, requests and responses of queries and mutations, which send none of them.
 (function (host, environment, web) {
   "use strict";
-  const { AbortController, TextDecoder, TextEncoder, missing, part, viewOf } = web;
+  const { AbortController, TextDecoder, TextEncoder, part, viewOf } = web;
   const { URL, URLSearchParams, Pairs, pairsOf, addPair, dropPairs } = part("urls");
 
   class Headers {
@@ -145,7 +145,7 @@
     #source; // a blob, a stream, or null
     #used = false;
     constructor(body) {
-      this.#source = body === null || body === undefined ? null : bodyOf(body);
+      this.#source = body;
     }
     get bodyUsed() {
       return this.#used || (isStream(this.#source) && part("streams").isDisturbed(this.#source));
@@ -191,10 +191,19 @@
       return new Blob([await (await this.#take()).arrayBuffer()], { type });
     }
     async formData() {
-      throw new Error(
-        "Can't use formData() in queries and mutations. Please consider using an action. " +
-          "See https://docs.convex.dev/functions/actions for more details.",
-      );
+      const type = (this.headers.get("content-type") ?? "").split(";")[0].trim().toLowerCase();
+      if (type === "multipart/form-data") {
+        throw new Error(
+          "Can't use formData() in queries and mutations. Please consider using an action. " +
+            "See https://docs.convex.dev/functions/actions for more details.",
+        );
+      }
+      if (type !== "application/x-www-form-urlencoded") {
+        throw new TypeError(`A body of the type '${type}' is no form.`);
+      }
+      const form = new FormData();
+      for (const [name, value] of new URLSearchParams(await this.text())) form.append(name, value);
+      return form;
     }
   }
   const copyBody = Body.copy;
@@ -204,19 +213,42 @@
   const isStream = (body) =>
     web.parts.streams !== undefined && body instanceof web.parts.streams.ReadableStream;
 
-  function bodyOf(body) {
+  /** A blob or a stream; null of nothing. */
+  function sourceOf(body) {
+    if (body === null || body === undefined) return null;
     if (body instanceof Blob || isStream(body)) return body;
     if (body instanceof URLSearchParams) {
       return new Blob([body.toString()], { type: "application/x-www-form-urlencoded;charset=utf-8" });
     }
-    if (body instanceof FormData) throw missing("a multipart body");
+    if (body instanceof FormData) return multipart(body);
     if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) return new Blob([body]);
     return new Blob([String(body)], { type: "text/plain;charset=utf-8" });
   }
 
+  /** A form as it is sent (RFC 7578). The boundary is random, as the call's own randomness goes. */
+  function multipart(form) {
+    let boundary = "----formdata-";
+    for (let i = 0; i < 16; i++) boundary += (environment.randomByte() % 36).toString(36);
+    const quoted = (text) =>
+      text.replace(/\r?\n|\r/g, "%0D%0A").replaceAll('"', "%22");
+    const parts = [];
+    for (const [name, value] of pairsOf.get(form)) {
+      parts.push(`--${boundary}\r\nContent-Disposition: form-data; name="${quoted(name)}"`);
+      if (value instanceof Blob) {
+        const type = value.type || "application/octet-stream";
+        parts.push(`; filename="${quoted(value.name)}"\r\nContent-Type: ${type}\r\n\r\n`, value);
+      } else {
+        parts.push("\r\n\r\n", value.replace(/\r?\n|\r/g, "\r\n"));
+      }
+      parts.push("\r\n");
+    }
+    parts.push(`--${boundary}--`);
+    return new Blob(parts, { type: `multipart/form-data; boundary=${boundary}` });
+  }
+
   function withType(headers, body) {
-    if (body === null || body === undefined || headers.has("content-type")) return;
-    const { type } = bodyOf(body); // none of a stream
+    if (body === null || headers.has("content-type")) return;
+    const { type } = body; // none of a stream
     if (type) headers.set("content-type", type.replace("charset=utf-8", "charset=UTF-8"));
   }
 
@@ -235,7 +267,7 @@
       }
       const method = String(options.method ?? other?.method ?? "GET");
       const upper = METHODS.includes(method.toUpperCase()) ? method.toUpperCase() : method;
-      const body = options.body ?? (other === null ? null : copyBody(other));
+      const body = sourceOf(options.body ?? (other === null ? null : copyBody(other)));
       if (body !== null && (upper === "GET" || upper === "HEAD")) {
         throw new TypeError("Request with GET/HEAD method cannot have body.");
       }
@@ -260,10 +292,11 @@
     #statusText;
     #headers;
     #kind = "default";
-    constructor(body = null, { status = 200, statusText = "", headers } = {}) {
+    constructor(init = null, { status = 200, statusText = "", headers } = {}) {
       if (!Number.isInteger(status) || status < 200 || status > 599) {
         throw new RangeError(`The status provided (${status}) is outside the range [200, 599].`);
       }
+      const body = sourceOf(init);
       super(body);
       this.#status = status;
       this.#statusText = String(statusText);

@@ -1,0 +1,134 @@
+"""Warnings of calls that came near a limit, as log lines of the call: `[WARN] Near the limit ...`.
+
+They are for whoever wrote the function, while there is still time: the same call on a little more
+data fails. Whatever runs a call looks once, at its end.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from cupola.database.usage import Usage
+from cupola.functions.log_lines import LogBuffer
+from cupola.limits import DEFAULT_LIMITS, Limits
+
+_SHARE = 0.8
+_LINE = re.compile(r"Near the limit (\w+): ")
+_READ_LESS = "Narrow the index range, take fewer documents or paginate."
+_WRITE_LESS = "Write less per call: let it schedule another that does the rest."
+_SEND_LESS = "Store large data in documents or files and pass ids."
+
+
+class _Bound(NamedTuple):
+    """A field of `Limits`: what it counts, what to do, and its code in log streams."""
+
+    what: str
+    hint: str
+    code: str
+
+
+_BOUNDS = {
+    "documents_read_max": _Bound("documents read", _READ_LESS, "TooManyDocumentsRead"),
+    "bytes_read_max": _Bound("bytes read", _READ_LESS, "TooManyBytesRead"),
+    "ranges_read_max": _Bound(
+        "index ranges read", "Read several documents with one range.", "TooManyReads"
+    ),
+    "documents_written_max": _Bound("documents written", _WRITE_LESS, "TooManyWrites"),
+    "bytes_written_max": _Bound("bytes written", _WRITE_LESS, "TooManyBytesWritten"),
+    "functions_scheduled_max": _Bound(
+        "functions scheduled", "Schedule one that schedules the rest.", "TooManyFunctionsScheduled"
+    ),
+    "scheduled_arguments_bytes_max": _Bound(
+        "bytes of scheduled arguments", _SEND_LESS, "ScheduledFunctionsArgumentsTooLarge"
+    ),
+    "arguments_size_bytes_max": _Bound(
+        "bytes of arguments", _SEND_LESS, "TooLargeFunctionArguments"
+    ),
+    "result_size_bytes_max": _Bound(
+        "bytes of the result", "Return less, or paginate.", "TooLargeFunctionResult"
+    ),
+    "user_time_s": _Bound(
+        "seconds of computing", "Do less per call, or move work to an action.", "UserTimeout"
+    ),
+    "action_time_s": _Bound("seconds", "Do less per call, or schedule the rest.", "UserTimeout"),
+}
+
+
+class _Thresholds(NamedTuple):
+    limits: Limits
+    documents_read: float
+    bytes_read: float
+    ranges: float
+    documents_written: float
+    bytes_written: float
+    functions_scheduled: float
+    scheduled_bytes: float
+
+
+def _thresholds_of(limits: Limits) -> _Thresholds:
+    return _Thresholds(
+        limits,
+        limits.documents_read_max * _SHARE,
+        limits.bytes_read_max * _SHARE,
+        limits.ranges_read_max * _SHARE,
+        limits.documents_written_max * _SHARE,
+        limits.bytes_written_max * _SHARE,
+        limits.functions_scheduled_max * _SHARE,
+        limits.scheduled_arguments_bytes_max * _SHARE,
+    )
+
+
+_newest = _thresholds_of(DEFAULT_LIMITS)  # a process has one set of limits
+
+
+def warn_of_usage(usage: Usage, logs: LogBuffer) -> None:
+    """What a transaction has read and written."""
+    global _newest
+    limits = usage.limits
+    near = _newest
+    if near.limits is not limits:
+        near = _newest = _thresholds_of(limits)
+    if (
+        usage.documents_read > near.documents_read
+        or usage.bytes_read > near.bytes_read
+        or usage.ranges > near.ranges
+        or usage.documents_written > near.documents_written
+        or usage.bytes_written > near.bytes_written
+        or usage.functions_scheduled > near.functions_scheduled
+        or usage.scheduled_bytes > near.scheduled_bytes
+    ):
+        _warn(logs, limits, "documents_read_max", usage.documents_read)
+        _warn(logs, limits, "bytes_read_max", usage.bytes_read)
+        _warn(logs, limits, "ranges_read_max", usage.ranges)
+        _warn(logs, limits, "documents_written_max", usage.documents_written)
+        _warn(logs, limits, "bytes_written_max", usage.bytes_written)
+        _warn(logs, limits, "functions_scheduled_max", usage.functions_scheduled)
+        _warn(logs, limits, "scheduled_arguments_bytes_max", usage.scheduled_bytes)
+
+
+def warn_of_sizes(logs: LogBuffer, limits: Limits, args: bytes, result: bytes | None) -> None:
+    """Of a call's arguments and its result, encoded."""
+    if len(args) > limits.arguments_size_bytes_max * _SHARE:
+        _warn(logs, limits, "arguments_size_bytes_max", len(args))
+    if result is not None and len(result) > limits.result_size_bytes_max * _SHARE:
+        _warn(logs, limits, "result_size_bytes_max", len(result))
+
+
+def warn_of_time(logs: LogBuffer, limits: Limits, bound: str, seconds: float) -> None:
+    """How long a call took; `bound` is "user_time_s" or "action_time_s"."""
+    _warn(logs, limits, bound, round(seconds, 2))
+
+
+def _warn(logs: LogBuffer, limits: Limits, name: str, used: float) -> None:
+    bound: float = getattr(limits, name)
+    if bound * _SHARE < used <= bound:
+        what, hint, _ = _BOUNDS[name]
+        logs.add_last("WARN", f"Near the limit {name}: {used:,} of {bound:,} {what}. {hint}")
+
+
+def code_of(text: str) -> str | None:
+    """The code of such a line, without its level, in log streams; None of any other line."""
+    found = _LINE.match(text)
+    known = _BOUNDS.get(found[1]) if found is not None else None
+    return None if known is None else f"warning:{known.code}"
