@@ -83,13 +83,23 @@ def contexts(modules: tuple[Module, ...]) -> None:
 class Deployment:
     """A backend with workers on this loop."""
 
-    def __init__(self, code: PushedCode, folder: str) -> None:
+    def __init__(self, folder: str) -> None:
         path = str(Path(folder) / "data.sqlite3")
         self.backend = Backend(SqlitePersistence(path))
         self.backend.use_workers(path)
-        schema = SchemaDefinition.from_json(json.dumps(SCHEMA))
-        self.backend.deploy_now(App({}, {}).with_javascript(code, schema))
+        self.backend.deploy_now(App({}, {}))
+        self.backend.attach(asyncio.get_running_loop())
         self._count = 0
+
+    async def push(self, code: PushedCode) -> None:
+        """Make it the running code, as a finished push does."""
+        schema = SchemaDefinition.from_json(json.dumps(SCHEMA))
+        app = App({}, {}).with_javascript(code, schema)
+        live: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.backend.prepare(app)
+        await self.backend.wait_prepared(app)
+        self.backend.deploy(app, lambda error: live.set_result(None))
+        await live
 
     async def call(self, kind: Any, path: str, **args: Any) -> Any:
         result = await self.backend.call(CallRequest(kind, path, json.dumps(args).encode()))
@@ -141,7 +151,7 @@ async def calls(deployment: Deployment) -> None:
     row("trivial query after 10 s of rest", await deployment.times(5, "query", "bench:nothing", 10))
     print()
     print("| | |\n|---|--:|")
-    print(f"| first call after a push that nothing waited for, ms | {first_ms:.0f} |")
+    print(f"| first call after a push, ms | {first_ms:.1f} |")
     print(f"| trivial queries per second, 8 at once | {await deployment.per_second(2000, 8):.0f} |")
     await processor_time(deployment, item)
     started = time.perf_counter()
@@ -219,10 +229,12 @@ def main() -> None:
 
     async def run() -> None:
         bundle = Bundle(modules)
-        code = PushedCode(bundle, await V8Analyzer(DEFAULT_LIMITS).analyze(bundle))
+        analyzer = V8Analyzer(DEFAULT_LIMITS)
+        code = PushedCode(bundle, await analyzer.analyze(bundle))
+        analyzer.close()
         with tempfile.TemporaryDirectory() as folder:
-            deployment = Deployment(code, folder)
-            deployment.backend.attach(asyncio.get_running_loop())
+            deployment = Deployment(folder)
+            await deployment.push(code)
             await calls(deployment)
             await deployment.backend.close()
 

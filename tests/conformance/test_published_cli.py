@@ -166,7 +166,7 @@ def test_an_export_is_imported_into_another_deployment(project: Project, tmp_pat
 
     table.write_text("channel,author,body\ngeneral,csv,three\n")
     refused = project.convex("import", "--table", "messages", str(table), fails=True)
-    assert "has 1 documents already" in refused
+    assert "has 1 document already" in refused
     project.convex("import", "--append", "--table", "messages", str(table))
     assert project.list("general") == ["three", "one"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cupola.auth import OidcProvider
+from cupola.backend.node import ExecutionLog
 from cupola.deploy import deployer
 from cupola.deploy.requests import FinishPush, PushReference, VariableChange
 from cupola.errors import CupolaError
@@ -95,7 +96,7 @@ def test_a_schema_that_data_does_not_match_is_refused_and_old_code_serves(tell: 
         started = await at.start(TWO, ADD, app={"schema": schema(notes("number"))})
         answer = await at.wait(started)
         assert (answer["type"], answer["tableName"]) == ("failed", "notes")
-        assert 'in table "notes" does not match' in answer["error"]
+        assert 'in table "notes" does not match the new schema: Value does' in answer["error"]
         error = await refusal(at.finish(started))
         assert error.code == "SchemaEnforcementError"
         assert await at.value("m:f") == 1
@@ -363,7 +364,21 @@ def test_a_push_waits_until_a_worker_has_loaded_its_code(tell: Tell) -> None:
         blank = pool._blank
         await pushing.push(module("a.js", "export const f = query(() => 7);"))
 
-        assert pool._workers == [blank] and blank.is_idle
+        assert blank in pool._workers and blank.is_idle
         assert await pushing.value("a:f") == 7
+        await pushing.push(module("a.js", "export const f = query(() => 7);"))  # the same again
+        assert any(worker.is_idle for worker in pool._workers)
+
+    tell(story)
+
+
+def test_those_who_watch_hear_how_long_a_pushed_query_took_and_for_whom(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(ONE)
+        heard: list[ExecutionLog] = []
+        at.backend.node.watchers.append(heard.append)
+        await at.value("m:f")
+        (log,) = heard
+        assert log.path == "m:f" and log.duration_s > 0 and log.identity == "instance_admin"
 
     tell(story)

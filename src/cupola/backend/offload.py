@@ -123,7 +123,7 @@ class Offload:
 
     def prepare(self, app: App) -> None:
         """This code will run soon: have a worker ready for it."""
-        if app.javascript is not None and app.version != self._node.app.version:
+        if app.javascript is not None:  # workers start anew for the same code, too
             self._pool.prepare(self._setup_of(app), app.version)
 
     def expect(self) -> None:
@@ -437,8 +437,7 @@ class Offload:
         if entry in self._running_queries:
             return
         self._running_queries.add(entry)
-        journal = entry.journal
-
+        journal, started_ns = entry.journal, self._node.clock.monotonic_ns()
         app = self._node.app
 
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
@@ -449,7 +448,9 @@ class Offload:
                     self._backend.passes.mark_stale(entry)
                     self._node.wake()
                 return
-            run = self._query_run(entry.key.path, outcome, since, journal)
+            run = self._query_run(
+                entry.key.path, outcome, since, journal, started_ns, entry.identity
+            )
             self._backend.passes.worker_result(entry, run)
             release()
 
@@ -491,10 +492,10 @@ class Offload:
         self._node.wake()
 
     def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
-        app = self._node.app
+        app, started_ns = self._node.app, self._node.clock.monotonic_ns()
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
-            run = self._query_run(key.path, outcome, since, None)
+            run = self._query_run(key.path, outcome, since, None, started_ns, request.identity)
             if self._node.app is app:
                 self._remember(request, key, run)
             release()
@@ -527,7 +528,15 @@ class Offload:
         if is_free and (entry.outcome is None or entry.stale):
             self._runner.record(entry, run)
 
-    def _query_run(self, path: str, outcome: Outcome, since: int, journal: str | None) -> QueryRun:
+    def _query_run(
+        self,
+        path: str,
+        outcome: Outcome,
+        since: int,
+        journal: str | None,
+        started_ns: int,
+        identity: Identity,
+    ) -> QueryRun:
         node = self._node
         request_id = node.new_request_id()
         if not isinstance(outcome, CallDone):
@@ -546,8 +555,13 @@ class Offload:
         intervals = tuple(Interval(*interval) for interval in outcome.intervals)
         if node.watchers:
             text = shown.error_message
-            log = ExecutionLog("query", path, request_id, 0.0, outcome.log_lines, text)
-            node.report(log, outcome.ts)
+            seconds = (node.clock.monotonic_ns() - started_ns) / 1e9
+            who = IDENTITIES[identity.kind]
+            lines = outcome.log_lines
+            node.report(
+                ExecutionLog("query", path, request_id, seconds, lines, text, identity=who),
+                outcome.ts,
+            )
         return QueryRun(
             shown,
             intervals,

@@ -343,9 +343,10 @@ class SchemaPush:
                     check(document)
                 except DeveloperError as error:
                     self.failed_table = table.name
+                    _, _, why = error.message.rpartition("it does not match the schema: ")
                     raise SchemaError(
                         f'Document "{document["_id"]!s}" in table "{table.name}" does not match '
-                        f"the new schema: {error.message}\nChange the document or the schema; "
+                        f"the new schema: {why}\nChange the document or the schema; "
                         "the old schema stays in force."
                     ) from error
             start = rows[-1][0] + b"\0"

@@ -332,11 +332,7 @@ class Deployer:
             self._require_finishable(staged)
             before = self.code
             schema_before = _schema_text(self._backend)
-            app = joined(self._python, staged.code, self.environment)
-            if app.schema != staged.preparation.schema:
-                raise _race("the tables of the Python code have changed meanwhile")
-            self._backend.prepare(app)
-            await self._backend.wait_prepared(app)
+            app = await self._loaded(staged)
             await self._accept(staged, app)
             self._note_version()
             self.on_push(app)
@@ -347,6 +343,18 @@ class Deployer:
         return push_finished(
             before, staged.code, staged.index_diffs, schema=schema, had_tables=staged.had_tables
         )
+
+    async def _loaded(self, staged: _Staged) -> App:
+        """What will run, once a worker has loaded it. Raises: BadRequestError (RaceDetected)."""
+        while True:
+            python = self._python
+            app = joined(python, staged.code, self.environment)
+            if app.schema != staged.preparation.schema:
+                raise _race("the tables of the Python code have changed meanwhile")
+            self._backend.prepare(app)
+            await self._backend.wait_prepared(app)
+            if python is self._python:  # else the code beside it has changed while we waited
+                return app
 
     def _require_finishable(self, staged: _Staged) -> None:
         if staged.environment != self._variables:

@@ -129,7 +129,8 @@ def check_empty(name: str, mode: str, size: int) -> None:
     """Raises: ImportRefused: `mode` wants an empty table, and it is not."""
     if mode == "requireEmpty" and size:
         raise ImportRefused(
-            f"Table `{name}` has {size} documents already. Import with --append or --replace.",
+            f"Table `{name}` has {size} document{'s' * (size != 1)} already. Import with --append "
+            "or --replace.",
             code="TableExists",
         )
 

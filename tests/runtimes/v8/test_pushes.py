@@ -100,7 +100,7 @@ def test_a_process_that_waits_for_a_push_loads_its_code(own, code):
 
     worker = own.run(pushed())
 
-    assert pool._workers == [worker] and worker.is_idle
+    assert worker in pool._workers and worker.is_idle
     assert own.query("messages:environment")[0] == "bye"
 
 
