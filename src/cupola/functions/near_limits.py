@@ -15,6 +15,12 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 
 _SHARE = 0.8
 _LINE = re.compile(r"Near the limit (\w+): ")
+CLIENT_GONE = "The client has closed the connection; nobody hears the rest of the response."
+_OTHERS = (
+    (re.compile(r"\d+ unawaited operations?: \["), "warning:UnawaitedOperations"),
+    (re.compile("The response was cut off"), "error:httpAction"),
+    (re.compile(re.escape(CLIENT_GONE)), "info:httpActionClientDisconnect"),
+)
 _READ_LESS = "Narrow the index range, take fewer documents or paginate."
 _WRITE_LESS = "Write less per call: let it schedule another that does the rest."
 _SEND_LESS = "Store large data in documents or files and pass ids."
@@ -115,6 +121,17 @@ def warn_of_sizes(logs: LogBuffer, limits: Limits, args: bytes, result: bytes | 
         _warn(logs, limits, "result_size_bytes_max", len(result))
 
 
+def warn_of_scheduled(logs: LogBuffer, limits: Limits, path: str, args: bytes) -> None:
+    """Of the arguments of one scheduled function; only those of all together are bounded."""
+    bound = limits.scheduled_arguments_bytes_max
+    if len(args) * 4 > bound:
+        logs.add(
+            "WARN",
+            f"Near the limit scheduled_arguments_bytes_max: `{path}` is scheduled with "
+            f"{len(args):,} of {bound:,} bytes. {_SEND_LESS}",
+        )
+
+
 def warn_of_time(logs: LogBuffer, limits: Limits, bound: str, seconds: float) -> None:
     """How long a call took; `bound` is "user_time_s" or "action_time_s"."""
     _warn(logs, limits, bound, round(seconds, 2))
@@ -128,7 +145,12 @@ def _warn(logs: LogBuffer, limits: Limits, name: str, used: float) -> None:
 
 
 def code_of(text: str) -> str | None:
-    """The code of such a line, without its level, in log streams; None of any other line."""
+    """The code of such a line, or of another one that the system adds, in log streams; `text` is
+    without its level. None of any other line.
+    """
+    for line, code in _OTHERS:
+        if line.match(text):
+            return code
     found = _LINE.match(text)
     known = _BOUNDS.get(found[1]) if found is not None else None
     return None if known is None else f"warning:{known.code}"
