@@ -92,6 +92,10 @@ class AskedQueries:
             return
         if self._waiting >= self._node.limits.queued_calls_max:
             raise self._too_many()
+        if request.at_ts is None and not self._asked and not self._is_deploying():
+            offload = self._mutations.offload
+            if offload is not None and offload.ask_now(request, key, done):
+                return
         self._asked.append(_Asked(request, done))
         self._node.wake()
 

@@ -139,7 +139,7 @@ class Backend:
         self.forbids_private_addresses = False
         self._stalled: list[str] = []
         self._turn_requested = False
-        self._in_turn = False
+        self.in_turn = False
         self._sessions: dict[int, SessionHost] = {}
         self._session_number = 0
         self._running_actions = 0
@@ -264,7 +264,7 @@ class Backend:
         def notify() -> None:
             if threading.get_ident() != owner:
                 loop.call_soon_threadsafe(self.wake)
-            elif not self._in_turn:  # a turn looks for itself
+            elif not self.in_turn:  # a turn looks for itself
                 self.wake()
 
         self.node.persistence.start(notify)
@@ -276,7 +276,7 @@ class Backend:
         if self._turn_requested:
             return
         self._turn_requested = True
-        if self.request_turn is not None and not self._in_turn:
+        if self.request_turn is not None and not self.in_turn:
             self.request_turn(self.turn)
 
     @property
@@ -288,11 +288,11 @@ class Backend:
         self._turn_requested = False
         if self._stop_if_failed():
             return
-        self._in_turn = True
+        self.in_turn = True
         try:
             more = self._work()
         finally:
-            self._in_turn = False
+            self.in_turn = False
         if more or self._turn_requested or self.node.persistence.failure is not None:
             self._turn_requested = False
             self.wake()

@@ -469,7 +469,20 @@ class Offload:
             return False
         return self._belongs_here(key.path)
 
+    def ask_now(self, request: CallRequest, key: QueryKey, done: Done) -> bool:
+        """Send a query that needs a worker without waiting for a turn. False: it needs none, or
+        this is a turn, with commits to come that the query should see.
+        """
+        if self._backend.in_turn or not self.asks_for(key):
+            return False
+        self._pool.submit(self._asked_job(request, key, done))
+        return True
+
     def ask(self, request: CallRequest, key: QueryKey, done: Done) -> None:
+        self._to_send.append(self._asked_job(request, key, done))
+        self._node.wake()
+
+    def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
         app = self._node.app
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
@@ -495,10 +508,7 @@ class Offload:
             self._node.outbox.put(run.ts, lambda: done(result))
 
         request_id = request.request_id or self._node.new_request_id()
-        self._to_send.append(
-            self._job(key.path, key.args, request.identity, None, request_id, finished)
-        )
-        self._node.wake()
+        return self._job(key.path, key.args, request.identity, None, request_id, finished)
 
     def _remember(self, request: CallRequest, key: QueryKey, run: QueryRun) -> None:
         """Let those who ask the same share the outcome, as in process."""

@@ -8,7 +8,6 @@ committed.
 from __future__ import annotations
 
 from cupola.database.catalog import Document
-from cupola.database.committer import Published
 from cupola.persistence import Reader
 from cupola.values import decode_canonical
 from cupola.values.keys import after
@@ -20,7 +19,7 @@ class DueRows:
     """Rows of one index below a prefix; `field` is the one after it: when the row is due, ms."""
 
     def __init__(self, index: int, prefix: bytes, field: str) -> None:
-        self._index = index
+        self.index = index
         self._prefix = prefix
         self._end = after(prefix) if prefix else None
         self._field = field
@@ -34,14 +33,8 @@ class DueRows:
         """When the next row is due that nobody has taken; None if there is none."""
         return self._next[0] if self._next is not None else None
 
-    def saw(self, commits: list[Published]) -> None:
-        """Look again where these commits wrote."""
-        for commit in commits:
-            for written in commit.written:
-                if written.index == self._index:
-                    self._wrote(b"".join(written.parts))
-
-    def _wrote(self, key: bytes) -> None:
+    def wrote(self, key: bytes) -> None:
+        """Look again where a commit has written."""
         if not key.startswith(self._prefix) or key in self._taken:
             return
         if key < self._position:
@@ -58,7 +51,7 @@ class DueRows:
         while (self._is_stale or is_due) and len(taken) < most:
             wanted = min(_PAGE, most - len(taken))
             rows = reader.scan(
-                self._index, self._position, self._end, descending=False, limit=wanted
+                self.index, self._position, self._end, descending=False, limit=wanted
             )
             for key, _, body in rows:
                 if key not in self._taken:

@@ -139,6 +139,8 @@ class Executor:
         self._declared: Sequence[CronJob] | None = None
         self._is_busy = False  # recovering, or declaring cron jobs: nothing begins meanwhile
         self._sweep_at_ms = 0.0
+        self._rows_of = {rows.index: rows for rows in (*self._jobs, self._crons)}
+        self._rests_until_ms = 0.0
         self.begun = 0
         """How many jobs have begun here."""
 
@@ -146,16 +148,24 @@ class Executor:
 
     def saw(self, commits: list[Published]) -> None:
         """To be called with every commit."""
-        for rows in (*self._jobs, self._crons):
-            rows.saw(commits)
+        for commit in commits:
+            for written in commit.written:
+                rows = self._rows_of.get(written.index)
+                if rows is not None:
+                    rows.wrote(b"".join(written.parts))
+                    self._rests_until_ms = 0.0
 
     def declare(self, crons: Sequence[CronJob]) -> None:
         """Other code is running: these are its cron jobs."""
         self._declared = crons
-        self._engine.wake()
+        self._stir()
 
     def paused_or_resumed(self) -> None:
         """Jobs wait from now on, or wait no longer."""
+        self._stir()
+
+    def _stir(self) -> None:
+        self._rests_until_ms = 0.0
         self._engine.wake()
 
     @property
@@ -171,11 +181,14 @@ class Executor:
         return self._next_due_ns(self._now_ms())
 
     def _next_due_ns(self, now_ms: float) -> int | None:
-        times = [rows.next_ms for rows in (*self._jobs, self._crons)]
+        due = min((time for time in self._next_times() if time > now_ms), default=None)
+        return None if due is None else _first_ns(due)
+
+    def _next_times(self) -> list[float]:
+        times = [rows.next_ms for rows in self._rows_of.values() if rows.next_ms is not None]
         if self._later:
             times.append(self._later[0][0])
-        due = min((time for time in times if time is not None and time > now_ms), default=None)
-        return None if due is None else _first_ns(due)
+        return times
 
     # ---------------------------------------------------------------- the turn
 
@@ -184,6 +197,8 @@ class Executor:
         if not self._engine.is_serving:
             return
         now_ms = self._now_ms()
+        if now_ms < self._rests_until_ms:
+            return
         is_paused = self._engine.is_paused
         if not is_paused:
             self._try_again(now_ms)
@@ -198,6 +213,15 @@ class Executor:
                 self._start_waiting()
             self._sweep(now_ms)
         self._engine.wake_at(self._next_due_ns(now_ms))
+        self._rests_until_ms = self._nothing_to_do_until_ms()
+
+    def _nothing_to_do_until_ms(self) -> float:
+        """Turns are many, and most are about other things: if nothing is under way here, nothing
+        can be done before this time, unless somebody stirs.
+        """
+        if self._is_busy or self._declared is not None or self._waiting or self.running:
+            return 0.0
+        return min([self._sweep_at_ms, *self._next_times()])
 
     def _now_ms(self) -> float:
         return self._clock.now_ns() / 1e6
@@ -311,7 +335,7 @@ class Executor:
     def _later_in(self, seconds: float, work: Callable[[], None]) -> None:
         time_ms = self._now_ms() + seconds * 1000
         heapq.heappush(self._later, (time_ms, next(self._order), work))
-        self._engine.wake()
+        self._stir()
 
     # ---------------------------------------------------------------- cron jobs
 
@@ -391,7 +415,7 @@ class Executor:
         def ended(outcome: Outcome) -> None:
             if outcome.is_ok:
                 self._sweep_at_ms = 0.0  # maybe there are more
-            self._engine.wake()
+            self._stir()
 
         self._engine.run_system(system.FORGET, {"before": before_ms}, ended)
 

@@ -16,6 +16,7 @@ import msgspec
 
 from cupola.auth import NOWHERE, Identity, Origin
 from cupola.limits import Limits
+from cupola.values import decode, encode
 
 _HEADER = struct.Struct("<I")
 PIECE_BYTES = 1 << 16
@@ -336,15 +337,11 @@ class FrameBuffer:
 
 
 def caller_of(identity: Identity) -> Caller:
-    from cupola.values import encode
-
     attributes = None if identity.attributes is None else encode(identity.attributes)
     return Caller(identity.kind, attributes, identity.cache_key, identity.origin)
 
 
 def identity_of(caller: Caller) -> Identity:
-    from cupola.values import decode
-
     attributes: Any = None if caller.attributes is None else decode(caller.attributes)
     kind: Any = caller.kind
     return Identity(kind, attributes, cache_key=caller.cache_key, origin=caller.origin)

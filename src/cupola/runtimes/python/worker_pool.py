@@ -102,12 +102,14 @@ class WorkerPool:
 
     def assign(self) -> None:
         """Give waiting calls to idle workers; start one if all are busy and another is allowed."""
-        if not self._may_start():
+        if not self._waiting or not self._may_start():
             return
-        for worker in self._workers:
-            if self._waiting and worker.is_idle:
+        for worker in list(self._workers):  # one that has gone takes itself out
+            if worker.is_idle:
                 worker.run(self._waiting.popleft())
-        if self._waiting and self._loop.time() < self._rests_until:
+            if not self._waiting:
+                return
+        if self._loop.time() < self._rests_until:
             if not self._workers:
                 self.fail_waiting(_lost_starts_error())
             return
@@ -244,11 +246,12 @@ class _Worker:
     def run(self, job: Job) -> None:
         self.job = job
         self._timeout.cancel()
+        self.process.send(job.prepare())  # first: the rest is done while it works
+        if self.job is not job:
+            return  # the worker has gone, which sending has told, and the job with it
         time_s = self._limits.transaction_age_s if job.watches_time else self._time_s
         self._timeout = self._loop.call_later(time_s, self._out_of_time)
-        self._base_memory = self.process.memory_bytes()
         self._watch = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory)
-        self.process.send(job.prepare())
 
     def take_job(self) -> Job | None:
         job, self.job = self.job, None
@@ -289,6 +292,7 @@ class _Worker:
 
     def _idle(self) -> None:
         self._timeout = self._loop.call_later(_IDLE_S, self._idle_too_long)
+        self._base_memory = self.process.memory_bytes()
         self._pool.assign()
 
     def _idle_too_long(self) -> None:

@@ -263,7 +263,7 @@ class _Conversation:
         self._maps = maps
         self._left_s = limits.user_time_s
         self._started = _monotonic()
-        self._used_before_s = deno.figures.processor_s()
+        self._used_before_s = 0.0
         self._runs = 0  # each of them has randomness of its own
         self.is_open = False
 
@@ -287,7 +287,9 @@ class _Conversation:
             "now": call.now_ns // 1_000_000,
         }
         self._deno.send(kind, msgspec.json.encode(request))
-        self.is_open = True
+        if not self.is_open:
+            self.is_open = True
+            self._used_before_s = self._deno.figures.processor_s()  # while it works already
         result = self._converse(call)
         if kind == b"R":
             self.is_open = False
