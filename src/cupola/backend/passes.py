@@ -154,9 +154,7 @@ class Passes:
             for query_id in host.changed
             if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
         }
-        for query_id in outcomes:
-            if (entry := host.queries[query_id]).audits:
-                report_shown(self._node, entry.key.path, entry.audits, host.identity, ts)
+        _report_shown(self._node, host, outcomes, ts)
         host.changed.clear()
         server_ts = self._node.clock.now_ns()
         if session.updating:
@@ -394,6 +392,7 @@ class _Pass:
             # The next pass shows it more: an answer that went out meanwhile, or a result run anew.
             self._passes.schedule(host)
             return
+        _report_shown(self._node, host, outcomes, ts)
         host.changed.clear()
         server_ts = self._server_ts
         if session.updating:
@@ -423,10 +422,6 @@ class _Pass:
                 self._passes.mark_stale(entry)
                 return None
             outcomes[query_id] = outcome
-            if entry.audits:
-                report_shown(
-                    self._node, entry.key.path, entry.audits, host.identity, self.snapshot.ts
-                )
         return outcomes
 
     # ---------------------------------------------------------------- over several turns
@@ -444,6 +439,14 @@ class _Pass:
             self._pinned.close()
             self._node.committer.write_log.close_snapshot(self.snapshot.ts)
             self._pinned = None
+
+
+def _report_shown(node: Node, host: SessionHost, query_ids: Iterable[int], ts: int) -> None:
+    """A session is about to be shown these queries, some of which may have an audit log."""
+    for query_id in query_ids:
+        entry = host.queries[query_id]
+        if entry.audits:
+            report_shown(node, entry.key.path, entry.audits, host.identity, ts)
 
 
 def _entry_of_its_own(runner: QueryRunner, entry: CacheEntry, host: SessionHost) -> CacheEntry:

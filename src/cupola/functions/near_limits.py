@@ -61,48 +61,45 @@ _BOUNDS = {
 }
 
 
-class _Thresholds(NamedTuple):
+class _Floor(NamedTuple):
+    """What is surely far from every limit: sums of counts and of bytes up to these."""
+
     limits: Limits
-    documents_read: float
-    bytes_read: float
-    ranges: float
-    documents_written: float
-    bytes_written: float
-    functions_scheduled: float
-    scheduled_bytes: float
+    counted: float
+    size_bytes: float
 
 
-def _thresholds_of(limits: Limits) -> _Thresholds:
-    return _Thresholds(
-        limits,
-        limits.documents_read_max * _SHARE,
-        limits.bytes_read_max * _SHARE,
-        limits.ranges_read_max * _SHARE,
-        limits.documents_written_max * _SHARE,
-        limits.bytes_written_max * _SHARE,
-        limits.functions_scheduled_max * _SHARE,
-        limits.scheduled_arguments_bytes_max * _SHARE,
-    )
+def _floor_of(limits: Limits) -> _Floor:
+    bounds = {
+        limits.documents_read_max,
+        limits.ranges_read_max,
+        limits.documents_written_max,
+        limits.functions_scheduled_max,
+    }
+    sizes = {
+        limits.bytes_read_max,
+        limits.bytes_written_max,
+        limits.scheduled_arguments_bytes_max,
+    }
+    return _Floor(limits, min(bounds) * _SHARE, min(sizes) * _SHARE)
 
 
-_newest = _thresholds_of(DEFAULT_LIMITS)  # a process has one set of limits
+_floor = _floor_of(DEFAULT_LIMITS)  # a process has one set of limits
 
 
 def warn_of_usage(usage: Usage, logs: LogBuffer) -> None:
     """What a transaction has read and written."""
-    global _newest
+    global _floor
     limits = usage.limits
-    near = _newest
-    if near.limits is not limits:
-        near = _newest = _thresholds_of(limits)
-    if (
-        usage.documents_read > near.documents_read
-        or usage.bytes_read > near.bytes_read
-        or usage.ranges > near.ranges
-        or usage.documents_written > near.documents_written
-        or usage.bytes_written > near.bytes_written
-        or usage.functions_scheduled > near.functions_scheduled
-        or usage.scheduled_bytes > near.scheduled_bytes
+    known, count, size_bytes = _floor
+    if known is not limits:
+        _floor = _floor_of(limits)
+        _, count, size_bytes = _floor
+    counted = (
+        usage.documents_read + usage.ranges + usage.documents_written + usage.functions_scheduled
+    )
+    if counted > count or (
+        usage.bytes_read + usage.bytes_written + usage.scheduled_bytes > size_bytes
     ):
         _warn(logs, limits, "documents_read_max", usage.documents_read)
         _warn(logs, limits, "bytes_read_max", usage.bytes_read)
