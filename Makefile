@@ -47,7 +47,7 @@ $(VENV)/.dev-installed: $(VENV)/.installed
 	@touch $@
 
 # The published JavaScript client wants Node 22; where there is none, PyPI has one.
-NODE_PROJECTS := tests/conformance/node tests/conformance/components $(wildcard examples/typescript-*)
+NODE_PROJECTS := tests/conformance/node tests/conformance/components tests/conformance/better_auth $(wildcard examples/typescript-*)
 
 node-packages: $(NODE_PROJECTS:%=%/node_modules/.package-lock.json)
 

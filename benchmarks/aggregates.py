@@ -20,11 +20,12 @@ from pathlib import Path
 
 from cupola import Aggregate, Table
 from cupola.clock import SystemClock
+from cupola.database import figures
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
-from cupola.database.ranges import Range, key_range
+from cupola.database.ranges import KeyRange, Range, key_range
 from cupola.database.schema_push import SchemaPush
-from cupola.database.transaction import IdSource, KeyRange, Transaction
+from cupola.database.transaction import IdSource, Transaction
 from cupola.limits import Limits
 from cupola.persistence import CommitRecord
 from cupola.persistence.sqlite import SqlitePersistence
@@ -144,20 +145,20 @@ class Shop:
             return key_range("orders", index, {"shop": float(draw(SHOPS)), "day": between})
 
         whole = key_range("orders", index, {})
-        rows = self.begin().count(index, whole)
-        self.ask(f"count of one shop in {SHOPS}", lambda t: t.count(index, prefix()))
+        rows = figures.count(self.begin(), index, whole)
+        self.ask(f"count of one shop in {SHOPS}", lambda t: figures.count(t, index, prefix()))
         what = "count, sum, min and max" if fields else "count"
-        self.ask(f"{what} of one shop", lambda t: t.summarize(index, prefix()))
-        self.ask(f"{what} of a range of days", lambda t: t.summarize(index, days()))
+        self.ask(f"{what} of one shop", lambda t: figures.summarize(t, index, prefix()))
+        self.ask(f"{what} of a range of days", lambda t: figures.summarize(t, index, days()))
         self.ask(
             "the document at a random place",
-            lambda t: t.nth(index, whole, draw(rows), descending=False),
+            lambda t: figures.nth(t, index, whole, draw(rows), descending=False),
         )
-        document = self.begin().nth(index, whole, rows // 3, descending=False)
+        document = figures.nth(self.begin(), index, whole, rows // 3, descending=False)
         assert document is not None
         self.ask(
             "the place of a document",
-            lambda t: t.rank(index, whole, document, descending=False),
+            lambda t: figures.rank(t, index, whole, document, descending=False),
         )
 
 

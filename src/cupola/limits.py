@@ -112,6 +112,8 @@ class Limits:
     http_body_bytes_max: int = 16 * MiB + 2000
     package_install_s: float = 300.0
     push_size_bytes_max: int = 200_000_000
+    push_idle_s: float = 300.0
+    analyzed_modules_kept_max: int = 8192
     http_batch_queries_max: int = 1000
     query_cache_bytes_max: int = 100 * MiB
     time_dependent_result_s: float = 17.0

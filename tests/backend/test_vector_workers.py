@@ -139,7 +139,9 @@ def test_a_worker_that_cannot_live_fails_searches_and_nothing_else(
 
     async def story(backend: Backend) -> None:
         await add(backend, 1.0, 1.0)
-        for _ in range(3):
+        vectors = backend.vectors
+        assert isinstance(vectors, VectorWorkers)
+        while vectors._failed_starts < 3:  # a busy machine may be too slow to start one in time
             result = await ask(backend)
             assert isinstance(result.error, CupolaError)
             assert result.error.code == "VectorIndexesUnavailable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -71,8 +72,9 @@ def running(tmp_path: Path) -> Iterator[str]:
             fetch(f"{url}/readyz")
             break
         except (urllib.error.URLError, OSError):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+            assert process.returncode is None and time.monotonic() < deadline
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
     yield url
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0

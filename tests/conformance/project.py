@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ class Project:
         (folder / "node_modules").symlink_to(packages)
         self.folder = folder
         self.server = ServerProcess(folder, folder.parent)
+        self.said = ""
+        """What the first push printed, where one was made."""
         self._node = node
         self._processes: list[subprocess.Popen[str]] = []
 
@@ -91,26 +95,22 @@ class Project:
 
     def start_tool(self, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Run a script of the packages that speaks on its standard streams, until `stop`."""
-        process = subprocess.Popen(
-            [self._node, str(self.folder / "node_modules" / script), *arguments],
-            cwd=self.folder,
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._processes.append(process)
-        return process
+        return self._start(script, arguments, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def start_script(self, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Run a script of the packages beside the test, until `stop`."""
+        return self._start(script, arguments, stdin=None, stderr=subprocess.STDOUT)
+
+    def _start(
+        self, script: str, arguments: tuple[str, ...], *, stdin: int | None, stderr: int
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [self._node, str(self.folder / "node_modules" / script), *arguments],
             cwd=self.folder,
             env=self._environment,
+            stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             text=True,
         )
         self._processes.append(process)
@@ -191,3 +191,15 @@ def push_app(folder: Path, node: str) -> ServerProcess:
         project.stop()
         raise
     return project.server
+
+
+@contextlib.contextmanager
+def pushed_project(folder: Path, node: str, app: Path = APP) -> Iterator[Project]:
+    """A project that was pushed already; `said` is what was printed."""
+    project = Project(folder, node, app)
+    project.start()
+    try:
+        project.said = project.convex("dev", "--once", "--tail-logs", "disable")
+        yield project
+    finally:
+        project.stop()

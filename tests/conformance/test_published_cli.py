@@ -16,7 +16,7 @@ import pytest
 from cupola.auth import AdminKeys
 
 from .conftest import free_port
-from .project import Project
+from .project import Project, pushed_project
 
 if TYPE_CHECKING:
     from .conftest import StartDriver
@@ -35,11 +35,8 @@ def project(node: str, tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture(scope="module")
 def pushed(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project that was pushed already, for tests that do not change it."""
-    project = Project(tmp_path_factory.mktemp("pushed") / "app", node)
-    project.start()
-    project.said = project.convex("dev", "--once", "--tail-logs", "disable")  # type: ignore[attr-defined]
-    yield project
-    project.stop()
+    with pushed_project(tmp_path_factory.mktemp("pushed") / "app", node) as project:
+        yield project
 
 
 # ------------------------------------------------------------------------------------- what it does
@@ -47,7 +44,7 @@ def pushed(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proj
 
 def test_dev_once_pushes_a_project_as_it_is(pushed: Project) -> None:
     """It generates code, says which indexes it made, and writes where the deployment is."""
-    said = pushed.said  # type: ignore[attr-defined]
+    said = pushed.said
     assert "messages.by_channel" in said and "Convex functions ready!" in said
     assert (pushed.folder / "convex/_generated/api.d.ts").exists()
     assert f"CONVEX_URL={pushed.server.url}" in (pushed.folder / ".env.local").read_text()

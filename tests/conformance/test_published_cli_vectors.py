@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .conftest import HERE
-from .project import Project
+from .project import Project, pushed_project
 
 if TYPE_CHECKING:
     from .conftest import StartDriver
@@ -21,15 +21,12 @@ APP = HERE / "app_with_vectors"
 
 @pytest.fixture(scope="module")
 def project(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    project = Project(tmp_path_factory.mktemp("vectors") / "app", node, APP)
-    project.start()
-    project.said = project.convex("dev", "--once", "--tail-logs", "disable")  # type: ignore[attr-defined]
-    yield project
-    project.stop()
+    with pushed_project(tmp_path_factory.mktemp("vectors") / "app", node, APP) as project:
+        yield project
 
 
 def test_a_push_says_which_vector_indexes_it_makes(project: Project) -> None:
-    said = project.said  # type: ignore[attr-defined]
+    said = project.said
     assert "movies.by_plot" in said and "movies.later" in said and "staged" in said.lower()
     assert project.typecheck("--project", "convex") == ""
 

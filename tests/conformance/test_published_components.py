@@ -31,7 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, node: str) -> Iterator[Pro
     project = Project(folder, node, FOLDER, FOLDER / "node_modules")
     project.start()
     try:
-        project.said = project.convex("deploy", "--yes")  # type: ignore[attr-defined]
+        project.said = project.convex("deploy", "--yes")
         yield project
     finally:
         project.stop()
@@ -65,7 +65,7 @@ def eventually(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:
 
 
 def test_a_push_installs_each_use_of_a_component(project: Project) -> None:
-    said: str = project.said  # type: ignore[attr-defined]
+    said = project.said
     for path in ("savings", "savings/audit", "spending", "rateLimiter/batchWorker"):
         assert f"Installed component {path}." in said
     again = project.convex("deploy", "--yes")

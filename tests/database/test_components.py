@@ -3,7 +3,7 @@
 import pytest
 
 from cupola.database.catalog import SCHEDULED_FUNCTIONS, STORAGE
-from cupola.database.transaction import EVERYTHING
+from cupola.database.ranges import EVERYTHING
 from cupola.errors import DatabaseUseError, DeveloperError, InvalidIdError, SchemaError
 from cupola.schema import SchemaDefinition
 from cupola.schema.components import schema_in_component

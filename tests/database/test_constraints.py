@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cupola import UNSET, Aggregate, Id, Table, Unique, UnsetType
 from cupola.database import schema_push
-from cupola.database.transaction import EVERYTHING
+from cupola.database.ranges import EVERYTHING
 from cupola.errors import (
     ConflictError,
     LimitError,

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from cupola.database import schema_push
 from cupola.database.catalog import INDEXES, SCHEMAS
-from cupola.database.transaction import EVERYTHING, Transaction
+from cupola.database.ranges import EVERYTHING
+from cupola.database.transaction import Transaction
 from cupola.errors import DatabaseUseError, DeveloperError, PersistenceError, SchemaError
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.schema import SchemaDefinition

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cupola.database import figures
 from cupola.database.ranges import Range, key_range
 from cupola.errors import ConflictError, DatabaseUseError, InvalidIdError, LimitError
 from cupola.limits import Limits
 from cupola.persistence import CommitRecord
 from cupola.schema import SchemaDefinition
+from cupola.values import Int64, encode
 
 from .by_hand import Database
 
@@ -94,7 +96,7 @@ def test_a_transaction_sees_the_snapshot_with_its_own_writes_done(before, progra
             expected = sorted(value for value in model.values() if low <= value < high)
             assert ranks(transaction, place, expect=2) == expected
             assert ranks(transaction, place, expect=3, descending=True) == expected[::-1]
-            assert transaction.count(*place) == len(expected)
+            assert figures.count(transaction, *place) == len(expected)
     for document_id, rank in model.items():
         assert transaction.get(document_id).value["rank"] == rank
     database.commit(transaction)
@@ -193,6 +195,42 @@ def test_a_rolled_back_group_is_no_conflict(database):
     database.committer.abandon_group()
 
     database.committer.validate(elsewhere.intervals(), since)
+
+
+# ---------------------------------------------------------------- inserting
+
+
+names = st.text("aBZ_9é", min_size=1).filter(lambda name: name.isascii() and name[0] != "_")
+values = st.one_of(st.none(), st.floats(), st.text(), st.integers(0, 9).map(Int64), st.just(b"x"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(names, st.one_of(values, st.lists(values, max_size=2)), max_size=4))
+def test_what_was_encoded_before_is_stored_as_if_it_were_not(fields):
+    """An import's rows are encoded once, by the process that checks them."""
+    transaction = open_database().begin()
+    for document_id in (
+        transaction.insert("items", fields),
+        transaction.insert_encoded("items", fields, encode(fields)),
+    ):
+        stored = transaction.get(document_id)
+        assert stored.body == encode(stored.value)
+        system = {"_id": document_id, "_creationTime": stored.value["_creationTime"]}
+        assert stored.body == encode({**fields, **system})
+
+
+def test_ids_of_one_call_lie_together_and_those_of_others_elsewhere(database):
+    """So an import writes few pages of the index of ids, not one for each row."""
+    calls = []
+    for _ in range(20):
+        transaction = database.begin()
+        calls.append([transaction.insert("items", {}) for _ in range(50)])
+    everything = sorted(itertools.chain(*calls))
+    assert len(set(everything)) == 1000
+    for ids in calls:
+        at = everything.index(min(ids))
+        assert sorted(ids) == everything[at : at + 50]
+    assert len({ids[0][:6] for ids in calls}) > 10
 
 
 # ---------------------------------------------------------------- refusals

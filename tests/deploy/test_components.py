@@ -6,18 +6,23 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from cupola.deploy.components import environments, instances
+from cupola.deploy.deletions import delete_component, delete_tables
 from cupola.deploy.requests import StartPush
 from cupola.errors import BadRequestError
+from cupola.values import qualified
 
 from ..runtimes.v8.live_client import Client
 from .conftest import Json, Pushing, Story, module, schema
 from .test_exports import finished
+from .test_file_imports import bytes_of, forget_all, pieces
+from .test_file_imports import exported as exported_with_files
 from .test_imports import load
 
 Tell = Callable[[Story], None]
@@ -263,8 +268,72 @@ def test_the_data_of_a_component_that_is_taken_out_waits_for_it(tell: Tell) -> N
         gone = await at.push(APP)
         assert gone["componentDiffs"]["left"]["diffType"] == {"type": "unmount"}
         assert not (await at.call("app:count", b'{"to":"left"}')).ok
-        await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        back = await at.push(APP, **pushed("left", tables=table("rows", "by_body")))
+        assert back["componentDiffs"]["left"]["diffType"] == {"type": "remount"}
         assert await at.value("app:count", b'{"to":"left"}') == 1
+
+    tell(story)
+
+
+async def components(at: Pushing) -> dict[str, str]:
+    listed = await at.value("_system/frontend/components:list")
+    return {each["path"]: each["state"] for each in listed}
+
+
+def test_what_a_component_has_left_can_be_deleted(tell: Tell) -> None:
+    """Documents, files and jobs of that component; those of others, and of the app, stay."""
+    both = pushed("left", "right", tables=table("rows", "by_body"))
+
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **both)
+        for name in (*["left"] * 150, "right"):
+            await at.value("app:add", json.dumps({"to": name}).encode())
+        file = await stored(at, b"of the left", "left")
+        kept = {name: await stored(at, b"kept", name) for name in ("right", "")}
+        with pytest.raises(BadRequestError, match="is in use") as refused:
+            await delete_component(at.backend, "left")
+        assert refused.value.code == "ComponentMustBeUnmounted"
+
+        await at.push(APP, **pushed("right", tables=table("rows", "by_body")))
+        assert await components(at) == {"": "active", "right": "active", "left": "unmounted"}
+        await delete_component(at.backend, "left")
+
+        assert await components(at) == {"": "active", "right": "active"}
+        await at.push(APP, **both)
+        assert await at.value("app:count", b'{"to":"left"}') == 0
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+        assert await files_of(at, "left") == set()
+        for name, stays in kept.items():
+            assert await files_of(at, name) == {(stays, b"kept")}
+        await at.backend.files.settle()
+        names = [name async for some in at.backend.files.store.names() for name in some]
+        assert file not in names and set(kept.values()) <= set(names)
+
+    tell(story)
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "no path", "right"])
+def test_only_a_component_that_was_taken_out_is_deleted(tell: Tell, name: str) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("right", tables=table("rows")))
+        await at.value("app:add", b'{"to":"right"}')
+        with pytest.raises(BadRequestError):
+            await delete_component(at.backend, name)
+        assert await at.value("app:count", b'{"to":"right"}') == 1
+
+    tell(story)
+
+
+def test_tables_are_emptied_by_name(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", "right", tables=table("rows")))
+        for name in ("left", "right"):
+            await at.value("app:add", json.dumps({"to": name}).encode())
+        with pytest.raises(BadRequestError, match="no table `other`"):
+            await delete_tables(at.backend, ["rows", "other"], "left")
+        await delete_tables(at.backend, ["rows"], "left")
+        assert await at.value("app:count", b'{"to":"left"}') == 0
+        assert await at.value("app:count", b'{"to":"right"}') == 1
 
     tell(story)
 
@@ -468,3 +537,76 @@ def test_rows_come_into_a_table_of_a_component(tell: Tell) -> None:
         assert await at.value("app:count", b'{"to":"left"}') == 0
 
     tell(story)
+
+
+async def stored(at: Pushing, data: bytes, component: str) -> str:
+    return await at.backend.files.upload(pieces(data), "text/plain", component=component)
+
+
+async def files_of(at: Pushing, component: str) -> set[tuple[str, bytes]]:
+    """Their ids and bytes, as somebody who looks into the component finds them."""
+    args = {"table": "_storage", "paginationOpts": {"numItems": 100, "cursor": None}}
+    path = qualified(component, "_system/cli/tableData:default")
+    page = (await at.value(path, json.dumps(args).encode()))["page"]
+    ids = [(document["_id"], int(document["size"])) for document in page]
+    return {(name, await bytes_of(at.backend.files, name, size)) for name, size in ids}
+
+
+def test_stored_files_of_components_leave_and_come_back(tell: Tell, tmp_path: Path) -> None:
+    """Each component's in its folder: ids, bytes, and whose they are."""
+    push = pushed("left", "right", tables=table("rows"))
+    kept: dict[str, set[tuple[str, bytes]]] = {}
+
+    async def source(at: Pushing) -> None:
+        await at.push(APP, **push)
+        name = await stored(at, b"of the left", "left")
+        await stored(at, b"also", "left")
+        await stored(at, b"of the app", "")
+        for component in ("left", "right", ""):
+            kept[component] = await files_of(at, component)
+        (await exported_with_files(at)).rename(tmp_path / "kept.zip")
+        with zipfile.ZipFile(tmp_path / "kept.zip") as archive:
+            assert archive.read(f"_components/left/_storage/{name}.txt") == b"of the left"
+            described = archive.read("_components/left/_storage/documents.jsonl").splitlines()
+            (of_the_app,) = archive.read("_storage/documents.jsonl").splitlines()
+        assert len(described) == 2 and "component" not in json.loads(described[0])
+        assert json.loads(of_the_app)["size"] == len("of the app")
+
+    async def target(at: Pushing) -> None:
+        await at.push(APP, **push)
+        state = await load(at, (tmp_path / "kept.zip").read_bytes(), "zip")
+        assert state["state"] == "completed", state
+        for component, files in kept.items():
+            assert await files_of(at, component) == files
+
+        await stored(at, b"later", "left")
+        stays = await stored(at, b"stays", "right")
+        with zipfile.ZipFile(tmp_path / "kept.zip") as archive:
+            of_the_left = files_in(archive, "_components/left/")
+        state = await load(at, of_the_left, "zip", mode="replace", component="left")
+        assert state["state"] == "completed", state
+        assert await files_of(at, "left") == kept["left"]
+        assert await files_of(at, "") == kept[""]
+        assert await files_of(at, "right") == {(stays, b"stays")}
+
+        taken = await load(at, of_the_left, "zip", mode="append", component="right")
+        assert taken["state"] == "failed" and "already" in taken["error_message"]
+
+        whole = (tmp_path / "kept.zip").read_bytes()
+        state = await load(at, whole, "zip", mode="replaceAll")
+        assert state["state"] == "completed", state
+        assert await files_of(at, "right") == set()
+
+    tell(source)
+    forget_all(tmp_path)
+    tell(target)
+
+
+def files_in(archive: zipfile.ZipFile, folder: str) -> bytes:
+    """What is in a folder of a ZIP, as a ZIP."""
+    part = io.BytesIO()
+    with zipfile.ZipFile(part, "w") as written:
+        for name in archive.namelist():
+            if name.startswith(folder):
+                written.writestr(name.removeprefix(folder), archive.read(name))
+    return part.getvalue()

@@ -98,6 +98,8 @@ FORMATS: dict[str, tuple[bytes, list[dict[str, Any]]]] = {
         b'{"a": 1}\n\n{"a": [1, "x"], "b": null}\n',
         [{"a": 1.0}, {"a": [1.0, "x"], "b": None}],
     ),
+    "csv of a spreadsheet": (b"\xef\xbb\xbfname\r\nada\r\n", [{"name": "ada"}]),
+    "jsonLines with a mark": (b'\xef\xbb\xbf{"A": 1}\n{}\n', [{"A": 1.0}, {}]),
     "jsonArray": (b'[{"a": 1.5}, {"a": {"b": true}}]', [{"a": 1.5}, {"a": {"b": True}}]),
 }
 
@@ -107,7 +109,7 @@ def test_rows_become_documents(tell: Tell, form: str) -> None:
     data, expected = FORMATS[form]
 
     async def story(at: Pushing) -> None:
-        state = await load(at, data, form, "things")
+        state = await load(at, data, form.partition(" ")[0], "things")
         assert state["state"] == "completed"
         assert plain(await all_of(at, "things")) == expected
 
@@ -224,6 +226,17 @@ def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
         state = await load(at, data, "zip", None, "replace")
         assert state["state"] == "failed" and "`mine`, which is not empty" in state["error_message"]
         assert plain(await all_of(at, "mine")) == [{"a": 1.0}]
+
+    tell(story, app())
+
+
+def test_a_damaged_zip_is_refused_by_name_of_what_is_damaged(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        data = export(things=(10_001, ['{"a": 1}']))
+        state = await load(at, data.replace(b'"a": 1', b'"b": 1'), "zip")
+        assert state["state"] == "failed"
+        assert "things/documents.jsonl: Bad CRC-32" in state["error_message"]
+        assert await all_of(at, "things") == []
 
     tell(story, app())
 

@@ -352,3 +352,18 @@ def test_a_function_of_both_is_refused_whichever_comes_second(tell: Tell) -> Non
             at.deployer.deploy_python(python(1.0, "m:f"), lambda error: None)
 
     tell(story, python(1.0))
+
+
+def test_a_push_waits_until_a_worker_has_loaded_its_code(tell: Tell) -> None:
+    """So that the first call after it is as fast as those that follow."""
+
+    async def story(pushing: Pushing) -> None:
+        pushing.deployer.config_hashes()  # the command line's first question starts a process
+        pool = pushing.backend.mutations.offload._pool  # type: ignore[union-attr]
+        blank = pool._blank
+        await pushing.push(module("a.js", "export const f = query(() => 7);"))
+
+        assert pool._workers == [blank] and blank.is_idle
+        assert await pushing.value("a:f") == 7
+
+    tell(story)

@@ -19,7 +19,8 @@ from cupola.backend.metrics import NodeCollector
 from cupola.cli.commands import app as cupola_command
 from cupola.cli.exit_codes import Exit
 from cupola.functions.context import ActionCtx, MutationCtx
-from cupola.functions.database_api import DatabaseWriter, Query
+from cupola.functions.database_api import DatabaseWriter
+from cupola.functions.table_query import Query
 from cupola.limits import Limits
 from cupola.persistence import MemoryPersistence
 from cupola.persistence.sqlite import SqlitePersistence

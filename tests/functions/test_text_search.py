@@ -390,12 +390,12 @@ def test_misuse_is_named(forum: Forum, how: str, code: str, told: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("open_forum", ["files", "files from the start"], indirect=True)
 def test_an_index_that_is_far_behind_fails_searches_and_nothing_else(
-    open_forum: Callable[..., Forum], request: pytest.FixtureRequest
+    open_forum: Callable[..., Forum],
 ) -> None:
+    """In memory nothing is ever behind."""
     forum = open_forum(search_changes_max=10)
-    if forum._indexer is None:
-        pytest.skip("in memory nothing is behind")
     forum.add("one fox")
     forum.index()
     for n in range(12):

@@ -14,7 +14,7 @@ def past(persistence: Any, index: int, ts: int, limit: int) -> dict[str, bytes]:
     place: bytes | None = b""
     last = b""
     while place is not None:
-        page = persistence.log.scan_at(ts, index, place, limit=limit)
+        page = persistence.past.scan_at(ts, index, place, limit=limit)
         assert len(page.rows) <= limit
         for key, row_ts, body in page.rows:
             assert key > last and row_ts <= ts
@@ -32,22 +32,37 @@ def test_the_log_is_read_from_any_moment(notes: Any, persistence: Any) -> None:
     with notes.group():
         third = notes.remove("a")
 
-    log = persistence.log
-    assert [log.first_version_after(ts) for ts in (0, first, second, third, third + 9)] == [
-        1, 2, 3, 4, 4,
-    ]  # fmt: skip
-    rows = log.log_from(2, limit=10)
+    log = persistence.reader
+    moments = (0, first - 1, first, second, third - 1, third, third + 9)
+    assert [log.version_at(ts) for ts in moments] == [0, 0, 1, 2, 2, 3, 3]
+    rows = log.changes(None, 1, 3, limit=10)
     assert [(row.version, row.ts, row.id, row.body) for row in rows] == [
         (2, second, "b", b"two"),
         (3, third, "a", None),
     ]
-    assert len(log.log_from(1, limit=2)) == 2
+    assert len(log.changes(None, 0, 3, limit=2)) == 2
+    assert len(log.changes(None, 0, 1, limit=2)) == 1
 
 
 def test_an_empty_log_has_nothing_and_was_nothing(persistence: Any) -> None:
-    assert persistence.log.first_version_after(0) == 1
-    assert persistence.log.log_from(1, limit=5) == []
-    assert persistence.log.scan_at(5, 1, b"", limit=5) == ([], None)
+    assert persistence.reader.version_at(0) == persistence.reader.version_at(9) == 0
+    assert persistence.reader.changes(None, 0, 9, limit=5) == []
+    assert persistence.past.scan_at(5, 1, b"", limit=5) == ([], None)
+
+
+def test_the_newest_version_of_any_moment_is_found(notes: Any, persistence: Any) -> None:
+    """However many there are: commits of some versions each, and the moments between them."""
+    random = Random(11)
+    newest_at: dict[int, int] = {}
+    for _ in range(60):
+        notes.now += 7
+        with notes.group():
+            for _ in range(random.randint(1, 3)):
+                notes.put(f"note{random.randint(0, 25):02}", "general")
+        newest_at[persistence.head_ts] = persistence.reader.newest_version()
+    for ts, version in newest_at.items():
+        assert persistence.reader.version_at(ts) == version
+        assert persistence.reader.version_at(ts + 1) == version
 
 
 def test_each_moment_is_found_again_as_it_was(notes: Any, persistence: Any) -> None:

@@ -5,26 +5,24 @@ twice.
 from __future__ import annotations
 
 import collections
-import contextlib
 import http.client
-import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from ..served import WITHIN_S, Server, until
+
 KILLS = int(os.environ.get("CUPOLA_TEST_KILLS", "6"))
-WITHIN_S = 60.0
 CLIENTS = 3
+LIMITS = (
+    *("--limit", "documents_read_max=1000000", "--limit", "bytes_read_max=1000000000"),
+    *("--limit", "user_time_s=20"),
+)
 FAILURES = (OSError, ValueError, http.client.HTTPException, AssertionError)
 
 WORK = """
@@ -81,54 +79,9 @@ def report(ctx: QueryCtx) -> dict[str, list[str]]:
 """
 
 
-class Server:
-    """`cupola serve`, killed and started again on the same folder."""
-
-    def __init__(self, app: Path) -> None:
-        self._app = app
-        self._facts = app / ".cupola" / "server.json"
-        self.url: str | None = None
-        self.start()
-
-    def start(self) -> None:
-        self._facts.unlink(missing_ok=True)
-        limits = ["--limit", "documents_read_max=1000000", "--limit", "bytes_read_max=1000000000"]
-        command = [sys.executable, "-m", "cupola", "serve", str(self._app), *limits]
-        self._process = subprocess.Popen(
-            [*command, "--limit", "user_time_s=20", "--port", "0", "--site-port", "0"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + WITHIN_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                self.url = json.loads(self._facts.read_text())["url"]
-                return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                pytest.fail(f"the server ended with {self._process.wait(0.02)}")
-        pytest.fail("the server does not start")
-
-    def kill(self) -> None:
-        self.url = None
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def call(self, kind: str, path: str, **args: Any) -> Any:
-        body = json.dumps({"path": path, "args": args, "format": "json"}).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.url}/api/{kind}", body, headers)
-        with urllib.request.urlopen(request, timeout=WITHIN_S) as response:
-            answer = json.load(response)
-        assert answer["status"] == "success", answer
-        return answer["value"]
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "app" / "functions").mkdir(parents=True)
-    (tmp_path / "app" / "functions" / "work.py").write_text(WORK)
-    server = Server(tmp_path / "app")
+def server(write_app: Callable[..., Path]) -> Iterator[Server]:
+    server = Server(write_app(work=WORK), *LIMITS)
     yield server
     server.kill()
 
@@ -180,9 +133,7 @@ def test_each_job_runs_once_whatever_is_killed_when(server: Server, tmp_path: Pa
             server.start()
     finally:
         clients.stop()
-    deadline = time.monotonic() + WITHIN_S
-    while server.call("query", "work:unfinished") and time.monotonic() < deadline:
-        threading.Event().wait(0.1)
+    until(lambda: not server.call("query", "work:unfinished"))
 
     report = server.call("query", "work:report")
     actions = collections.Counter(log.read_text().split())

@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import tantivy
 
 from cupola.search.text_files import Position, TextWriter
 
-from .server import Server, until
+from ..served import Server, until
 
 KILLS = int(os.environ.get("CUPOLA_TEST_KILLS", "4"))
 
@@ -66,10 +66,8 @@ def add_and_search_in_worker(ctx: MutationCtx, body: str) -> list[str]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "app" / "functions").mkdir(parents=True)
-    (tmp_path / "app" / "functions" / "notes.py").write_text(NOTES)
-    server = Server(tmp_path / "app")
+def server(write_app: Callable[..., Path]) -> Iterator[Server]:
+    server = Server(write_app(notes=NOTES))
     yield server
     server.kill()
 
@@ -118,11 +116,11 @@ def test_a_transaction_worker_searches_like_the_engine(server: Server) -> None:
     assert found == [*["late number0"] * 3, "late indeed"]
 
 
-def test_the_index_is_built_before_its_code_serves(server: Server, tmp_path: Path) -> None:
+def test_the_index_is_built_before_its_code_serves(server: Server) -> None:
     """A restart with a new index on data that was there before."""
     add(server, "note", 700)
     server.kill()
-    module = tmp_path / "app" / "functions" / "notes.py"
+    module = server.app / "functions" / "notes.py"
     module.write_text(NOTES.replace('filters=["author"]', "filters=[]"))
     server.start()
     assert check(server, "note") == 700
@@ -130,14 +128,14 @@ def test_the_index_is_built_before_its_code_serves(server: Server, tmp_path: Pat
     assert documents_in_files(server) == 700
 
 
-def test_a_server_starts_though_its_index_cannot_be_written(server: Server, tmp_path: Path) -> None:
+def test_a_server_starts_though_its_index_cannot_be_written(server: Server) -> None:
     """Only searches fail, until the files can be written."""
     add(server, "note", 3)
     server.kill()
     shutil.rmtree(next(server.data.glob("*-text")))
     blocked = server.data / "data.sqlite3-text"
     blocked.write_text("no folder")
-    module = tmp_path / "app" / "functions" / "notes.py"
+    module = server.app / "functions" / "notes.py"
     module.write_text(NOTES.replace('filters=["author"]', "filters=[]"))
     server.start()
     add(server, "note", 1)

@@ -8,13 +8,13 @@ import os
 import random
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .server import Server, until
+from ..served import Server, until
 from .vector_world import similarity
 
 KILLS = int(os.environ.get("CUPOLA_TEST_KILLS", "4"))
@@ -75,10 +75,8 @@ async def first(ctx: HttpCtx, request: Request) -> Response:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "app" / "functions").mkdir(parents=True)
-    (tmp_path / "app" / "functions" / "movies.py").write_text(MOVIES)
-    server = Server(tmp_path / "app")
+def server(write_app: Callable[..., Path]) -> Iterator[Server]:
+    server = Server(write_app(movies=MOVIES))
     yield server
     server.kill()
 

@@ -15,7 +15,7 @@ import pytest
 from cupola.backend import Backend
 from cupola.deploy import Deployer
 from cupola.functions.app import load_app
-from cupola.limits import Limits
+from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.server.errors import BodyTooLargeError
 from cupola.server.push_bodies import decompressed
 from cupola.server.serve import Server, ServerOptions
@@ -34,6 +34,10 @@ NOTES = """
             ctx.audit(action="said")
         if text == "fail":
             raise ValueError("it was asked to")
+
+    @mutation
+    def note(ctx: MutationCtx, text: str) -> None:
+        ctx.db.insert("notes", {"text": text})
 
     @mutation
     def later(ctx: MutationCtx, delay: float) -> str:
@@ -72,23 +76,29 @@ class Client:
         return (await self.http.get(url, headers={**self.headers, **headers})).json()
 
 
+def tell_of(app: Path, story: Story, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Run a story against a server on the log in memory."""
+
+    async def main() -> None:
+        backend = Backend(limits=limits)
+        deployer = Deployer(backend)
+        deployer.deploy_python_now(load_app(app))
+        options = ServerOptions(port=0, site_port=0, drain_s=1.0)
+        async with (
+            Server(backend, options, deployer=deployer) as server,
+            httpx.AsyncClient(base_url=server.url) as http,
+        ):
+            await story(Client(backend, http))
+
+    asyncio.run(main())
+
+
 @pytest.fixture
 def tell(write_app: Callable[..., Path]) -> Callable[..., None]:
-    """Runs a story against a server on the log in memory."""
+    """Runs a story against a server of the app."""
 
-    def run(story: Story, limits: Limits | None = None) -> None:
-        async def main() -> None:
-            backend = Backend(limits=limits or Limits())
-            deployer = Deployer(backend)
-            deployer.deploy_python_now(load_app(write_app(notes=NOTES)))
-            options = ServerOptions(port=0, site_port=0, drain_s=1.0)
-            async with (
-                Server(backend, options, deployer=deployer) as server,
-                httpx.AsyncClient(base_url=server.url) as http,
-            ):
-                await story(Client(backend, http))
-
-        asyncio.run(main())
+    def run(story: Story, limits: Limits = DEFAULT_LIMITS) -> None:
+        tell_of(write_app(notes=NOTES), story, limits)
 
     return run
 
@@ -224,6 +234,22 @@ def test_scheduled_functions_are_canceled(tell: Callable[..., None]) -> None:
         assert answer.status_code == 200
         assert (await client.call(waiting))["value"]["page"] == []
         assert (await client.post("/api/cancel_job", {"id": "nonsense"})).status_code == 400
+
+    tell(story)
+
+
+def test_data_are_deleted_as_a_whole_by_those_who_may(tell: Callable[..., None]) -> None:
+    async def story(client: Client) -> None:
+        await client.call("notes:note", text="one")
+        refused = await client.post("/api/delete_component", {"componentId": "nobody"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "ComponentNotFound")
+        reader = f"Convex {client.backend.admin_keys.issue(read_only=True)}"
+        body = {"tableNames": ["notes"], "componentId": None}
+        answer = await client.post("/api/delete_tables", body, authorization=reader)
+        assert answer.status_code == 403
+        assert (await client.post("/api/delete_tables", body)).status_code == 200
+        size = await client.call("_system/frontend/tableSize:default", tableName="notes")
+        assert size["value"] == 0
 
     tell(story)
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from cupola.backend import Backend
-from cupola.deploy import Deployer
-from cupola.functions.app import load_app
-from cupola.server.serve import Server, ServerOptions
-
-from .test_deploy_routes import Client
+from .test_deploy_routes import Client, Story, tell_of
 
 SCHEMA = """
     from cupola import Int64, Table
@@ -42,26 +36,11 @@ NOTES = """
     def remove(ctx: MutationCtx, id: Id[Note]) -> None:
         ctx.db.delete(id)
 """
-Story = Callable[[Client], Awaitable[None]]
 
 
 @pytest.fixture
 def tell(write_app: Callable[..., Path]) -> Callable[[Story], None]:
-    def run(story: Story) -> None:
-        async def main() -> None:
-            backend = Backend()
-            deployer = Deployer(backend)
-            deployer.deploy_python_now(load_app(write_app(schema=SCHEMA, notes=NOTES)))
-            options = ServerOptions(port=0, site_port=0, drain_s=1.0)
-            async with (
-                Server(backend, options, deployer=deployer) as server,
-                httpx.AsyncClient(base_url=server.url) as http,
-            ):
-                await story(Client(backend, http))
-
-        asyncio.run(main())
-
-    return run
+    return lambda story: tell_of(write_app(schema=SCHEMA, notes=NOTES), story)
 
 
 async def get(at: Client, path: str, **query: Any) -> httpx.Response:

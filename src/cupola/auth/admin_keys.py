@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cupola.auth.identity import Identity
 from cupola.clock import Clock, SystemClock
 from cupola.errors import ConfigurationError, UnauthenticatedError
+from cupola.values.ids import leb128
 
 SECRET_BYTES = 32
 _VERSION = b"\x01"
@@ -141,11 +142,11 @@ def _name_in(prefix: str) -> str | None:
 
 def _message(name: str, issued_s: int, read_only: bool) -> bytes:
     encoded = name.encode()
-    message = _tag(_INSTANCE_NAME, _BYTES) + _varint(len(encoded)) + encoded
-    message += _tag(_ISSUED_S, _VARINT) + _varint(issued_s)
-    message += _tag(_MEMBER_ID, _VARINT) + _varint(0)
+    message = _tag(_INSTANCE_NAME, _BYTES) + leb128(len(encoded)) + encoded
+    message += _tag(_ISSUED_S, _VARINT) + leb128(issued_s)
+    message += _tag(_MEMBER_ID, _VARINT) + leb128(0)
     if read_only:
-        message += _tag(_IS_READ_ONLY, _VARINT) + _varint(1)
+        message += _tag(_IS_READ_ONLY, _VARINT) + leb128(1)
     return message
 
 
@@ -177,16 +178,7 @@ def _fields(message: bytes) -> dict[int, int | bytes]:
 
 
 def _tag(field: int, wire_type: int) -> bytes:
-    return _varint(field << 3 | wire_type)
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return leb128(field << 3 | wire_type)
 
 
 def _read_varint(message: bytes, position: int) -> tuple[int, int]:

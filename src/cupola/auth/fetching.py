@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from cupola.errors import BadRequestError, CupolaError, OperatorError
+
+_LOG = logging.getLogger("cupola")
 
 T = TypeVar("T")
 
@@ -81,7 +84,8 @@ def _result_of(work: Callable[[], T]) -> T | CupolaError:
         return work()
     except CupolaError as error:
         return error
-    except Exception as error:  # a bug of ours must not leave anybody waiting
+    except Exception as error:  # a bug of ours: told, since many may wait for this answer
+        _LOG.exception("The keys of an auth provider could not be fetched")
         return outage(f"an unexpected error: {error!r}.")
 
 

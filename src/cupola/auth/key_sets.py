@@ -156,7 +156,7 @@ class KeySource:
         for found in waiting:
             try:
                 found(answer)
-            except Exception:  # one who asked fails; the others still have to hear
+            except Exception:  # a bug in what one does with it: the others still have to hear
                 _LOG.exception("The answer about a user's token could not be delivered")
 
 

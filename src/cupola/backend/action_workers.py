@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from cupola.backend.actions import ActionDone, error_of, nested_request
 from cupola.backend.answers import failed
 from cupola.backend.calls import CallRequest, CallResult
 from cupola.errors import ApplicationError, CupolaError, DeveloperError, OperatorError
+from cupola.functions.app import App
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
 from cupola.functions.failure import RemoteError
@@ -55,6 +57,7 @@ class ActionWorkers:
         self._backend = backend
         self._loop = loop
         self._current: _ActionWorker | None = None
+        self._prepared: _ActionWorker | None = None  # of code that does not run yet
         self._all: set[_ActionWorker] = set()
 
     def start(
@@ -79,26 +82,50 @@ class ActionWorkers:
             running = _Running(action.path, asked.identity, done, asked.request_id, exchange)
             worker.run_http(running)
 
+    def prepare(self, app: App) -> None:
+        """This code will run soon: where actions run, have a worker that has loaded it."""
+        if self._current is None or self._current.version == app.version:
+            return
+        if self._prepared is not None:
+            if self._prepared.version == app.version:
+                return
+            self._prepared.retire()
+        with contextlib.suppress(OSError):  # the first action will tell
+            self._prepared = self._new(app)
+
+    def _new(self, app: App) -> _ActionWorker:
+        worker = _ActionWorker(self, self._backend, self._loop, app)
+        self._all.add(worker)
+        return worker
+
     def _current_or_new(self, done: ActionDone) -> _ActionWorker | None:
         app = self._backend.node.app
         worker = self._current
         if worker is None or worker.is_ended or worker.version != app.version:
             if worker is not None:
                 worker.retire()
+            prepared, self._prepared = self._prepared, None
+            if prepared is not None and prepared.version != app.version:
+                prepared.retire()
+                prepared = None
             try:
-                worker = _ActionWorker(self, self._backend, self._loop)
+                worker = self._current = prepared or self._new(app)
             except OSError as error:
                 reason = f"No worker process can be started: {error}"
                 done(Execution(None, OperatorError(reason, code="NoWorker"), []))
                 return None
-            self._current = worker
-            self._all.add(worker)
         return worker
+
+    def is_wanted(self, worker: _ActionWorker) -> bool:
+        """Whether it runs the present code, and will have more to do."""
+        return worker is self._current
 
     def forget(self, worker: _ActionWorker) -> None:
         self._all.discard(worker)
         if self._current is worker:
             self._current = None
+        if self._prepared is worker:
+            self._prepared = None
 
     async def close(self) -> None:
         for worker in list(self._all):
@@ -109,7 +136,11 @@ class _ActionWorker:
     """One process and the actions it runs."""
 
     def __init__(
-        self, workers: ActionWorkers, backend: Backend, loop: asyncio.AbstractEventLoop
+        self,
+        workers: ActionWorkers,
+        backend: Backend,
+        loop: asyncio.AbstractEventLoop,
+        app: App,
     ) -> None:
         self._workers = workers
         self._backend = backend
@@ -124,9 +155,8 @@ class _ActionWorker:
         self._answered = 0
         self.is_ended = False
         node = backend.node
-        self.version = node.app.version
+        self.version = app.version
         limits = messages.limit_fields(backend.limits)
-        app = node.app
         code = app.javascript
         setup = Setup(
             str(app.folder),
@@ -323,7 +353,7 @@ class _ActionWorker:
             self.process.kill()
             return
         is_idle = not self._running and self._loop.time() - self._idle_since > _IDLE_S
-        if is_idle and not self._is_slow_to_start:
+        if is_idle and not (self._is_slow_to_start and self._workers.is_wanted(self)):
             self.process.kill()
             return
         if self.process.is_ready:

@@ -16,6 +16,7 @@ from cupola.errors import (
     OperatorError,
 )
 from cupola.functions.actions import run_action
+from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, decode_result, encode_arguments
 from cupola.functions.http import AnyHttpAction, HeaderPairs, HttpAction, Request
@@ -58,6 +59,10 @@ class ActionRuntime(Protocol):
         """Start an HTTP action; its answer goes to the exchange, its end to `done` as above."""
         ...
 
+    def prepare(self, app: App) -> None:
+        """This code will run soon."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -92,6 +97,9 @@ class InlineActions:
         task = asyncio.get_running_loop().create_task(self._run_http(action, exchange, done))
         exchange.cancel = task.cancel
         self._keep(task)
+
+    def prepare(self, app: App) -> None:
+        """Nothing has to be started."""
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

@@ -51,11 +51,11 @@ from cupola.backend.pushes import PushDone, Pushes
 from cupola.backend.queries import QueryRunner, report
 from cupola.backend.scheduled import ScheduledCalls
 from cupola.backend.sessions import SessionHost
-from cupola.backend.vector_searches import InlineVectors, SearchIndexBuilds, VectorSearches
+from cupola.backend.vector_searches import InlineVectors, VectorSearches
+from cupola.backend.workers import Workers
 from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
-from cupola.database.search_indexes import NothingToBuild, SearchBuilds
 from cupola.errors import (
     CupolaError,
     OperatorError,
@@ -74,8 +74,6 @@ from cupola.values import qualified, use_limits
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-
-    from cupola.backend.text_workers import TextWorkers
 
 _LOG = logging.getLogger("cupola")
 _PING_SLICES = 5
@@ -114,7 +112,8 @@ class Backend:
         self.node.wake = self.wake
         self.users = TokenVerifier(self.clock, limits, self.node.session_tokens)
         self.users.exchange_api_key = partial(exchange_api_key, self)
-        self.pushes = Pushes(self.node, self.use, self._search_builds)
+        self._workers = Workers(self, secret)
+        self.pushes = Pushes(self.node, self.use, self._workers.search_builds)
         self._queries = QueryRunner(self.node)
         self.mutations = MutationQueue(self.node)
         self.passes = Passes(self.node, self._queries)
@@ -125,7 +124,6 @@ class Backend:
         self.http_actions = HttpActions(self)
         self.actions: ActionRuntime = InlineActions(self)
         self.vectors: VectorSearches = InlineVectors(self)
-        self._texts: TextWorkers | None = None
         self._scheduled = ScheduledCalls(self)
         self.scheduler = Executor(self._scheduled, limits, self.clock)
         """Runs scheduled functions and cron jobs."""
@@ -135,9 +133,7 @@ class Backend:
         """Prometheus collectors, asked when somebody looks at `registry`."""
         self.request_turn: Callable[[Callable[[], None]], object] | None = None
         self.on_failure: Callable[[CupolaError], None] | None = None
-        self._worker_data_path: str | None = None
         self.forbids_private_addresses = False
-        self._stalled: list[str] = []
         self._turn_requested = False
         self.in_turn = False
         self._sessions: dict[int, SessionHost] = {}
@@ -164,7 +160,7 @@ class Backend:
     @property
     def data_path(self) -> str | None:
         """The database file, where other processes read it too."""
-        return self._worker_data_path
+        return self._workers.data_path
 
     @property
     def state(self) -> State:
@@ -177,8 +173,7 @@ class Backend:
     @property
     def packages_folder(self) -> str:
         """Where npm packages are installed; empty without a data folder."""
-        path = self._worker_data_path
-        return str(Path(path).resolve().parent / "packages") if path is not None else ""
+        return self._workers.packages_folder
 
     @property
     def redacts_errors(self) -> bool:
@@ -224,39 +219,17 @@ class Backend:
 
         `data_path`: the database file, which transaction workers read.
         """
-        from cupola.backend.text_workers import TextWorkers
-        from cupola.backend.vector_workers import VectorWorkers
-        from cupola.search.places import text_folder
-
-        self._worker_data_path = data_path
-        self._texts = TextWorkers(self, data_path)
-        self.node.text_folder = text_folder(data_path)
-        self.node.runtime.time_s = self.limits.in_process_time_s
-        self.vectors = VectorWorkers(self, data_path)
+        self._workers.use(data_path)
 
     def always_in_workers(self, paths: Sequence[str]) -> None:
         """These functions never run on the loop: they have stopped it before."""
-        self._stalled = list(paths)
-
-    def _make_workers(self, data_path: str, loop: asyncio.AbstractEventLoop) -> None:
-        from cupola.backend.action_workers import ActionWorkers
-        from cupola.backend.offload import Offload
-
-        offload = Offload(self, data_path, self._secret, loop)
-        offload.stalled = self._stalled
-        offload.code_changed()
-        self.mutations.offload = offload
-        self.passes.offload = offload
-        self.actions = ActionWorkers(self, loop)
+        self._workers.stalled = list(paths)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let an event loop do the turns, and start working in the background."""
-        if self._worker_data_path is not None:
-            self._make_workers(self._worker_data_path, loop)
+        self._workers.attach(loop)
         self.request_turn = loop.call_soon
-        self.vectors.attach(loop)
-        if self._texts is not None:
-            self._texts.attach(loop)
+        self._workers.attach_indexes(loop)
         self._scheduled.loop = loop
 
         owner = threading.get_ident()
@@ -526,10 +499,6 @@ class Backend:
         """
         self.pushes.deploy(app, done)
 
-    def _search_builds(self) -> SearchBuilds:
-        """Who builds indexes for searches, that a push waits for."""
-        return SearchIndexBuilds(self._texts or NothingToBuild(), self.vectors)
-
     def use(self, app: App, environment: Mapping[str, str] | None = None) -> None:
         """Run other code on the schema in force. `environment`: other variables for it."""
         node = self.node
@@ -545,21 +514,30 @@ class Backend:
         self.scheduler.declare(app.crons)
         for _, index in node.committer.catalog.searches.values():
             if index.state == "staged":  # nobody waits for it, but it is to be built
-                self._search_builds().is_built(index)
+                self._workers.search_builds().is_built(index)
 
     def prepare(self, app: App) -> None:
         """`app` will become the running code, most likely: start its workers now."""
         if self.mutations.offload is not None:
             self.mutations.offload.prepare(app)
+        self.actions.prepare(app)
+
+    def expect_push(self) -> None:
+        """Other code will come soon: start what can be started without it."""
+        if self.mutations.offload is not None:
+            self.mutations.offload.expect()
+
+    async def wait_prepared(self, app: App) -> None:
+        """Until its workers have loaded `app`, which `prepare` was given; but not for long."""
+        if self.mutations.offload is not None:
+            await self.mutations.offload.wait_prepared(app)
 
     async def run_one_off(self, code: PushedCode, path: str, identity: Identity) -> CallResult:
         """Run a query of code that is not deployed; see `run_one_off`. Needs a data file."""
         from cupola.backend.one_off import run_one_off
 
-        assert self._worker_data_path is not None
-        return await run_one_off(
-            self.node, self._worker_data_path, self._secret, code, path, identity
-        )
+        assert self.data_path is not None
+        return await run_one_off(self.node, self.data_path, self._secret, code, path, identity)
 
     def mutations_code_changed(self) -> None:
         if self.mutations.offload is not None:
@@ -607,9 +585,7 @@ class Backend:
         self._scheduled.close()
         self.passes.abandon()
         await self.actions.close()
-        self.vectors.close()
-        if self._texts is not None:
-            self._texts.close()
+        self._workers.close_indexes()
         await self.files.close()
         if self.mutations.offload is not None:
             self.mutations.offload.close()

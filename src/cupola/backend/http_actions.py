@@ -17,10 +17,10 @@ import orjson
 
 from cupola.auth import Identity
 from cupola.backend.queries import report
-from cupola.backend.redaction import redacted_text
 from cupola.errors import BadRequestError, CupolaError, OperatorError
 from cupola.functions.execution import Execution
 from cupola.functions.http import JAVASCRIPT_ROUTER, AnyHttpAction, HeaderPairs
+from cupola.sync.outcome import redacted_text
 from cupola.values import clean_from_encoded
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ class HttpActions:
                 told = execution.failure(request.request_id, node.app.folder)
                 message = told.message
                 is_ours = isinstance(execution.error, OperatorError | BadRequestError)
-                shown = redacted_text(message) if node.redacts_errors else message
+                is_shown = request.identity.may_call_internal or not node.redacts_errors
+                shown = message if is_shown else redacted_text(message)
                 exchange.end(
                     execution.error if is_ours else HttpFailure(_failure(shown, told.data))
                 )

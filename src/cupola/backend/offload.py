@@ -126,6 +126,14 @@ class Offload:
         if app.javascript is not None and app.version != self._node.app.version:
             self._pool.prepare(self._setup_of(app), app.version)
 
+    def expect(self) -> None:
+        """A push has begun."""
+        self._pool.expect()
+
+    async def wait_prepared(self, app: App) -> None:
+        """Until a worker is ready for this code, if `prepare` has been told of it."""
+        await self._pool.wait_prepared(app.version)
+
     def code_changed(self) -> None:
         """Other code: other suspects, and workers that know it."""
         self._slow.clear()

@@ -18,6 +18,7 @@ from typing import Any
 
 from cupola.backend.node import Node
 from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
+from cupola.backend.redaction import outcomes_shown_to
 from cupola.backend.sessions import SessionHost
 from cupola.database.committer import Published
 from cupola.persistence import Snapshot as PinnedReader
@@ -154,7 +155,7 @@ class Passes:
             for query_id in host.changed
             if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
         }
-        _report_shown(self._node, host, outcomes, ts)
+        outcomes = self.shown(host, outcomes, ts)
         host.changed.clear()
         server_ts = self._node.clock.now_ns()
         if session.updating:
@@ -164,6 +165,17 @@ class Passes:
         host.send(ts, *frames)
         if session.update_due:
             self.schedule(host)
+
+    def shown(
+        self, host: SessionHost, outcomes: dict[int, QueryOutcome], ts: int
+    ) -> dict[int, QueryOutcome]:
+        """What this session is shown of these outcomes, now that it is."""
+        for query_id in outcomes:
+            if (entry := host.queries[query_id]).audits:
+                report_shown(self._node, entry.key.path, entry.audits, host.identity, ts)
+        if self._node.redacts_errors:
+            return outcomes_shown_to(host.identity, outcomes)
+        return outcomes
 
     def abandon(self) -> None:
         if self._pass is not None:
@@ -392,7 +404,7 @@ class _Pass:
             # The next pass shows it more: an answer that went out meanwhile, or a result run anew.
             self._passes.schedule(host)
             return
-        _report_shown(self._node, host, outcomes, ts)
+        outcomes = self._passes.shown(host, outcomes, ts)
         host.changed.clear()
         server_ts = self._server_ts
         if session.updating:
@@ -439,14 +451,6 @@ class _Pass:
             self._pinned.close()
             self._node.committer.write_log.close_snapshot(self.snapshot.ts)
             self._pinned = None
-
-
-def _report_shown(node: Node, host: SessionHost, query_ids: Iterable[int], ts: int) -> None:
-    """A session is about to be shown these queries, some of which may have an audit log."""
-    for query_id in query_ids:
-        entry = host.queries[query_id]
-        if entry.audits:
-            report_shown(node, entry.key.path, entry.audits, host.identity, ts)
 
 
 def _entry_of_its_own(runner: QueryRunner, entry: CacheEntry, host: SessionHost) -> CacheEntry:

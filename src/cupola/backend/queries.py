@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from cupola.auth import Identity
 from cupola.backend.node import ExecutionLog, Node
-from cupola.backend.redaction import redacted_text
 from cupola.database.catalog import Catalog
 from cupola.database.read_set import Interval
 from cupola.database.transaction import Transaction
@@ -215,22 +214,17 @@ def log_lines_json(lines: list[str]) -> bytes:
 def outcome_of(
     node: Node, execution: Execution, request_id: str, journal: str | None
 ) -> QueryOutcome:
-    """What sessions show of an execution that started from `journal`; one that failed keeps it."""
+    """What an execution ended with that started from `journal`; one that failed keeps it."""
     lines = log_lines_json(execution.log_lines)
-    shown_lines = b"[]" if node.redacts_errors else None
     if execution.error is None:
         assert execution.value is not None
-        return QueryOutcome.success(
-            execution.value, log_lines=lines, journal=execution.journal, shown_lines=shown_lines
-        )
+        return QueryOutcome.success(execution.value, log_lines=lines, journal=execution.journal)
     told = execution.failure(request_id, node.app.folder)
     return QueryOutcome.failure(
         told.message,
         error_data=told.data,
         log_lines=lines,
         journal=execution.journal or journal,
-        shown_message=redacted_text(told.message) if node.redacts_errors else None,
-        shown_lines=shown_lines,
     )
 
 

@@ -11,14 +11,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from cupola.backend.index_workers import HELD_S, Timers, seen_and_total, start_worker
 from cupola.database.committer import Published
 from cupola.database.search_indexes import SearchIndex
 from cupola.runtimes.python.messages import (
     IndexText,
-    Setup,
     TextIndexed,
     TextProgress,
-    limit_fields,
 )
 from cupola.runtimes.python.worker_process import WorkerProcess
 from cupola.search.places import text_folder
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("cupola.search")
 MODULE: Final = "cupola.runtimes.text_worker"
 _FOLLOW_S: Final = 0.2
-_HELD_S: Final = 0.02
 _IDLE_S: Final = 60.0
 _NOTED_VERSIONS: Final = 10_000
 _SILENT_S: Final = 120.0
@@ -60,7 +58,7 @@ class TextWorkers:
         self._was_behind = False
         self._lost_in_a_row = 0
         self._is_closed = False
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Follow the log in the background from now on."""
@@ -85,8 +83,7 @@ class TextWorkers:
         return progress is not None and progress.is_built
 
     def progress(self, index: SearchIndex) -> tuple[int, int]:
-        progress = self._kept.get(index.document_id)
-        return (progress.seen, progress.total) if progress is not None else (0, 0)
+        return seen_and_total(self._kept, index)
 
     def _build_inline(self) -> TextIndexer:
         from cupola.search.text_indexer import TextIndexer
@@ -128,7 +125,7 @@ class TextWorkers:
 
     def _follow(self) -> None:
         if self._node.persistence.holding_snapshots():
-            self._later("follow", _HELD_S, self._follow)
+            self._later("follow", HELD_S, self._follow)
             return
         if self._worker is None and not self._start():
             return
@@ -141,7 +138,7 @@ class TextWorkers:
     def _received(self, message: Any) -> None:
         if not isinstance(message, TextIndexed) or self._asked_ts is None:
             return
-        self._cancel("silent")
+        self._timers.cancel("silent")
         asked, self._asked_ts = self._asked_ts, None
         self._lost_in_a_row = 0
         self._kept = message.indexes
@@ -169,9 +166,9 @@ class TextWorkers:
 
     def _start(self) -> bool:
         assert self._loop is not None
-        setup = Setup("", {}, self._data_path, b"", limit_fields(self._node.limits), {})
+        where = (self._node, self._data_path, self._loop)
         try:
-            self._worker = WorkerProcess(MODULE, setup, self._loop, self._received, self._lost)
+            self._worker = start_worker(MODULE, *where, self._received, self._lost)
         except OSError as error:
             _LOG.warning("No text worker can be started: %s", error)
             self._lost()
@@ -187,7 +184,7 @@ class TextWorkers:
         """It has died, or was ended here."""
         self._worker = None
         was_at_work, self._asked_ts = self._asked_ts is not None, None
-        self._cancel("silent", "follow", "idle")
+        self._timers.cancel_all()
         if self._is_closed or not (was_at_work or self._done_ts < self._wanted_ts):
             return
         self._was_behind = True
@@ -202,23 +199,12 @@ class TextWorkers:
 
     def _later(self, name: str, seconds: float, then: Any) -> None:
         assert self._loop is not None
-        self._cancel(name)
-
-        def due() -> None:
-            self._timers.pop(name, None)
-            then()
-
-        self._timers[name] = self._loop.call_later(seconds, due)
-
-    def _cancel(self, *names: str) -> None:
-        for name in names:
-            if (timer := self._timers.pop(name, None)) is not None:
-                timer.cancel()
+        self._timers.set(self._loop, name, seconds, then)
 
     def close(self) -> None:
         """End it; what it has not committed is read from the log again."""
         self._is_closed = True
-        self._cancel(*self._timers)
+        self._timers.cancel_all()
         if self._inline is not None:
             self._inline.close()
         if self._worker is not None:

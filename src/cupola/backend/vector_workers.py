@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cupola.backend.answers import deliver, failed
 from cupola.backend.calls import CallRequest, Done
+from cupola.backend.index_workers import HELD_S, Timers, seen_and_total, start_worker
 from cupola.backend.vector_searches import answer, name_of, read_query, too_large
 from cupola.database.committer import Published
 from cupola.database.search_indexes import SearchIndex
@@ -20,11 +22,9 @@ from cupola.runtimes.python.messages import (
     FindVectors,
     FollowLog,
     Message,
-    Setup,
     VectorProgress,
     VectorsFound,
     VectorsKept,
-    limit_fields,
 )
 from cupola.runtimes.python.worker_process import WorkerProcess
 from cupola.search.vector_query import VectorQuery
@@ -36,7 +36,6 @@ _LOG = logging.getLogger("cupola")
 MODULE: Final = "cupola.runtimes.vector_worker"
 _FOLLOW_S: Final = 0.1
 _BUILDING_S: Final = 0.3
-_HELD_S: Final = 0.02
 _IDLE_S: Final = 600.0
 _STARTS_MAX: Final = 3  # in a row, without an answer; then it is given some time
 _START_S: Final = 30.0
@@ -69,7 +68,7 @@ class VectorWorkers:
         self._number = 0
         self._waiting: dict[int, _Waiting] = {}
         self._unsent: list[Message] = []
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers()
         self._kept: dict[str, VectorProgress] = {}
         self._searched_at = 0.0
         self._is_closed = False
@@ -172,8 +171,7 @@ class VectorWorkers:
         return False
 
     def progress(self, index: SearchIndex) -> tuple[int, int]:
-        progress = self._kept.get(index.document_id)
-        return (progress.seen, progress.total) if progress is not None else (0, 0)
+        return seen_and_total(self._kept, index)
 
     # ---------------------------------------------------------------- the worker
 
@@ -193,16 +191,16 @@ class VectorWorkers:
         backend, loop = self._backend, self._running_loop
         if self._failed_starts >= _STARTS_MAX and loop.time() < self._start_at:
             raise unavailable("The vector worker has ended again and again; see the server's log.")
-        setup = Setup("", {}, self._data_path, b"", limit_fields(backend.limits), {})
+        where = (backend.node, self._data_path, loop)
         try:
-            self._worker = WorkerProcess(MODULE, setup, loop, self._received, self._lost)
+            self._worker = start_worker(MODULE, *where, self._received, self._lost)
         except OSError as error:
             raise unavailable(f"No vector worker can be started: {error}") from None
         self._heard_at = self._searched_at = loop.time()
         if self._saw not in backend.node.followers:
             backend.node.followers.append(self._saw)
         self._follow_in(0.0)
-        self._timers["idle"] = self._running_loop.call_later(_IDLE_S, self._end_if_idle)
+        self._later("idle", _IDLE_S, self._end_if_idle)
 
     def _received(self, message: Any) -> None:
         self._heard_at = self._running_loop.time()
@@ -229,9 +227,7 @@ class VectorWorkers:
         self._unsent.clear()
         self._kept = {}
         self.size_bytes = 0
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.cancel_all()
         if self._saw in self._backend.node.followers:
             self._backend.node.followers.remove(self._saw)
         for number in list(self._waiting):
@@ -248,9 +244,10 @@ class VectorWorkers:
             self._worker.kill()
             self._failed_starts = 0
         else:
-            self._timers["idle"] = self._running_loop.call_later(
-                max(left_s, _BUILDING_S), self._end_if_idle
-            )
+            self._later("idle", max(left_s, _BUILDING_S), self._end_if_idle)
+
+    def _later(self, name: str, seconds: float, then: Callable[[], None]) -> None:
+        self._timers.set(self._running_loop, name, seconds, then)
 
     # ---------------------------------------------------------------- following the log
 
@@ -260,11 +257,7 @@ class VectorWorkers:
 
     def _follow_in(self, seconds: float) -> None:
         if "follow" not in self._timers and self._worker is not None:
-            self._timers["follow"] = self._running_loop.call_later(seconds, self._follow)
-
-    def _follow(self) -> None:
-        self._timers.pop("follow", None)
-        self._send(FollowLog())
+            self._later("follow", seconds, lambda: self._send(FollowLog()))
 
     def _send(self, message: Message) -> None:
         """Once snapshots may be opened: until then the log has to shrink."""
@@ -275,11 +268,10 @@ class VectorWorkers:
             self._send_all()
 
     def _send_all(self) -> None:
-        self._timers.pop("send", None)
         if self._worker is None:
             return
         if self._backend.node.persistence.holding_snapshots():
-            self._timers["send"] = self._running_loop.call_later(_HELD_S, self._send_all)
+            self._later("send", HELD_S, self._send_all)
             return
         unsent, self._unsent = self._unsent, []
         for message in unsent:

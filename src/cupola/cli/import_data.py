@@ -107,7 +107,7 @@ def _wait(server: RemoteServer, import_id: str) -> dict[str, Any]:
                 return state
             if "progress_message" in state:
                 status.update(str(state["progress_message"]))
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_LOOK_EVERY_S)  # this process has nothing else to do
 
 
 def _confirm(server: RemoteServer, import_id: str, state: dict[str, Any], *, yes: bool) -> None:

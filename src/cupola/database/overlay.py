@@ -8,8 +8,11 @@ for its old key (hidden) and one for the new.
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 
+from cupola.database.catalog import Index
 from cupola.database.documents import StoredDocument
+from cupola.persistence import Row
 
 
 class IndexOverlay:
@@ -29,6 +32,12 @@ class IndexOverlay:
         self.rows[key] = document
         self.changes.append(key)
 
+    def write(self, index: Index, old: StoredDocument | None, new: StoredDocument | None) -> None:
+        """A document of the index's table was written."""
+        for document, shown in ((old, None), (new, new)):
+            if document is not None:
+                self.put(b"".join(index.parts_of(document)), shown)
+
     def clear(self) -> None:
         """All writes are taken back: each key counts as changed, for the scans under way."""
         self.changes.extend(self.keys)
@@ -39,3 +48,22 @@ class IndexOverlay:
         low = bisect.bisect_left(self.keys, start)
         high = len(self.keys) if end is None else bisect.bisect_left(self.keys, end)
         return self.keys[low:high]
+
+    def merged(
+        self, mine: list[bytes], rows: Sequence[Row], descending: bool, more: bool
+    ) -> list[tuple[bytes, StoredDocument]]:
+        """Rows of the snapshot with those of the keys `mine` among them; `more`: the snapshot has
+        others behind, and what lies there is left for later.
+        """
+        merged = [(k, StoredDocument(v, b)) for k, v, b in rows if k not in self.rows]
+        for key in mine:
+            document = self.rows[key]
+            beyond = more and (key < rows[-1][0] if descending else key > rows[-1][0])
+            if document is not None and not beyond:
+                merged.append((key, document))
+        merged.sort(key=_row_key, reverse=descending)
+        return merged
+
+
+def _row_key(row: tuple[bytes, StoredDocument]) -> bytes:
+    return row[0]

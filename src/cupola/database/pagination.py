@@ -13,7 +13,8 @@ from collections.abc import Callable
 from cupola.database.catalog import Index
 from cupola.database.cursors import END, CursorSealer
 from cupola.database.documents import StoredDocument
-from cupola.database.transaction import KeyRange, Transaction
+from cupola.database.ranges import KeyRange
+from cupola.database.transaction import Transaction
 from cupola.errors import DatabaseUseError
 
 _PAGE_LENGTH_SPLIT = 6144

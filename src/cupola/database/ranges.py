@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from cupola.database.catalog import Index
-from cupola.database.transaction import KeyRange
 from cupola.errors import DatabaseUseError
 from cupola.values import after, encode_key
+
+
+class KeyRange(NamedTuple):
+    """Keys from `start` (inclusive) to `end` (exclusive; None: to the end of the index) under a
+    prefix.
+    """
+
+    fields: int
+    prefix: bytes
+    start: bytes
+    end: bytes | None
+
+
+EVERYTHING = KeyRange(0, b"", b"", None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -34,11 +34,12 @@ from cupola.database.catalog import (
 from cupola.database.constraints import check_unique, check_write, delete_with_references
 from cupola.database.documents import StoredDocument, id_in
 from cupola.database.overlay import IndexOverlay
+from cupola.database.ranges import EVERYTHING, KeyRange
 from cupola.database.read_set import Interval, RangeRead, ReadSet
 from cupola.database.usage import Usage
 from cupola.errors import DatabaseUseError, DeveloperError, InvalidIdError
 from cupola.limits import DEFAULT_LIMITS, Limits
-from cupola.persistence import Reader, Summary
+from cupola.persistence import Reader
 from cupola.values import (
     COMMIT_TIMESTAMP,
     UNSET,
@@ -59,22 +60,10 @@ from cupola.values import (
 
 _PLAIN = frozenset({str, float, bool, Int64, bytes, type(None)})
 _SEEN_MAX = 64
+_BEGINNING_BYTES = 4
+_UNDERSCORE = ord("_")
 _CATALOG_TABLES = frozenset({TABLES, INDEXES, SCHEMAS})
 _PRIVATE_NUMBERS = frozenset(PRIVATE_TABLES.values())
-
-
-class KeyRange(NamedTuple):
-    """Keys from `start` (inclusive) to `end` (exclusive; None: to the end of the index) under a
-    prefix.
-    """
-
-    fields: int
-    prefix: bytes
-    start: bytes
-    end: bytes | None
-
-
-EVERYTHING = KeyRange(0, b"", b"", None)
 
 
 class Write(NamedTuple):
@@ -96,21 +85,28 @@ def place_of(table: TableInfo, document_id: str) -> str:
 class IdSource:
     """Fresh document ids that follow from the seed of a call, so that replaying it makes the same
     ones.
+
+    Those of one call begin alike, so that they lie together in the index: a call that inserts many
+    documents then writes a few pages, not one for each. 80 random bits of each are its own.
     """
 
-    __slots__ = ("_count", "_now_ns", "_seed")
+    __slots__ = ("_beginning", "_count", "_now_ns", "_seed")
 
     def __init__(self, seed: bytes, now_ns: int) -> None:
         self._seed = seed
         self._now_ns = now_ns
         self._count = 0
+        self._beginning = b""
 
     def next(self, table: int) -> str:
         self._count += 1
         digest = hashlib.blake2b(
             self._count.to_bytes(8, "big"), key=self._seed, digest_size=14
         ).digest()
-        return encode_id(table, new_internal_id(digest, self._now_ns))
+        if not self._beginning:
+            self._beginning = digest[:_BEGINNING_BYTES]
+        own = digest[_BEGINNING_BYTES:]
+        return encode_id(table, new_internal_id(self._beginning + own, self._now_ns))
 
 
 class Transaction:
@@ -264,7 +260,7 @@ class Transaction:
         read = RangeRead(index.number, *keys, descending)
         self.read_set.add_range(read)
         start, end = keys.start, keys.end
-        overlay = self._overlay(index) if self._ids is not None else None
+        overlay = self.overlay(index) if self._ids is not None else None
         size = expect
         while True:
             rows, more = self._page(index.number, overlay, start, end, descending, size)
@@ -316,80 +312,11 @@ class Transaction:
                 self._seen[id_in(key)] = StoredDocument(version, body)
         return found
 
-    def count(self, index: Index, keys: KeyRange) -> int:
-        """How many documents lie in the range.
-
-        Each counts as read, up to the bound, unless the index is aggregated. A whole table is
-        counted by any aggregated index that it has.
+    def summaries(self, index: Index, *, counts_only: bool) -> MergedSummaries:
+        """What is known of ranges of an aggregated index, own writes included. Whoever asks notes
+        what they read.
         """
-        counting: Index | None = index
-        if index.aggregate is None:
-            counting = self._counting_index(index.table) if keys == EVERYTHING else None
-        if counting is not None:
-            return self.summarize(counting, keys, counts_only=True).count
-        self.usage.range()
-        read = RangeRead(index.number, *keys, False)
-        read.exhausted()
-        self.read_set.add_range(read)
-        bound = self.usage.documents_left + 1
-        total = self._reader.count(index.number, keys.start, keys.end, limit=bound)
-        if index.table in {write.table.number for write in self._writes.values()}:
-            overlay = self._overlay(index)
-            for key in overlay.between(keys.start, keys.end):
-                was_there = self._reader.get(index.number, key) is not None
-                total += (overlay.rows[key] is not None) - was_there
-        self.usage.counted(total)
-        return total
-
-    def summarize(self, index: Index, keys: KeyRange, *, counts_only: bool = False) -> Summary:
-        """What is known of the range of an aggregated index, without reading its documents."""
-        self.usage.range()
-        read = RangeRead(index.number, *keys, False)
-        read.exhausted()
-        self.read_set.add_range(read)
-        return self._merged(index, counts_only).summarize(keys.start, keys.end)
-
-    def nth(
-        self, index: Index, keys: KeyRange, position: int, *, descending: bool
-    ) -> StoredDocument | None:
-        """The document that has `position` others before it in the range of an aggregated index.
-
-        Read is the range up to it.
-        """
-        self.usage.range()
-        read = RangeRead(index.number, *keys, descending)
-        self.read_set.add_range(read)
-        merged = self._merged(index, counts_only=True)
-        if descending:
-            position = merged.summarize(keys.start, keys.end).count - 1 - position
-        found = merged.nth(keys.start, keys.end, position) if position >= 0 else None
-        if found is None:
-            read.exhausted()
-            return None
-        key, document = found
-        read.saw(key)
-        self.usage.read(len(document.body))
-        return document
-
-    def rank(
-        self, index: Index, keys: KeyRange, document: StoredDocument, *, descending: bool
-    ) -> int | None:
-        """How many documents of the range of an aggregated index come before this one of its
-        table; None: it is not in the range. Read is the part before it.
-        """
-        key = b"".join(index.parts_of(document))
-        if not _inside(key, keys.start, keys.end):
-            return None
-        start, end = (key + b"\0", keys.end) if descending else (keys.start, key)
-        before = KeyRange(keys.fields, keys.prefix, start, end)
-        return self.summarize(index, before, counts_only=True).count
-
-    def _counting_index(self, table: int) -> Index | None:
-        aggregated = self.catalog.by_number[table].aggregated
-        return next((index for index in aggregated if index.state == "ready"), None)
-
-    def _merged(self, index: Index, counts_only: bool) -> MergedSummaries:
-        overlay = None if self.sees_plainly(index.table) else self._overlay(index)
+        overlay = None if self.sees_plainly(index.table) else self.overlay(index)
         place = place_of(self.catalog.by_number[index.table], "")
         return MergedSummaries(
             self._reader, index, overlay, self._writes, place, counts_only=counts_only
@@ -406,7 +333,7 @@ class Transaction:
         read.exhausted()
         self.read_set.add_range(read)
         wanted = self.usage.documents_left + 1 if limit is None else limit
-        overlay = self._overlay(index)
+        overlay = self.overlay(index)
         rows, _ = self._page(index.number, overlay, keys.start, keys.end, False, wanted)
         found = [document for _, document in rows]
         if limit is None:
@@ -433,22 +360,17 @@ class Transaction:
         more = len(rows) == wanted
         if overlay is None or not mine:
             return [(key, StoredDocument(version, body)) for key, version, body in rows], more
-        merged = [(k, StoredDocument(v, b)) for k, v, b in rows if k not in overlay.rows]
-        for key in mine:
-            document = overlay.rows[key]
-            beyond = more and (key < rows[-1][0] if descending else key > rows[-1][0])
-            if document is not None and not beyond:
-                merged.append((key, document))
-        merged.sort(key=_row_key, reverse=descending)
+        merged = overlay.merged(mine, rows, descending, more)
         return merged[:limit], more or len(merged) > limit
 
-    def _overlay(self, index: Index) -> IndexOverlay:
+    def overlay(self, index: Index) -> IndexOverlay:
+        """What was written here, as an index shows it."""
         overlay = self._overlays.get(index.number)
         if overlay is None:
             overlay = self._overlays[index.number] = IndexOverlay()
             for write in self._writes.values():
                 if write.table.number == index.table:
-                    _overlay_write(overlay, index, write.old, write.new)
+                    overlay.write(index, write.old, write.new)
         return overlay
 
     def _read_all_of(self, system_table: int) -> None:
@@ -476,12 +398,34 @@ class Transaction:
             SchemaError, InvalidValueError, LimitError: The document was refused; nothing was
             written.
         """
+        table, document = self._new_document(table_name, fields)
+        return self._insert(table, document, self._encoded(table, document))
+
+    def insert_encoded(self, table_name: str, fields: Document, encoded: bytes) -> str:
+        """`insert` of fields that were checked before against values and limits, though not against
+        the schema; `encoded` is what `encode` has made of them.
+        """
+        if not fields or encoded[2] < _UNDERSCORE:  # in canonical order, system fields come later
+            return self.insert(table_name, fields)
+        table, document = self._new_document(table_name, fields)
+        body = b'{"_creationTime":%b,"_id":"%b",%b' % (
+            encode(self.creation_time),
+            str(document["_id"]).encode(),
+            encoded[1:],
+        )
+        return self._insert(table, document, self._encoded(table, document, body))
+
+    def _new_document(
+        self, table_name: str, fields: Mapping[str, Value]
+    ) -> tuple[TableInfo, Document]:
         ids = self._require_writable()
         table = self.table(table_name) or self.create_table(table_name)
         _refuse_system_fields(fields)
         document_id = ids.next(table.id_number)
-        document = {**fields, "_id": document_id, "_creationTime": self.creation_time}
-        stored = self._encoded(table, document)
+        return table, {**fields, "_id": document_id, "_creationTime": self.creation_time}
+
+    def _insert(self, table: TableInfo, document: Document, stored: StoredDocument) -> str:
+        document_id = str(document["_id"])
         rules = self.catalog.rules(table)
         if rules is not None:
             check_write(self, rules, table, None, stored)
@@ -560,8 +504,9 @@ class Transaction:
         self.creation_time = math.nextafter(self.creation_time, math.inf)
         self._put(Write(info, document_id, None, StoredDocument(None, encode(document), document)))
 
-    def restore(self, table_name: str, document: Document) -> None:
+    def restore(self, table_name: str, document: Document, encoded: bytes | None = None) -> None:
         """Insert a document that brings its own `_id` and `_creationTime`, from an export.
+        `encoded`: as in `insert_encoded`.
 
         Its references are not looked at: what they lead to may be restored later. See
         `constraints.refuse_dangling`.
@@ -578,7 +523,7 @@ class Transaction:
                 "table.",
                 code="DocumentIdTaken",
             )
-        stored = self._encoded(table, document)
+        stored = self._encoded(table, document, encoded)
         rules = self.catalog.rules(table)
         if rules is not None:
             check_unique(self, rules, table, None, stored)
@@ -641,11 +586,16 @@ class Transaction:
             )
         return table, old
 
-    def _encoded(self, table: TableInfo, document: Document) -> StoredDocument:
-        """Check a document against values, limits and schema, and encode it."""
+    def _encoded(
+        self, table: TableInfo, document: Document, body: bytes | None = None
+    ) -> StoredDocument:
+        """Check a document against values, limits and schema, and encode it. `body`: what has come
+        of that, if it was checked against values and limits before.
+        """
         _refuse_system_table(table)
-        body = encode(document)
-        check_document(document, self._limits)
+        if body is None:
+            body = encode(document)
+            check_document(document, self._limits)
         check = self.catalog.check(table)
         if check is not None:
             check(document)
@@ -674,7 +624,7 @@ class Transaction:
         for index in write.table.indexes.values():
             overlay = self._overlays.get(index.number)
             if overlay is not None:
-                _overlay_write(overlay, index, write.old, write.new)
+                overlay.write(index, write.old, write.new)
         if write.table.number in _CATALOG_TABLES:
             value = write.new.value if write.new is not None else None
             self.catalog = self.catalog.with_document(write.table.number, write.id, value)
@@ -713,7 +663,7 @@ class Transaction:
             _, index = self.catalog.index_tables[number]
             for write in self._writes.values():
                 if write.table.number == index.table:
-                    _overlay_write(overlay, index, write.old, write.new)
+                    overlay.write(index, write.old, write.new)
 
     def writes(self) -> list[Write]:
         """The write set, in the order documents were first touched."""
@@ -726,10 +676,6 @@ class Transaction:
         return self.read_set.intervals()
 
 
-def _row_key(row: tuple[bytes, StoredDocument]) -> bytes:
-    return row[0]
-
-
 def _after(
     key: bytes, start: bytes, end: bytes | None, descending: bool
 ) -> tuple[bytes, bytes | None]:
@@ -739,14 +685,6 @@ def _after(
 
 def _inside(key: bytes, start: bytes, end: bytes | None) -> bool:
     return start <= key and (end is None or key < end)
-
-
-def _overlay_write(
-    overlay: IndexOverlay, index: Index, old: StoredDocument | None, new: StoredDocument | None
-) -> None:
-    for document, shown in ((old, None), (new, new)):
-        if document is not None:
-            overlay.put(b"".join(index.parts_of(document)), shown)
 
 
 def _refuse_system_fields(fields: Mapping[str, Value]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, PushFacts
-from cupola.deploy.components import DefinedComponent, Instance
+from cupola.deploy.components import DefinedComponent, Instance, public_functions
 from cupola.functions.bundles import AnalyzedFunction, AnalyzedModule, CronJob, Position
 
 Json = dict[str, Any]
@@ -73,9 +73,16 @@ def push_started(
 
 
 def push_finished(
-    before: DeployedCode | None, after: DeployedCode, index_diffs: Json, *, schema: list[str | None]
+    before: DeployedCode | None,
+    after: DeployedCode,
+    index_diffs: Json,
+    *,
+    schema: list[str | None],
+    had_tables: Collection[str] = (),
 ) -> Json:
-    """The answer to `finish_push`: what has changed. `schema`: JSON texts before and after."""
+    """The answer to `finish_push`: what has changed. `schema`: JSON texts before and after.
+    `had_tables`: the components that had tables before, also those that were in use no more.
+    """
     old_auth = before.facts.auth if before is not None else []
     old_version = before.facts.server_version if before is not None else None
     version = after.facts.server_version
@@ -106,7 +113,10 @@ def push_finished(
             "removed": [json.dumps(each) for each in old_auth if each not in after.facts.auth],
         },
         "definitionDiffs": {path: {} for path in ("", *after.components)},
-        "componentDiffs": {"": component, **_component_diffs(before, after, index_diffs)},
+        "componentDiffs": {
+            "": component,
+            **_component_diffs(before, after, index_diffs, had_tables),
+        },
     }
 
 
@@ -116,7 +126,12 @@ def _instances(code: DeployedCode | None) -> dict[str, str]:
     return {each.path: each.definition for each in root.all() if each.path} if root else {}
 
 
-def _component_diffs(before: DeployedCode | None, after: DeployedCode, index_diffs: Json) -> Json:
+def _component_diffs(
+    before: DeployedCode | None,
+    after: DeployedCode,
+    index_diffs: Json,
+    had_tables: Collection[str],
+) -> Json:
     old, new = _instances(before), _instances(after)
 
     def modules(code: DeployedCode | None, definition: str | None) -> set[str]:
@@ -125,7 +140,10 @@ def _component_diffs(before: DeployedCode | None, after: DeployedCode, index_dif
     diffs = {}
     for path in sorted(old.keys() | new.keys()):
         was, will_be = modules(before, old.get(path)), modules(after, new.get(path))
-        kind = "create" if path not in old else "modify" if path in new else "unmount"
+        if path in old:
+            kind = "modify" if path in new else "unmount"
+        else:
+            kind = "remount" if path in had_tables else "create"
         diffs[path] = {
             "diffType": {"type": kind},
             "moduleDiff": {"added": sorted(will_be - was), "removed": sorted(was - will_be)},
@@ -192,16 +210,13 @@ def _installed(code: DeployedCode, instance: Instance) -> Json:
 def _exported(component: str, analysis: Mapping[str, AnalyzedModule]) -> Json:
     """What a component offers, as a tree of branches by name."""
     tree: Json = {}
-    for path, module in sorted(analysis.items()):
-        own = path.removesuffix(".js")
-        for function in module.functions:
-            if function.visibility == "public":
-                branch = tree
-                for part in own.split("/"):
-                    branch = branch.setdefault(part, {"type": "branch", "children": {}})["children"]
-                function_path = {"component": component, "udfPath": f"{own}:{function.name}"}
-                leaf = {"type": "function", "path": function_path}
-                branch[function.name] = {"type": "leaf", "resource": leaf}
+    for steps, function in public_functions(analysis):
+        branch = tree
+        for step in steps:
+            branch = branch.setdefault(step, {"type": "branch", "children": {}})["children"]
+        path = {"component": component, "udfPath": f"{'/'.join(steps)}:{function.name}"}
+        leaf = {"type": "function", "path": path}
+        branch[function.name] = {"type": "leaf", "resource": leaf}
     return tree
 
 

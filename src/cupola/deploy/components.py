@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from cupola.errors import BadRequestError
-from cupola.functions.bundles import AnalyzedModule, Module
+from cupola.functions.bundles import AnalyzedFunction, AnalyzedModule, Module
 from cupola.functions.javascript import InstalledComponent
 from cupola.schema import SchemaDefinition
 from cupola.schema.components import schema_in_component
@@ -249,17 +249,25 @@ def with_components(
 # ------------------------------------------------------------------------------------ what is shown
 
 
+def public_functions(
+    analysis: Mapping[str, AnalyzedModule],
+) -> Iterator[tuple[list[str], AnalyzedFunction]]:
+    """Each with the steps of its module's path, without the ending."""
+    for path, module in sorted(analysis.items()):
+        steps = path.removesuffix(".js").split("/")
+        for function in module.functions:
+            if function.visibility == "public":
+                yield steps, function
+
+
 def exports_of(analysis: Mapping[str, AnalyzedModule]) -> Json:
     """The public functions of a component as a tree of module folders, modules and names."""
     tree: dict[str, Any] = {}
-    for path, module in sorted(analysis.items()):
-        own = path.removesuffix(".js")
-        for function in module.functions:
-            if function.visibility == "public":
-                branch = tree
-                for part in own.split("/"):
-                    branch = branch.setdefault(part, {})
-                branch[function.name] = f"_reference/function/{own}:{function.name}"
+    for steps, function in public_functions(analysis):
+        branch = tree
+        for step in steps:
+            branch = branch.setdefault(step, {})
+        branch[function.name] = f"_reference/function/{'/'.join(steps)}:{function.name}"
     return _branch(tree)
 
 

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from cupola.auth import Identity
-from cupola.backend import Backend, CallRequest, CallResult
+from cupola.backend import Backend, CallResult
 from cupola.backend.pushes import PushDone
 from cupola.database.schema_push import SchemaPush
 from cupola.deploy.analyzer import v8_analyzer
@@ -40,19 +40,20 @@ from cupola.deploy.predictions import component_predictions, schema_prediction
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diffs, joined_schema
 from cupola.deploy.storage import StoredCode, load_environment
+from cupola.deploy.system_calls import call_system
 from cupola.errors import BadRequestError, CupolaError, DeveloperError, OverloadedError, SchemaError
 from cupola.functions.app import App
 from cupola.functions.bundles import Analyzer
 from cupola.schema import SchemaDefinition
 from cupola.system.deployment import UPDATE_ENVIRONMENT, check_total, checked_changes
-from cupola.values import encode, split_qualified
+from cupola.values import split_qualified
 
 _STAGED_MAX: Final = 20
 _STAGED_FOR_S: Final = 1800.0
 _LOOK_EVERY_S: Final = 1.0
 _WAIT_MAX_S: Final = 60.0
 _MADE_UP_QUERIES_MAX: Final = 2
-_SYSTEM: Final = Identity("admin")
+_EXPECT_AFTER_S: Final = 1.0
 
 MakeAnalyzer = Callable[[Backend], Analyzer]
 
@@ -109,6 +110,8 @@ class _Staged:
     environment: dict[str, str]
     index_diffs: Json
     preparation: _Preparation
+    had_tables: frozenset[str]
+    """The components that had tables when it was started."""
 
 
 class Deployer:
@@ -123,6 +126,7 @@ class Deployer:
         self._clock = backend.clock
         self._make_analyzer = make_analyzer
         self._analyzer: Analyzer | None = None
+        self._warming_up: asyncio.Task[None] | None = None
         reader = backend.node.persistence.reader
         self._stored = StoredCode(reader)
         self._variables = load_environment(reader)
@@ -211,8 +215,17 @@ class Deployer:
     # ---------------------------------------------------------------- pushes
 
     def config_hashes(self) -> Json:
-        """What is deployed, so that a push sends only what differs."""
+        """What is deployed, so that a push sends only what differs. The push follows at once."""
+        self._expect_push()
         return module_hashes(self.code)
+
+    def _expect_push(self) -> None:
+        """Start what a push needs, while its code is on its way."""
+        self._backend.expect_push()
+        if self._warming_up is None or self._warming_up.done():
+            warm_up = self._the_analyzer().warm_up()
+            self._warming_up = asyncio.get_running_loop().create_task(warm_up)
+            self._warming_up.add_done_callback(_ignore)
 
     async def evaluate_schema(self, push: StartPush) -> Json:
         """What a push would do to stored documents and indexes; changes nothing.
@@ -249,7 +262,10 @@ class Deployer:
         diffs: Json = index_diffs(self._backend.node.committer.catalog, app.schema, paths)
         push_id = self._clock.random_bytes(16).hex()
         if not (push.dry_run or push.for_codegen or only_evaluate):
-            self._stage(push_id, _Staged(code, variables, diffs, self._prepare(app.schema)))
+            tables = self._backend.node.committer.catalog.by_name.values()
+            had_tables = frozenset(table.component for table in tables)
+            preparation = self._prepare(app.schema)
+            self._stage(push_id, _Staged(code, variables, diffs, preparation, had_tables))
             self._backend.prepare(app)
         return push_started(push_id, self.code, code, variables, diffs)
 
@@ -319,12 +335,18 @@ class Deployer:
             app = joined(self._python, staged.code, self.environment)
             if app.schema != staged.preparation.schema:
                 raise _race("the tables of the Python code have changed meanwhile")
+            self._backend.prepare(app)
+            await self._backend.wait_prepared(app)
             await self._accept(staged, app)
             self._note_version()
             self.on_push(app)
+        # The next push finds a process ready; the first calls of this one come first.
+        asyncio.get_running_loop().call_later(_EXPECT_AFTER_S, self._backend.expect_push)
         self._forget(push_id)
         schema = [schema_before, _schema_text(self._backend)]
-        return push_finished(before, staged.code, staged.index_diffs, schema=schema)
+        return push_finished(
+            before, staged.code, staged.index_diffs, schema=schema, had_tables=staged.had_tables
+        )
 
     def _require_finishable(self, staged: _Staged) -> None:
         if staged.environment != self._variables:
@@ -368,6 +390,8 @@ class Deployer:
 
     async def close(self) -> None:
         """The server stops: whatever runs beside it ends."""
+        if self._analyzer is not None:
+            self._analyzer.close()
         await self.exports.close()
         await self.imports.close()
 
@@ -406,12 +430,8 @@ class Deployer:
             check_total(variables)
             code = await self._code_with(variables)
             facts = msgspec.json.encode(code.facts).decode() if code is not None else None
-            args = encode({"changes": given, "push": facts})
-            result = await self._backend.call(
-                CallRequest("mutation", UPDATE_ENVIRONMENT, args, _SYSTEM, visibility="any")
-            )
-            if not result.ok:
-                raise result.error or BadRequestError(result.error_message or "")
+            args = {"changes": given, "push": facts}
+            await call_system(self._backend, UPDATE_ENVIRONMENT, args)
             self._variables = variables
             self._stored.code = code
             self._use()
@@ -435,6 +455,12 @@ class Deployer:
 def _schema_text(backend: Backend) -> str | None:
     schema = backend.node.committer.catalog.schema
     return json.dumps(schema.to_json()) if schema is not None else None
+
+
+def _ignore(task: asyncio.Task[None]) -> None:
+    """What could not be started early is started when it is needed, and tells then."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _race(why: str) -> BadRequestError:

@@ -9,19 +9,18 @@ import asyncio
 from pathlib import Path
 from typing import Any, Final
 
-from cupola.auth import Identity
-from cupola.backend import Backend, CallRequest
+from cupola.backend import Backend
 from cupola.database.catalog import EXPORTS, Document
 from cupola.database.load import load_documents
 from cupola.deploy.processes import News, run_worker
+from cupola.deploy.system_calls import call_system
 from cupola.errors import BadRequestError, ClientError
 from cupola.system.deployment import FORGET_EXPORT, PUT_EXPORT
-from cupola.values import Int64, decode, encode
+from cupola.values import Int64
 
 _WORKER: Final = "cupola.deploy.export_worker"
 _KEPT_MAX: Final = 5
 _KEPT_NS: Final = 14 * 24 * 3600 * 10**9
-_SYSTEM: Final = Identity("admin")
 
 
 class ExportNotFoundError(ClientError):
@@ -120,7 +119,7 @@ class Exports:
             is_old = isinstance(expires, Int64) and expires < now
             if is_old or place >= _KEPT_MAX - 1 or document["state"] != "completed":
                 self._file(export_id).unlink(missing_ok=True)
-                await self._call(FORGET_EXPORT, {"id": export_id})
+                await call_system(self._backend, FORGET_EXPORT, {"id": export_id})
 
     def find(self, name: str) -> tuple[Path, int]:
         """The file of a finished export, by its id or timestamp, and that timestamp.
@@ -150,11 +149,5 @@ class Exports:
         return self._data.parent / "exports" / f"{export_id}.zip"
 
     async def _put(self, export_id: str | None, fields: Document) -> Any:
-        return await self._call(PUT_EXPORT, {"id": export_id, "fields": fields})
-
-    async def _call(self, path: str, args: dict[str, Any]) -> Any:
-        request = CallRequest("mutation", path, encode(args), _SYSTEM, visibility="any")
-        result = await self._backend.call(request)
-        if result.value is None:
-            raise result.error or BadRequestError(result.error_message or "")
-        return decode(result.value)
+        args = {"id": export_id, "fields": fields}
+        return await call_system(self._backend, PUT_EXPORT, args)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import collections
 import hashlib
 import sys
 import zipfile
@@ -22,8 +23,9 @@ import msgspec
 
 from cupola.database.catalog import STORAGE, primary_index_id
 from cupola.deploy.import_plans import StoredFile
-from cupola.deploy.import_rows import ImportRefused, Source
+from cupola.deploy.import_rows import ImportRefused, Source, open_entry
 from cupola.deploy.processes import Progress
+from cupola.deploy.zip_export import bodies_of
 from cupola.errors import CupolaError
 from cupola.files import FileStore, receive
 from cupola.files.opening import open_store
@@ -36,11 +38,27 @@ _PIECE_BYTES: Final = 1 << 20
 # ---------------------------------------------------------------------------------------- checking
 
 
+def count_files(reader: Reader) -> dict[str, int]:
+    """How many files each component has, and the app ("")."""
+    counts = collections.Counter("")
+    for body in bodies_of(reader, primary_index_id(STORAGE)):
+        document = decode_canonical(body)
+        assert isinstance(document, dict)
+        counts[str(document.get("component", ""))] += 1
+    return counts
+
+
 def check_files(
-    reader: Reader, source: Source, path: Path, progress: Progress, *, replaces: bool
+    reader: Reader,
+    source: Source,
+    component: str,
+    path: Path,
+    progress: Progress,
+    *,
+    replaces: bool,
 ) -> int:
-    """Read every stored file of a ZIP, and write to `path` what is to be stored. `replaces`:
-    files that are there already go first. Returns: how many there are.
+    """Read every stored file of a component in a ZIP, and write to `path` what is to be stored.
+    `replaces`: its files that are there already go first. Returns: how many there are.
 
     Raises:
         ImportRefused: The bytes of one are others than its digest says, its id is no file's, or is
@@ -48,11 +66,11 @@ def check_files(
     """
     count = 0
     with path.open("wb") as rows, source.open_zip() as archive:
-        for file in source.stored_files():
+        for file in source.stored_files(component):
             progress.tell(lambda: f"Checking files: {count:,}")  # noqa: B023
             checked = _checked(archive, file)
             known = _known(reader, file.id)
-            if known is not None and (not replaces or known != checked.sha256):
+            if known is not None and (not replaces or known != (checked.sha256, component)):
                 raise ImportRefused(
                     f"There is a file {file.id} already; import with --replace-all, or delete it.",
                     code="InvalidId",
@@ -83,24 +101,21 @@ def _checked(archive: zipfile.ZipFile, file: StoredFile) -> StoredFile:
     return msgspec.structs.replace(file, sha256=found)
 
 
-def _known(reader: Reader, storage_id: str) -> str | None:
-    """The digest of a file that is stored; None if there is none of this id."""
+def _known(reader: Reader, storage_id: str) -> tuple[str, str] | None:
+    """The digest and component of a file that is stored; None if there is none of this id."""
     row = reader.get(primary_index_id(STORAGE), encode_key(storage_id))
     if row is None:
         return None
     document = decode_canonical(row[2])
     assert isinstance(document, dict)
-    return str(document["sha256"])
+    return str(document["sha256"]), str(document.get("component", ""))
 
 
 def _pieces(archive: zipfile.ZipFile, file: StoredFile) -> Iterator[bytes]:
     assert file.entry is not None
-    try:
-        with archive.open(file.entry) as entry:
-            while piece := entry.read(_PIECE_BYTES):
-                yield piece
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ImportRefused(f"{file.entry}: {error}", code="InvalidZip") from None
+    with open_entry(archive, file.entry) as entry:
+        while piece := entry.read(_PIECE_BYTES):
+            yield piece
 
 
 # ------------------------------------------------------------------------------------------- bytes

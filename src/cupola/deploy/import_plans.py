@@ -7,7 +7,8 @@ import msgspec
 
 class TablePlan(msgspec.Struct, frozen=True):
     """`number`: what the table's ids carry, None where it does not matter. `delete`: how many
-    documents go. `creates`: how many come, from `file`. Of `_storage` they are those of files.
+    documents go. `creates`: how many come, from `file`. Of `_storage` they are those of files; as
+    a table's, its name says of which component.
     """
 
     name: str
@@ -25,8 +26,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class StoredFile(msgspec.Struct, frozen=True, rename="camel"):
-    """A file of a ZIP. `entry`: where its bytes are in there; None if they are stored already.
-    `sha256` is base64, None where the ZIP does not say; `creation_time` in ms.
+    """A file of a ZIP, of a component or of the app (""). `entry`: where its bytes are in there;
+    None if they are stored already. `sha256` is base64, None where the ZIP does not say;
+    `creation_time` in ms.
     """
 
     id: str
@@ -35,3 +37,4 @@ class StoredFile(msgspec.Struct, frozen=True, rename="camel"):
     creation_time: float | None = None
     sha256: str | None = None
     content_type: str | None = None
+    component: str = ""

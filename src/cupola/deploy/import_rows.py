@@ -6,12 +6,14 @@ object with a `$` in a field's name is an error of its row (spec: deploy API, se
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import mimetypes
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -41,7 +43,10 @@ _TABLE = re.compile(r"(?:^|/)([A-Za-z][A-Za-z0-9_]*)/documents\.jsonl$")
 _NUMBERS = re.compile(r"(?:^|/)_tables/documents\.jsonl$")
 _STORED_FILE = re.compile(r"(?:^|/)_storage/([^/.]+)(?:\.[^/]*)?$")
 _KNOWN_FILES = re.compile(r"(?:^|/)_storage/documents\.jsonl$")
+_HIDDEN_TYPES = re.compile(rb'(?<![\w"])(int64|float64|bytes)\b|\n')  # in a shape; or exceptions
 _ARRAY_BYTES_MAX = 16 * 2**20
+_PARSER = json.JSONDecoder(parse_int=float)  # `json.loads` would make one for each row
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TYPES = mimetypes.MimeTypes(filenames=())  # the same on each machine
 
 
@@ -62,9 +67,8 @@ class Source:
             ImportRefused: It is none, or has what does not exist here.
         """
         self.numbers: dict[str, int] = {}
-        self.files: dict[str, str] = {}
-        """Where the bytes of stored files are, by id."""
-        self._known_files: str | None = None
+        self._files: dict[str, dict[str, str]] = {}  # where their bytes are, by component and id
+        self._known_files: dict[str, str] = {}  # where they are described, by component
         self.tables: list[str] = [] if table is None else [table_inside(component, table)]
         self._path = path
         self._component = component
@@ -77,7 +81,8 @@ class Source:
     def rows(self, table: str) -> Iterator[Row]:
         """The rows of a table. Raises: ImportRefused, with the line."""
         if self._form == "zip":
-            with zipfile.ZipFile(self._path) as archive, archive.open(self._entries[table]) as file:
+            name = self._entries[table]
+            with zipfile.ZipFile(self._path) as archive, open_entry(archive, name) as file:
                 yield from _json_lines(file, uniform=table in self._uniform)
             return
         with self._path.open("rb") as file:
@@ -89,30 +94,33 @@ class Source:
                 yield from _json_lines(file, uniform=False)
 
     @property
-    def has_files(self) -> bool:
-        """Whether the file says anything of stored files, be it that there are none."""
-        return self._known_files is not None or bool(self.files)
+    def components_with_files(self) -> list[str]:
+        """Of which components, or of the app (""), the file says anything of stored files, be it
+        that there are none.
+        """
+        return sorted(self._known_files.keys() | self._files.keys())
 
     def open_zip(self) -> zipfile.ZipFile:
         return zipfile.ZipFile(self._path)
 
-    def stored_files(self) -> Iterator[StoredFile]:
-        """The stored files of a ZIP, with what it knows of them; first those that are described.
+    def stored_files(self, component: str) -> Iterator[StoredFile]:
+        """The stored files of a component, with what the ZIP knows of them; first those that are
+        described.
 
         Raises:
             ImportRefused: One is described whose bytes are not there.
         """
         with zipfile.ZipFile(self._path) as archive:
-            left = dict(self.files)
-            if self._known_files is not None:
-                with archive.open(self._known_files) as lines:
+            left = dict(self._files.get(component, {}))
+            if (known := self._known_files.get(component)) is not None:
+                with open_entry(archive, known) as lines:
                     for row in _json_lines(lines, uniform=False):
                         entry = left.pop(str(row.get("_id")), None)
-                        yield _described(row, archive, entry)
+                        yield _described(row, archive, entry, component)
             for storage_id, entry in left.items():
                 kind, _ = _TYPES.guess_type(entry, strict=False)
                 size = archive.getinfo(entry).file_size
-                yield StoredFile(storage_id, size, entry, content_type=kind)
+                yield StoredFile(storage_id, size, entry, content_type=kind, component=component)
 
     def _look_into(self) -> None:
         try:
@@ -123,20 +131,16 @@ class Source:
             names = archive.namelist()
             for name in names:
                 component = inside(self._component, component_of(name))
-                if (_STORED_FILE.search(name) or _KNOWN_FILES.search(name)) and component:
-                    raise ImportRefused(
-                        "Stored files of components cannot be imported yet.", code="InvalidZip"
-                    )
                 if _KNOWN_FILES.search(name):
-                    self._known_files = name
+                    self._known_files[component] = name
                 elif found := _STORED_FILE.search(name):
-                    self.files[found[1]] = name
+                    self._files.setdefault(component, {})[found[1]] = name
                 elif found := _TABLE.search(name):
                     table = qualified(component, found[1])
                     self.tables.append(table)
                     self._entries[table] = name
                     schema = name.removesuffix("documents.jsonl") + "generated_schema.jsonl"
-                    if schema in names and archive.read(schema).strip() == b'"uniform"':
+                    if schema in names and _is_uniform(schema, archive.read(schema).strip()):
                         self._uniform.add(table)
                 elif _NUMBERS.search(name):
                     for line in archive.read(name).splitlines():
@@ -145,7 +149,28 @@ class Source:
         self.numbers = {name: n for name, n in self.numbers.items() if name in self._entries}
 
 
-def _described(row: Row, archive: zipfile.ZipFile, entry: str | None) -> StoredFile:
+@contextlib.contextmanager
+def open_entry(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
+    """An entry of a ZIP, to be read inside.
+
+    Raises:
+        ImportRefused: It is damaged, encrypted, or packed in a way that is not known here.
+    """
+    try:
+        file = archive.open(name)
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+    ) as error:  # or unknown, or encrypted
+        raise ImportRefused(f"{name}: {error}", code="InvalidZip") from None
+    with file:
+        try:
+            yield file
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ImportRefused(f"{name}: {error}", code="InvalidZip") from None
+
+
+def _described(row: Row, archive: zipfile.ZipFile, entry: str | None, component: str) -> StoredFile:
     try:
         file = msgspec.convert({**row, "id": row.get("_id"), "entry": entry}, _Described)
     except msgspec.ValidationError as error:
@@ -157,7 +182,28 @@ def _described(row: Row, archive: zipfile.ZipFile, entry: str | None) -> StoredF
         raise ImportRefused(
             f"File {file.id} has {size} bytes in the ZIP, not {file.size:.0f}.", code="InvalidZip"
         )
-    return StoredFile(file.id, size, entry, file.creation_time, file.sha256, file.content_type)
+    return StoredFile(
+        file.id, size, entry, file.creation_time, file.sha256, file.content_type, component
+    )
+
+
+def _is_uniform(name: str, description: bytes) -> bool:
+    """Whether a `generated_schema.jsonl` says that documents are in the encoding of exports.
+
+    Raises:
+        ImportRefused: It is of a time when exports inferred types, and a type is among them that
+            plain JSON does not show.
+    """
+    if description == b'"uniform"':
+        return True
+    if _HIDDEN_TYPES.search(description):
+        raise ImportRefused(
+            f"{name} has the type hints of an old version of Convex, without which int64, bytes "
+            "and unusual numbers cannot be told from others. Export again with a current version; "
+            "or leave that file out of the ZIP, if plain JSON is what you want.",
+            code="InvalidZip",
+        )
+    return False
 
 
 def _json_lines(file: IO[bytes], *, uniform: bool) -> Iterator[Row]:
@@ -190,7 +236,7 @@ def _array_rows(file: IO[bytes]) -> Iterator[Row]:
 
 
 def _csv_rows(file: IO[bytes]) -> Iterator[Row]:
-    reader = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
+    reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
     try:
         names = [name.strip() for name in next(reader, [])]
         if not names:
@@ -215,7 +261,7 @@ def _cell(text: str) -> float | str:
 
 
 def _plain(text: bytes) -> Any:
-    return json.loads(text, parse_int=float)
+    return _PARSER.decode(text.removeprefix(_BYTE_ORDER_MARK).decode())
 
 
 def _object(row: Any, where: str) -> Row:

@@ -17,7 +17,7 @@ import msgspec
 
 from cupola.database.catalog import FIRST_USER_TABLE, Catalog
 from cupola.database.load import load_catalog
-from cupola.deploy.import_files import check_files
+from cupola.deploy.import_files import check_files, count_files
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_rows import ImportRefused, Row, Source
 from cupola.deploy.processes import Progress
@@ -30,6 +30,7 @@ from cupola.values import (
     check_document,
     check_identifier,
     encode,
+    qualified,
     split_qualified,
     table_number_of,
 )
@@ -75,24 +76,47 @@ def plan(reader: Reader, source: Source, mode: str, folder: Path, component: str
         rows = _Rows(catalog, name, numbers, folder / f"{place}.rows")
         rows.write(source, progress)
         number = source.numbers.get(name, rows.number)
+        if not rows.count and name not in catalog.numbers:  # it comes into being, as it was
+            component_path, _ = split_qualified(name)
+            if number is not None and catalog.table_of(component_path, number) is None:
+                rows.number = number
         if rows.number is not None:
             wanted[name] = rows.number
             if number != rows.number:
                 raise ImportRefused(f"Ids in `{name}` are of another table.", code="InvalidId")
         delete = sizes.get(name, 0) if replaces else 0
         tables.append(TablePlan(name, rows.number, delete, rows.count, rows.path.name))
-    if source.has_files:
-        check_empty(FILES, mode, sizes[FILES])
-        path = folder / f"{FILES}.rows"
-        count = check_files(reader, source, path, progress, replaces=replaces)
-        delete = sizes[FILES] if replaces else 0
-        tables.append(TablePlan(FILES, None, delete, count, path.name))
+    tables += _files(reader, source, mode, folder, component, progress)
     if mode == "replaceAll":
         others = {name for name in sizes if _is_inside(name, component)} - set(source.tables)
         others -= {FILES}
         tables += [TablePlan(name, None, sizes[name], 0, None) for name in sorted(others)]
     emptied = {t.name for t in tables if t.delete == sizes.get(t.name, 0)}
     return Plan(tables, _renumbered(catalog, wanted, emptied, sizes))
+
+
+def _files(
+    reader: Reader, source: Source, mode: str, folder: Path, component: str, progress: Progress
+) -> list[TablePlan]:
+    """What becomes of stored files. A file that says nothing of any leaves all as they are."""
+    tables: list[TablePlan] = []
+    if not source.components_with_files:
+        return tables
+    sizes = count_files(reader)
+    replaces = mode in ("replace", "replaceAll")
+    for place, owner in enumerate(source.components_with_files):
+        name = qualified(owner, FILES)
+        check_empty(name, mode, sizes.get(owner, 0))
+        path = folder / f"{FILES}{place}.rows"
+        count = check_files(reader, source, owner, path, progress, replaces=replaces)
+        delete = sizes.get(owner, 0) if replaces else 0
+        tables.append(TablePlan(name, None, delete, count, path.name))
+    if mode == "replaceAll":
+        names = {qualified(owner, FILES): count for owner, count in sizes.items()}
+        others = {name for name in names if _is_inside(name, component)}
+        others -= {table.name for table in tables}
+        tables += [TablePlan(name, None, names[name], 0, None) for name in sorted(others)]
+    return tables
 
 
 def _is_inside(table: str, component: str) -> bool:

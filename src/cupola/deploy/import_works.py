@@ -12,17 +12,17 @@ from typing import Any, Final
 
 import msgspec
 
-from cupola.database.catalog import STORAGE, Document
+from cupola.database.catalog import SHARED_TABLES, STORAGE, Document
 from cupola.database.constraints import has_references, refuse_dangling
-from cupola.database.documents import StoredDocument
+from cupola.database.ranges import KeyRange
 from cupola.database.system_commits import Work
-from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.database.transaction import Transaction
 from cupola.deploy.import_plans import Plan, StoredFile, TablePlan
 from cupola.deploy.zip_export import FILES
 from cupola.errors import DatabaseUseError
 from cupola.values import decode_canonical, split_qualified
 
-_BATCH_ROWS: Final = 100
+_BATCH_ROWS: Final = 200
 _BATCH_BYTES: Final = 1 << 20
 
 Told = Callable[[str, int], None]
@@ -59,22 +59,27 @@ def _table(name: str, number: int) -> Work:
 
 
 def deletions(name: str) -> Iterator[Work]:
-    """Empty a table, whatever refers to its documents."""
-    left = True
+    """Empty a table, whatever refers to its documents; of those that components share, as
+    `_storage`, delete what the component in the name has there.
+    """
+    component, own_name = split_qualified(name)
+    start, left = b"", True
 
     def work(transaction: Transaction) -> None:
-        nonlocal left
-        table = transaction.catalog.by_name.get(name)
-        found: list[StoredDocument] = []
-        if table is not None:
-            for _, document in transaction.scan(table.primary, EVERYTHING):
-                found.append(document)
-                if len(found) == _BATCH_ROWS:
-                    break
-        for document in found:
-            assert table is not None
-            transaction.remove(table, str(document.value["_id"]), document)
-        left = len(found) == _BATCH_ROWS
+        nonlocal start, left
+        names = transaction.catalog.by_name
+        table = names.get(name) or names.get(own_name)
+        is_shared = table is not None and table.number in SHARED_TABLES
+        if table is None or (table.name != name and not is_shared):
+            left = False
+            return
+        keys = KeyRange(0, b"", start, None)
+        rows = list(itertools.islice(transaction.scan(table.primary, keys), _BATCH_ROWS))
+        for _, document in rows:
+            if not is_shared or document.value.get("component", "") == component:
+                transaction.remove(table, str(document.value["_id"]), document)
+        left = len(rows) == _BATCH_ROWS
+        start = rows[-1][0] + b"\0" if left else b""
 
     while left:
         yield work
@@ -112,7 +117,8 @@ def _insertions(table: TablePlan, folder: Path, told: Told) -> Iterator[Work]:
     with (folder / table.file).open("rb") as file:
         while rows := list(_batch(file)):
             told(table.name, len(rows))
-            yield _files(rows) if table.name == FILES else _insertion(table.name, rows)
+            is_of_files = split_qualified(table.name)[1] == FILES
+            yield _files(rows) if is_of_files else _insertion(table.name, rows)
 
 
 def _files(rows: list[bytes]) -> Work:
@@ -121,7 +127,7 @@ def _files(rows: list[bytes]) -> Work:
     def work(transaction: Transaction) -> None:
         for row in rows:
             file = msgspec.json.decode(row, type=StoredFile)
-            if transaction.get(file.id) is not None:
+            if transaction.get_system(STORAGE, file.id) is not None:
                 raise DatabaseUseError(
                     f"There is a file {file.id} already.", code="DocumentIdTaken"
                 )
@@ -130,6 +136,7 @@ def _files(rows: list[bytes]) -> Work:
                 "size": float(file.size),
                 "contentType": file.content_type,
                 "_creationTime": file.creation_time,
+                "component": file.component or None,
             }
             known: Document = {name: value for name, value in fields.items() if value is not None}
             transaction.add_system(STORAGE, file.id, known)
@@ -143,7 +150,7 @@ def _batch(file: Any) -> Iterator[bytes]:
         line = file.readline()
         if not line:
             return
-        yield line
+        yield line.removesuffix(b"\n")
         size += len(line)
         if size >= _BATCH_BYTES:
             return
@@ -160,11 +167,15 @@ def _insertion(table: str, rows: list[bytes]) -> Work:
         for row in rows:
             document = decode_canonical(row)
             assert isinstance(document, dict)
-            if "_id" not in document:
-                document.pop("_creationTime", None)
+            if "_id" in document:
+                if "_creationTime" not in document:
+                    document["_creationTime"] = transaction.creation_time
+                    transaction.restore(name, document)
+                else:
+                    transaction.restore(name, document, row)
+            elif document.pop("_creationTime", None) is not None:
                 transaction.insert(name, document)
-                continue
-            document.setdefault("_creationTime", transaction.creation_time)
-            transaction.restore(name, document)
+            else:
+                transaction.insert_encoded(name, document, row)
 
     return work

@@ -16,24 +16,23 @@ from typing import Any, Final
 
 import msgspec
 
-from cupola.auth import Identity
-from cupola.backend import Backend, CallRequest
+from cupola.backend import Backend
 from cupola.database.catalog import IMPORTS, Document
 from cupola.database.load import load_documents
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_works import works_of
 from cupola.deploy.processes import News, run_worker
+from cupola.deploy.system_calls import call_system
 from cupola.deploy.zip_export import FILES
 from cupola.errors import BadRequestError
 from cupola.system.deployment import FORGET_IMPORT, PUT_IMPORT
-from cupola.values import Int64, decode, encode, is_component_path, split_qualified
+from cupola.values import Int64, is_component_path, split_qualified
 
 _WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
 _KEPT_MAX: Final = 50
 _PARTS_MAX: Final = 9999
 _NEWS_EVERY_S: Final = 0.5
-_SYSTEM: Final = Identity("admin")
 _FORMS: Final = {"csv": "csv", "jsonLines": "jsonl", "jsonArray": "json_array", "zip": "zip"}
 _MODES: Final = ("requireEmpty", "append", "replace", "replaceAll")
 
@@ -168,7 +167,7 @@ class Imports:
             is_open = state["state"] not in ("completed", "failed")
             if place >= _KEPT_MAX and not (is_open and import_id in self._begun):
                 self._begun.discard(import_id)
-                await self._call(FORGET_IMPORT, {"id": import_id})
+                await call_system(self._backend, FORGET_IMPORT, {"id": import_id})
             elif is_open and import_id not in self._begun:
                 lost = "The server stopped before this import had ended; import again."
                 fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
@@ -270,21 +269,23 @@ class Imports:
 
     async def _store_files(self, plan: Plan, folder: Path, news: News) -> str | None:
         """Put the bytes of files where their documents will find them. Returns: why not."""
-        files = next((table for table in plan.tables if table.name == FILES), None)
-        if files is None or not files.creates:
-            return None
         address = self._backend.files.store.address
-        if not address:
-            return "This deployment keeps its files in memory; import without them."
-        printed = await run_worker(
-            "cupola.deploy.import_files",
-            str(folder / _WHOLE),
-            str(folder / str(files.file)),
-            address,
-            str(self._backend.limits.file_size_bytes_max),
-            news=news,
-        )
-        return None if printed == b"null" else _error_in(printed)
+        for files in plan.tables:
+            if not _is_of_files(files) or not files.creates:
+                continue
+            if not address:
+                return "This deployment keeps its files in memory; import without them."
+            printed = await run_worker(
+                "cupola.deploy.import_files",
+                str(folder / _WHOLE),
+                str(folder / str(files.file)),
+                address,
+                str(self._backend.limits.file_size_bytes_max),
+                news=news,
+            )
+            if printed != b"null":
+                return _error_in(printed)
+        return None
 
     async def _store_documents(self, plan: Plan, folder: Path, news: News) -> BaseException | None:
         """Returns: why the rest did not come in."""
@@ -327,14 +328,8 @@ class Imports:
         return Path(str(self._backend.data_path)).parent / "imports"
 
     async def _put(self, import_id: str | None, fields: Document) -> Any:
-        return await self._call(PUT_IMPORT, {"id": import_id, "fields": fields})
-
-    async def _call(self, path: str, args: dict[str, Any]) -> Any:
-        request = CallRequest("mutation", path, encode(args), _SYSTEM, visibility="any")
-        result = await self._backend.call(request)
-        if result.value is None:
-            raise result.error or BadRequestError(result.error_message or "")
-        return decode(result.value)
+        args = {"id": import_id, "fields": fields}
+        return await call_system(self._backend, PUT_IMPORT, args)
 
 
 def _check_settings(settings: ImportSettings) -> None:
@@ -362,8 +357,12 @@ def _error_in(printed: bytes | None) -> str:
     return str(found.get("error", "The file could not be read; see the server's log."))
 
 
+def _is_of_files(table: TablePlan) -> bool:
+    return split_qualified(table.name)[1] == FILES
+
+
 def _row_of(table: TablePlan) -> str:
-    unit = "files" if table.name == FILES else "documents"
+    unit = "files" if _is_of_files(table) else "documents"
     return f"{split_qualified(table.name)[1]} | {table.creates} | {table.delete} {unit}"
 
 

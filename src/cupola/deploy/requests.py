@@ -99,18 +99,35 @@ class VariableChange(msgspec.Struct, frozen=True):
     value: str | None = None
 
 
-class CancelJob(msgspec.Struct, frozen=True):
+class CancelJob(msgspec.Struct, frozen=True, rename="camel"):
+    """`component_id`: the path of the component whose job it is."""
+
     id: str
+    component_id: str | None = None
+
+
+class DeleteTables(msgspec.Struct, frozen=True, rename="camel"):
+    table_names: list[str]
+    component_id: str | None = None
+
+
+class InComponent(msgspec.Struct, frozen=True, rename="camel"):
+    """`component_id`: a component's path; None or "": the app."""
+
+    component_id: str | None = None
 
 
 class ChangeState(msgspec.Struct, frozen=True, rename="camel"):
     new_state: Literal["running", "paused"]
 
 
-class CancelAllJobs(msgspec.Struct, frozen=True):
-    """`udf_path`: of the one function whose jobs are meant, as their documents name it."""
+class CancelAllJobs(msgspec.Struct, frozen=True, rename="camel"):
+    """`udf_path`: of the one function whose jobs are meant, as their documents name it.
+    `component_id`: the path of the component whose jobs they are.
+    """
 
-    udf_path: str | None = msgspec.field(default=None, name="udfPath")
+    udf_path: str | None = None
+    component_id: str | None = None
 
 
 class UpdateEnvironment(msgspec.Struct, frozen=True):

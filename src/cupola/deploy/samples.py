@@ -12,7 +12,8 @@ from typing import NamedTuple
 from cupola.backend import Backend
 from cupola.database.catalog import FIRST_USER_TABLE, TableInfo
 from cupola.database.documents import StoredDocument
-from cupola.database.transaction import EVERYTHING, Transaction
+from cupola.database.ranges import EVERYTHING
+from cupola.database.transaction import Transaction
 from cupola.system.shapes import UNKNOWN, Shape, shape_of
 
 SAMPLE_MAX = 128

@@ -68,7 +68,9 @@ async def write_zip(
             writer.add(f"{folder}/documents.jsonl", _documents(reader, table, told))
             writer.add(f"{folder}/generated_schema.jsonl", [b'"uniform"'])
         if files is not None:
-            writer.add("_storage/documents.jsonl", _file_lines(reader))
+            for component in sorted({"", *(_owner_of(file) for file in _file_documents(reader))}):
+                lines = _file_lines(reader, component)
+                writer.add(f"{folder_of(component)}{FILES}/documents.jsonl", lines)
             await _add_files(reader, writer, files, told)
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
@@ -105,6 +107,7 @@ class _ZipWriter:
     def open(self, name: str, *, deflated: bool = True) -> Any:
         """A file to write the entry's bytes to."""
         entry = zipfile.ZipInfo(name, self._date)
+        entry.external_attr = 0o644 << 16  # once unpacked; the reference's are so too
         entry.compress_type = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
         return self._archive.open(entry, "w", force_zip64=True)
 
@@ -136,16 +139,25 @@ def _file_documents(reader: Reader) -> Iterator[dict[str, Any]]:
         yield document
 
 
-def _file_lines(reader: Reader) -> Iterator[bytes]:
+def _owner_of(file: dict[str, Any]) -> str:
+    """The component whose file it is; "" if it is the app's."""
+    return str(file.get("component", ""))
+
+
+def _file_lines(reader: Reader, component: str) -> Iterator[bytes]:
     for document in _file_documents(reader):
-        yield orjson.dumps({**document, "size": int(document["size"])})  # as the reference reads it
+        if _owner_of(document) == component:
+            document.pop("component", None)
+            document["size"] = int(document["size"])  # as the reference reads it
+            yield orjson.dumps(document)
 
 
 async def _add_files(reader: Reader, writer: _ZipWriter, files: FileStore, told: Told) -> None:
     done_bytes = 0
     for document in _file_documents(reader):
         storage_id, kind = str(document["_id"]), str(document.get("contentType", ""))
-        name = f"_storage/{storage_id}{_extension(kind)}"
+        folder = f"{folder_of(_owner_of(document))}{FILES}"
+        name = f"{folder}/{storage_id}{_extension(kind)}"
         with writer.open(name, deflated=bool(_DEFLATED.match(kind))) as file:
             async for piece in files.read(storage_id, 0, int(document["size"])):
                 file.write(piece)

@@ -148,8 +148,16 @@ class AnalysisError(DeveloperError):
 class Analyzer(Protocol):
     """Evaluates pushed modules in a sandbox of its own: no data, no network, bounded time.
 
-    Every method raises AnalysisError for what the developer must change.
+    Every method that evaluates raises AnalysisError for what the developer must change.
     """
+
+    async def warm_up(self) -> None:
+        """Questions will come soon."""
+        ...
+
+    def close(self) -> None:
+        """No more questions will come."""
+        ...
 
     async def analyze(self, bundle: Bundle) -> dict[str, AnalyzedModule]:
         """What each module defines, by its path; chunks are left out, node modules are included."""

@@ -12,7 +12,8 @@ from cupola.database.catalog import Index
 from cupola.database.cursors import END, CursorSealer
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, PageResult, read_page
-from cupola.database.transaction import KeyRange, Transaction
+from cupola.database.ranges import KeyRange
+from cupola.database.transaction import Transaction
 from cupola.files import FileLinks
 from cupola.functions.log_lines import LogBuffer
 from cupola.limits import Limits

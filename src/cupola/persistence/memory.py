@@ -9,7 +9,6 @@ from cupola.errors import PersistenceError
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence.protocol import (
     HOUR_NS,
-    Change,
     Commit,
     CommitRecord,
     DocumentWrite,
@@ -85,30 +84,23 @@ class MemorySnapshot:
     def newest_version(self) -> int:
         return len(self.versions)
 
+    def version_at(self, ts: int) -> int:
+        return sum(version[0] <= ts for version in self.versions)
+
     def version_ts(self, version: int) -> Timestamp | None:
         return self.versions[version - 1][0] if 1 <= version <= len(self.versions) else None
 
     def changes(
-        self, tables: Collection[int], after: int, through: int, *, limit: int
-    ) -> list[Change]:
+        self, tables: Collection[int] | None, after: int, through: int, *, limit: int
+    ) -> list[LoggedVersion]:
         found = (
-            Change(number, table, document_id, body)
-            for number, (_, table, document_id, _, body) in enumerate(
+            LoggedVersion(number, ts, table, document_id, body)
+            for number, (ts, table, document_id, _, body) in enumerate(
                 self.versions[after:through], after + 1
             )
-            if table in tables
+            if tables is None or table in tables
         )
         return list(islice(found, limit))
-
-    def first_version_after(self, ts: int) -> int:
-        return 1 + sum(version[0] <= ts for version in self.versions)
-
-    def log_from(self, start: int, *, limit: int) -> list[LoggedVersion]:
-        return [
-            LoggedVersion(number, ts, table, document_id, body)
-            for number, (ts, table, document_id, _, body) in enumerate(self.versions, 1)
-            if number >= start
-        ][:limit]
 
     def scan_at(self, ts: int, index: int, start: bytes, *, limit: int) -> PastPage:
         entries = [(key, v, since) for key, (v, since) in self.current.get(index, {}).items()]
@@ -189,7 +181,7 @@ class MemoryPersistence:
         return self._rows
 
     @property
-    def log(self) -> MemorySnapshot:
+    def past(self) -> MemorySnapshot:
         return self._rows
 
     @property

@@ -44,15 +44,6 @@ Row = tuple[bytes, int, bytes]
 HOUR_NS = 3_600_000_000_000
 
 
-class Change(NamedTuple):
-    """A version as the log has it. `body` None: a tombstone."""
-
-    version: int
-    table: int
-    id: str
-    body: bytes | None
-
-
 class IndexChange(NamedTuple):
     """What one write does in one index. Equal keys: only the version pointer moves."""
 
@@ -162,19 +153,11 @@ class PastPage(NamedTuple):
     next: bytes | None
 
 
-class LogReader(Protocol):
-    """The log behind the current entries: what happened, and what was.
+class PastReader(Protocol):
+    """What was, behind the current entries.
 
     Raises: PersistenceError from every method, if the file cannot be read.
     """
-
-    def first_version_after(self, ts: int) -> int:
-        """The number of the oldest version with a later timestamp, or the one to come."""
-        ...
-
-    def log_from(self, start: int, *, limit: int) -> list[LoggedVersion]:
-        """At most `limit` versions from number `start` on."""
-        ...
 
     def scan_at(self, ts: int, index: int, start: bytes, *, limit: int) -> PastPage:
         """Entries with key >= `start` that a primary index had at a timestamp: at most `limit`,
@@ -230,15 +213,20 @@ class Reader(Protocol):
         """The number of the newest version visible here; 0 if there is none."""
         ...
 
+    def version_at(self, ts: int) -> int:
+        """The number of the newest version committed at `ts` or before; 0 if there is none."""
+        ...
+
     def version_ts(self, version: int) -> Timestamp | None:
         """When a version was committed; None if the log does not have it."""
         ...
 
     def changes(
-        self, tables: Collection[int], after: int, through: int, *, limit: int
-    ) -> list[Change]:
+        self, tables: Collection[int] | None, after: int, through: int, *, limit: int
+    ) -> list[LoggedVersion]:
         """At most `limit` of the versions after `after`, up to and with `through`, of documents of
-        some tables, in the order of their commits. Takes time with how far `through` is.
+        some tables (None: of all), in the order of their commits. With tables it takes time with
+        how far `through` is.
         """
         ...
 
@@ -260,8 +248,8 @@ class Persistence(Protocol):
         ...
 
     @property
-    def log(self) -> LogReader:
-        """The same of the log."""
+    def past(self) -> PastReader:
+        """What was before the head."""
         ...
 
     @property

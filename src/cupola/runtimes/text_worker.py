@@ -79,7 +79,7 @@ class TextWorker:
             finally:
                 snapshot.close()
             if self._indexer.failures:
-                time.sleep(_AGAIN_S)
+                time.sleep(_AGAIN_S)  # the engine waits for this answer, then asks again at once
                 break
         kept = {
             name: TextProgress(each.is_built, each.version, each.seen, each.total)

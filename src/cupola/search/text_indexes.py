@@ -27,7 +27,7 @@ from cupola.database.catalog import primary_index_id
 from cupola.database.documents import StoredDocument
 from cupola.database.search_indexes import SearchIndex
 from cupola.limits import Limits
-from cupola.persistence import Change, Reader
+from cupola.persistence import LoggedVersion, Reader
 from cupola.search.places import text_files_of
 from cupola.search.text_files import (
     Candidate,
@@ -73,18 +73,8 @@ _Ranked = tuple[float, int, Match]
 
 def position_at(reader: Reader, ts: int) -> Position:
     """The newest version that was committed at `ts` or before."""
-    low, high = 0, reader.newest_version()
-    newest = reader.version_ts(high)
-    if newest is not None and newest <= ts:
-        return Position(high, newest)
-    while low < high:
-        middle = (low + high + 1) // 2
-        found = reader.version_ts(middle)
-        if found is None or found > ts:
-            high = middle - 1
-        else:
-            low = middle
-    return Position(low, reader.version_ts(low) or 0)
+    version = reader.version_at(ts)
+    return Position(version, reader.version_ts(version) or 0)
 
 
 class TextIndexes:
@@ -268,7 +258,7 @@ class _TextIndex:
     def _ids(self, reader: Reader, after: int, through: int) -> set[str]:
         return {change.id for change in self._changes(reader, after, through)}
 
-    def _changes(self, reader: Reader, after: int, through: int) -> Iterable[Change]:
+    def _changes(self, reader: Reader, after: int, through: int) -> Iterable[LoggedVersion]:
         """The log between two versions, as far as it is about the table.
 
         Raises:

@@ -9,6 +9,7 @@ import orjson
 from cupola.auth import Identity, admin_of, parse_authorization
 from cupola.backend import Backend, CallRequest
 from cupola.deploy import Deployer
+from cupola.deploy.deletions import delete_component, delete_tables
 from cupola.deploy.imports import FinishUpload, ImportId, ImportSettings
 from cupola.deploy.made_up_queries import MadeUpQuery
 from cupola.deploy.requests import (
@@ -16,7 +17,9 @@ from cupola.deploy.requests import (
     CancelAllJobs,
     CancelJob,
     ChangeState,
+    DeleteTables,
     FinishPush,
+    InComponent,
     StartPush,
     UpdateEnvironment,
     WaitForSchema,
@@ -82,6 +85,8 @@ class DeployRoutes:
             "/api/change_deployment_state": {"POST": self._change_state},
             "/api/cancel_job": {"POST": self._cancel_job},
             "/api/import": {"POST": self._import_at_once},
+            "/api/delete_tables": {"POST": self._delete_tables},
+            "/api/delete_component": {"POST": self._delete_component},
             "/api/delete_scheduled_functions_table": {"POST": self._clear_jobs},
             "/api/stream_udf_execution": {"GET": self._stream_completions},
             "/api/cancel_all_jobs": {"POST": self._cancel_all_jobs},
@@ -269,20 +274,31 @@ class DeployRoutes:
 
     async def _cancel_job(self, request: Request) -> Response:
         body = read(CancelJob, await self._admin_body(request, "WriteData"))
-        await self._run_system(CANCEL, {"id": body.id})
+        await self._run_system(CANCEL, {"id": body.id, "component": body.component_id or ""})
         return _json(None)
 
     async def _cancel_all_jobs(self, request: Request) -> Response:
         """Those that wait, or those of one function that do: some hundred per transaction."""
         body = read(CancelAllJobs, await self._admin_body(request, "WriteData"))
-        while await self._run_system(CANCEL_ALL, {"function": body.udf_path}):
+        args = {"function": body.udf_path, "component": body.component_id or ""}
+        while await self._run_system(CANCEL_ALL, args):
             pass
         return _json(None)
 
     async def _clear_jobs(self, request: Request) -> Response:
-        await self._admin_body(request, "WriteData")
-        while await self._run_system(CLEAR, {}):
+        body = read(InComponent, await self._admin_body(request, "WriteData"))
+        while await self._run_system(CLEAR, {"component": body.component_id or ""}):
             pass
+        return _json(None)
+
+    async def _delete_tables(self, request: Request) -> Response:
+        body = read(DeleteTables, await self._admin_body(request, "WriteData"))
+        await delete_tables(self._backend, body.table_names, body.component_id or "")
+        return _json(None)
+
+    async def _delete_component(self, request: Request) -> Response:
+        body = read(InComponent, await self._admin_body(request, "WriteData"))
+        await delete_component(self._backend, body.component_id or "")
         return _json(None)
 
     async def _run_system(self, path: str, args: dict[str, Any]) -> Any:

@@ -1,10 +1,8 @@
 """The outcome of one query execution, in the form in which sessions send it.
 
 An outcome is made once per execution and shared by every session that shows it; so everything that
-does not
-depend on the session is encoded here, once: a session adds its query id and the two versions. The
-    value is
-never copied but into the frame itself.
+does not depend on the session is encoded here, once: a session adds its query id and the two
+versions. The value is never copied but into the frame itself.
 """
 
 import hashlib
@@ -17,6 +15,11 @@ _REQUEST_ID: Final = re.compile(r"\A\[Request ID: [^\]]*\] ?")
 
 _UPDATED: Final = b'{"type":"QueryUpdated","queryId":'
 _FAILED: Final = b'{"type":"QueryFailed","queryId":'
+
+
+def redacted_text(message: str) -> str:
+    """The first line of a failure's text: `[Request ID: …] Server Error`."""
+    return message.partition("\n")[0]
 
 
 class QueryOutcome:
@@ -32,10 +35,13 @@ class QueryOutcome:
         digest: Equal for outcomes that a client need not be told apart (the sync protocol, rule
             5.5): value or error, error data and log lines count; the request id inside an error
             text does not, nor does the journal.
+        redacted: The outcome as a redacting deployment shows it (the sync protocol, section 8):
+            without log lines and without the text of an error, but with its data.
         opening, middle, closing: A modification is opening + query id + middle + body + closing.
     """
 
     __slots__ = (
+        "_redacted",
         "body",
         "closing",
         "digest",
@@ -57,7 +63,6 @@ class QueryOutcome:
         error_data: bytes | None,
         log_lines: bytes,
         journal: str | None,
-        shown_lines: bytes | None = None,
     ) -> None:
         self.ok = ok
         self.body = body
@@ -68,7 +73,7 @@ class QueryOutcome:
         self.opening = _UPDATED if ok else _FAILED
         self.middle = b',"value":' if ok else b',"errorMessage":'
         self.closing = b',"logLines":%b,"journal":%b%b}' % (
-            log_lines if shown_lines is None else shown_lines,
+            log_lines,
             b"null" if journal is None else encode_text(journal),
             error_data_field(error_data),
         )
@@ -79,19 +84,13 @@ class QueryOutcome:
         # Encoded JSON holds no NUL, so the parts cannot run into each other.
         compared.update(b"\0%b\0%b\0%b" % (self.opening, log_lines, error_data or b""))
         self.digest = compared.digest()
+        self._redacted: QueryOutcome | None = None
 
     @classmethod
     def success(
-        cls,
-        value: bytes,
-        *,
-        log_lines: bytes = b"[]",
-        journal: str | None = None,
-        shown_lines: bytes | None = None,
+        cls, value: bytes, *, log_lines: bytes = b"[]", journal: str | None = None
     ) -> "QueryOutcome":
-        """`value` and `log_lines` are encoded JSON; `journal` is what the execution left behind.
-        `shown_lines`: what sessions send in place of the lines.
-        """
+        """`value` and `log_lines` are encoded JSON; `journal` is what the execution left behind."""
         return cls(
             ok=True,
             body=value,
@@ -99,7 +98,6 @@ class QueryOutcome:
             error_data=None,
             log_lines=log_lines,
             journal=journal,
-            shown_lines=shown_lines,
         )
 
     @classmethod
@@ -110,21 +108,31 @@ class QueryOutcome:
         error_data: bytes | None = None,
         log_lines: bytes = b"[]",
         journal: str | None = None,
-        shown_message: str | None = None,
-        shown_lines: bytes | None = None,
     ) -> "QueryOutcome":
-        """`error_data` (encoded JSON) only for application errors: clients go by its presence.
-        `shown_message` and `shown_lines`: what sessions send in place of the text and the lines.
-        """
+        """`error_data` (encoded JSON) only for application errors: clients go by its presence."""
         return cls(
             ok=False,
-            body=encode_text(error_message if shown_message is None else shown_message),
+            body=encode_text(error_message),
             error_message=error_message,
             error_data=error_data,
             log_lines=log_lines,
             journal=journal,
-            shown_lines=shown_lines,
         )
+
+    @property
+    def redacted(self) -> "QueryOutcome":
+        if self.ok and self.log_lines == b"[]":
+            return self
+        if self._redacted is None:
+            if self.error_message is None:
+                self._redacted = QueryOutcome.success(self.body, journal=self.journal)
+            else:
+                self._redacted = QueryOutcome.failure(
+                    redacted_text(self.error_message),
+                    error_data=self.error_data,
+                    journal=self.journal,
+                )
+        return self._redacted
 
     @property
     def value(self) -> bytes | None:

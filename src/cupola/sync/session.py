@@ -34,14 +34,12 @@ import enum
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Final, assert_never
 
 from cupola.errors import CupolaError, ProtocolError
 from cupola.limits import Limits
 from cupola.sync import messages
 from cupola.sync.effects import (
-    AddedQuery,
     CheckIdentity,
     Close,
     Effect,
@@ -55,28 +53,23 @@ from cupola.sync.frames import SHARED_BYTES_MIN, Beginnings, Frame, SharedFrame
 from cupola.sync.messages import (
     PING_FRAME,
     Action,
-    Add,
     Authenticate,
     ClientMessage,
     Connect,
     Event,
     ModifyQuerySet,
     Mutation,
-    Remove,
     arguments_text,
 )
 from cupola.sync.outcome import QueryOutcome
+from cupola.sync.query_set import NOT_SENT, QuerySet
+from cupola.sync.transition_text import closing, skew_field, version_head
 from cupola.sync.version import StateVersion, encode_timestamp
 
 INTERNAL_ERROR_CODE: Final = 1011
 TRY_AGAIN_CODE: Final = 1013
 INTERNAL_ERROR_REASON: Final = "InternalServerError"
 CLOSE_REASON_BYTES_MAX: Final = 123
-
-_SKEW_MS_MAX: Final = 2**53
-
-_NOT_SENT: Final = b""
-"""Stands for the digest of a query that the client has not been shown yet."""
 
 
 class _State(enum.Enum):
@@ -116,19 +109,16 @@ class Session:
 
     __slots__ = (
         "_actions_running",
-        "_added",
         "_chunk_size_bytes",
         "_held_messages",
         "_held_responses",
         "_identity",
         "_limits",
-        "_live_count",
         "_mutations",
         "_queries",
         "_query_set",
         "_received_identity",
         "_received_query_set",
-        "_removed",
         "_removing",
         "_response_ts",
         "_skew_field",
@@ -156,13 +146,10 @@ class Session:
         self._identity = 0
         self.ts = 0  # for others to read: what the last Transition brought the client to
         self._ts_text = encode_timestamp(0)
-        self._version_head = self._start_head = _version_head(0, 0)
+        self._version_head = self._start_head = version_head(0, 0)
         self._skew_field: bytes | None = None
 
-        self._queries: dict[int, bytes] = {}  # id -> digest of the outcome that the client holds
-        self._live_count = 0  # with what was received
-        self._added: dict[int, AddedQuery] = {}  # received, not yet in an update
-        self._removed: dict[int, None] = {}  # likewise
+        self._queries = QuerySet()
         self._taken: tuple[int, int] | None = None  # versions of the running update
         self._removing: list[int] = []  # to be listed by the running update
 
@@ -245,7 +232,7 @@ class Session:
         if observed_ts is not None and observed_ts > newest_ts:
             return self.close(INTERNAL_ERROR_CODE, INTERNAL_ERROR_REASON)
         self.session_id = message.session_id.bytes
-        self._skew_field = _skew_field(message.client_ts, now_ms)
+        self._skew_field = skew_field(message.client_ts, now_ms)
         self._state = _State.OPEN
         return []
 
@@ -284,54 +271,13 @@ class Session:
                 f"newVersion {message.new_version} must be greater than"
                 f" baseVersion {message.base_version}"
             )
-        for modification in message.modifications:
-            match modification:
-                case Add():
-                    is_legal = self._add(modification)
-                case Remove():
-                    is_legal = self._remove(modification.query_id)
-                case _:
-                    assert_never(modification)
-            if not is_legal:
-                return self.close(INTERNAL_ERROR_CODE, INTERNAL_ERROR_REASON)
-        if len(self._removed) > self._limits.queries_per_session_max:
+        if not self._queries.modify(message.modifications, self._limits):
+            return self.close(INTERNAL_ERROR_CODE, INTERNAL_ERROR_REASON)
+        if len(self._queries.removed) > self._limits.queries_per_session_max:
             # The client does not read its Transitions, but goes on adding and removing.
             return self.close(TRY_AGAIN_CODE, "TooManyConcurrentRequests")
         self._received_query_set = message.new_version
         return [ScheduleUpdate()]
-
-    def _is_live(self, query_id: int) -> bool:
-        return query_id in self._added or (
-            query_id in self._queries and query_id not in self._removed
-        )
-
-    def _add(self, add: Add) -> bool:
-        """False if the id is in use."""
-        if self._is_live(add.query_id):
-            return False
-        if self._live_count >= self._limits.queries_per_session_max:
-            raise ProtocolError(
-                f"TooManyQueries: a connection may hold"
-                f" {self._limits.queries_per_session_max} queries; remove some first"
-            )
-        self._live_count += 1
-        self._added[add.query_id] = AddedQuery(
-            add.query_id,
-            add.udf_path,
-            arguments_text(add.args),
-            add.journal,
-            add.component_path,
-        )
-        return True
-
-    def _remove(self, query_id: int) -> bool:
-        """False if there is no such query."""
-        if not self._is_live(query_id):
-            return False
-        self._live_count -= 1
-        self._added.pop(query_id, None)
-        self._removed[query_id] = None
-        return True
 
     def _mutation(self, message: Mutation) -> list[Effect]:
         if len(self._mutations) >= self._limits.mutations_per_session_max:
@@ -407,19 +353,20 @@ class Session:
         """Take what was received since the last one. None: not connected, or an update runs."""
         if self._taken is not None or not self.connected:
             return None
-        added, removed = self._added, self._removed
+        queries = self._queries
+        added, removed, held = queries.added, queries.removed, queries.held
         update = Update(
             added=list(added.values()),
-            removed=[query_id for query_id in removed if query_id in self._queries],
+            removed=[query_id for query_id in removed if query_id in held],
             identity_changed=self._received_identity != self._identity,
         )
         for query_id in removed:
-            self._queries.pop(query_id, None)
+            held.pop(query_id, None)
         for query_id in added:
-            self._queries[query_id] = _NOT_SENT
+            held[query_id] = NOT_SENT
         self._taken = (self._received_query_set, self._received_identity)
         self._removing = [query_id for query_id in removed if query_id not in added]
-        self._added, self._removed = {}, {}
+        queries.added, queries.removed = {}, {}
         return update
 
     def finish_update(
@@ -441,14 +388,15 @@ class Session:
         modifications = [
             (query_id, messages.query_removed(query_id)) for query_id in self._removing
         ]
+        queries = self._queries.held
         for query_id, outcome in outcomes.items():
-            held = self._queries.get(query_id)
+            held = queries.get(query_id)
             if held is not None and held != outcome.digest:
-                self._queries[query_id] = outcome.digest
+                queries[query_id] = outcome.digest
                 modifications.append((query_id, outcome.modification(query_id)))
         modifications.sort()
         self._query_set, self._identity = self._taken
-        self._version_head = _version_head(self._query_set, self._identity)
+        self._version_head = version_head(self._query_set, self._identity)
         self._taken, self._removing = None, []
 
         responses, self._held_responses = self._held_responses, []
@@ -474,7 +422,7 @@ class Session:
             return []
         assert self._taken is None, "a push cannot overtake an update; finish it first"
         assert ts >= self.ts, f"a push at {ts} would take the client back from {self.ts}"
-        queries = self._queries
+        queries = self._queries.held
         parts: list[bytes] = []
         size = 0
         for query_id, outcome in changes:
@@ -521,7 +469,7 @@ class Session:
             *modifications,
         )
         # JavaScript clients misread null here: both numbers, or neither.
-        end = b"]}" if skew is None or server_ts is None else skew + _closing(server_ts)
+        end = b"]}" if skew is None or server_ts is None else skew + closing(server_ts)
         frame: Frame
         if beginnings is None:
             frame = b"".join((*parts, end))
@@ -640,31 +588,10 @@ class Session:
         self._state = _State.CLOSED
         answers = [Send(frame) for _, frame in self._held_responses]
         self._taken, self._removing = None, []
-        self._queries, self._added, self._removed = {}, {}, {}
+        self._queries = QuerySet()
         self._held_messages, self._held_responses = [], []
         self._mutations.clear()
         return [*answers, *farewell, Close(code, _close_reason(reason))]
-
-
-def _version_head(query_set: int, identity: int) -> bytes:
-    """A version triple as JSON, up to its timestamp."""
-    return b'{"querySet":%d,"identity":%d,"ts":"' % (query_set, identity)
-
-
-def _skew_field(client_ts: float | None, now_ms: int) -> bytes | None:
-    """The end of a Transition up to the server's timestamp; None if there is no sensible clock."""
-    if client_ts is None:
-        return None
-    skew_ms = round(client_ts) - now_ms
-    if abs(skew_ms) > _SKEW_MS_MAX:
-        return None
-    return b'],"clientClockSkew":%d,"serverTs":' % skew_ms
-
-
-@lru_cache(maxsize=16)
-def _closing(server_ts: int) -> bytes:
-    """The end of a Transition. Cached, since many sessions send at one moment."""
-    return b"%d}" % server_ts
 
 
 def _close_reason(reason: str) -> str:

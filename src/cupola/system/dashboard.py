@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cupola.database.catalog import DEPLOYMENT, FIRST_USER_TABLE, Index
+from cupola.database.ranges import EVERYTHING
 from cupola.database.search_indexes import SearchIndex
 from cupola.database.transaction import Transaction
 from cupola.errors import CupolaError
@@ -59,17 +60,28 @@ def components(ctx: QueryCtx) -> Any:
         "state": "active",
         "httpPrefix": code.http_prefix if code is not None and code.http_prefix != "/" else None,
     }
-    installed = [
-        {
-            **app,
-            "id": each.path,
-            "name": each.path.rpartition("/")[2],
-            "path": each.path,
-            "httpPrefix": each.mount,
-        }
-        for each in (code.components if code is not None else ())
+
+    def at(path: str, **more: Any) -> Any:
+        return {**app, "id": path, "name": path.rpartition("/")[2], "path": path, **more}
+
+    mounts = {each.path: each.mount for each in (code.components if code is not None else ())}
+    return [
+        app,
+        *(at(path, httpPrefix=mount) for path, mount in mounts.items()),
+        *(at(path, state="unmounted", httpPrefix=None) for path in _left_behind(ctx, set(mounts))),
     ]
-    return [app, *installed]
+
+
+def _left_behind(ctx: QueryCtx, installed: set[str]) -> list[str]:
+    """Components that are in use no more, and whose documents are still there."""
+    catalog = catalog_of(ctx)
+    found: set[str] = set()
+    with engine(ctx) as transaction:
+        for table in catalog.by_name.values():
+            is_known = not table.component or table.component in installed | found
+            if not is_known and next(transaction.scan(table.primary, EVERYTHING), None) is not None:
+                found.add(table.component)
+    return sorted(found)
 
 
 @system_query("frontend/getVersion:default")

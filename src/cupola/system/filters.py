@@ -11,8 +11,7 @@ import msgspec
 
 from cupola.database.catalog import Index, TableInfo
 from cupola.database.documents import StoredDocument
-from cupola.database.ranges import Range, key_range
-from cupola.database.transaction import EVERYTHING, KeyRange
+from cupola.database.ranges import EVERYTHING, KeyRange, Range, key_range
 from cupola.errors import BadRequestError, CupolaError
 from cupola.values import UNSET, Int64, compare, decode_id, decode_tree
 

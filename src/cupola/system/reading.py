@@ -21,8 +21,9 @@ from cupola.database.catalog import (
 from cupola.database.cursors import fingerprint
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest
+from cupola.database.ranges import EVERYTHING
 from cupola.database.read_set import RangeRead
-from cupola.database.transaction import EVERYTHING, Transaction
+from cupola.database.transaction import Transaction
 from cupola.functions.context import QueryCtx
 from cupola.limits import MiB
 from cupola.system.filters import Filter, read_filter

@@ -13,7 +13,7 @@ from cupola.database.catalog import (
     Document,
     system_index,
 )
-from cupola.database.transaction import EVERYTHING, KeyRange
+from cupola.database.ranges import EVERYTHING, KeyRange
 from cupola.functions.context import QueryCtx
 from cupola.functions.jobs import IN_PROGRESS, PENDING, kind_of
 from cupola.system.reading import engine

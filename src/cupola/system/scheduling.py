@@ -6,12 +6,15 @@ import itertools
 from typing import Any, Final
 
 from cupola.database.catalog import (
+    COMPONENT_JOBS,
     CRON_JOBS,
     CRON_RUNS,
+    SCHEDULED_FUNCTIONS,
     Document,
     system_index,
 )
-from cupola.database.transaction import EVERYTHING, KeyRange, Transaction
+from cupola.database.ranges import EVERYTHING, KeyRange
+from cupola.database.transaction import Transaction
 from cupola.functions import jobs
 from cupola.functions.context import MutationCtx
 from cupola.functions.crons import next_time_ms
@@ -54,16 +57,17 @@ def cancel(ctx: MutationCtx, id: str, component: str = "") -> None:
 
 
 @system_mutation(CANCEL_ALL.removeprefix(PREFIX))
-def cancel_all(ctx: MutationCtx, function: str | None = None) -> int:
-    """Cancel some of the jobs that wait: all, or those of one function. Returns how many."""
+def cancel_all(ctx: MutationCtx, function: str | None = None, component: str = "") -> int:
+    """Cancel some of the jobs of the app, or of a component, that wait: all, or those of one
+    function. Returns how many.
+    """
     prefix = encode_key(jobs.PENDING)
     keys = KeyRange(1, prefix, prefix, after(prefix))
     with engine(ctx) as transaction:
         waiting = (
             row.value
-            for table in jobs.SCHEDULED
-            for _, row in transaction.scan(system_index(table, "by_due"), keys)
-            if function in (None, row.value["name"])
+            for _, row in transaction.scan(system_index(_jobs_of(component), "by_due"), keys)
+            if function in (None, row.value["name"]) and _is_of(component, row.value)
         )
         found = list(itertools.islice(waiting, _GROUP))
         for job in found:
@@ -105,28 +109,36 @@ def forget(ctx: MutationCtx, before: float) -> int:
     """Delete some jobs that ended before a time (ms). Returns how many."""
     keys = KeyRange(0, b"", after(encode_key(UNSET)), encode_key(before))
     with engine(ctx) as transaction:
-        found = [
-            (table, document)
+        return sum(
+            _delete(transaction, table, _some(transaction, table, "by_completion", keys))
             for table in jobs.SCHEDULED
-            for document in _some(transaction, table, "by_completion", keys)
-        ]
-        for table, document in found:
-            transaction.put_system(table, str(document["_id"]), None)
-    return len(found)
+        )
 
 
 @system_mutation(CLEAR.removeprefix(PREFIX))
-def clear(ctx: MutationCtx) -> int:
-    """Delete some jobs, whatever their state: one that waits never runs. Returns how many."""
+def clear(ctx: MutationCtx, component: str = "") -> int:
+    """Delete some jobs of the app, or of a component, whatever their state: one that waits never
+    runs. Returns how many.
+    """
+    table = _jobs_of(component)
     with engine(ctx) as transaction:
-        found = [
-            (table, document)
-            for table in jobs.SCHEDULED
-            for document in _some(transaction, table, "by_id", EVERYTHING)
-        ]
-        for table, document in found:
-            transaction.put_system(table, str(document["_id"]), None)
+        rows = transaction.scan(system_index(table, "by_id"), EVERYTHING)
+        own = (row.value for _, row in rows if _is_of(component, row.value))
+        return _delete(transaction, table, list(itertools.islice(own, _GROUP)))
+
+
+def _delete(transaction: Transaction, table: int, found: list[Document]) -> int:
+    for document in found:
+        transaction.put_system(table, str(document["_id"]), None)
     return len(found)
+
+
+def _jobs_of(component: str) -> int:
+    return COMPONENT_JOBS if component else SCHEDULED_FUNCTIONS
+
+
+def _is_of(component: str, job: Document) -> bool:
+    return job.get("component", "") == component
 
 
 # ----------------------------------------------------------------------- cron jobs

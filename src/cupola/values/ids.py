@@ -31,7 +31,7 @@ def encode_id(table_number: int, internal: bytes) -> str:
     """The text of an id. `internal` is 16 bytes, see `new_internal_id`."""
     assert 0 < table_number <= _TABLE_NUMBER_MAX
     assert len(internal) == INTERNAL_ID_BYTES
-    body = _leb128(table_number) + internal
+    body = leb128(table_number) + internal
     data = body + _checksum(body)
     bits = len(data) * 8
     number = int.from_bytes(data, "big") << (-bits % 10)
@@ -90,7 +90,7 @@ def new_internal_id(random14: bytes, now_ns: int) -> bytes:
     return random14 + (now_ns // _DAY_NS & 0xFFFF).to_bytes(2, "big")
 
 
-def _leb128(number: int) -> bytes:
+def leb128(number: int) -> bytes:
     """Low seven bits first; the top bit says that more follow."""
     encoded = bytearray()
     while number > 0x7F:

@@ -10,10 +10,9 @@ from cupola.errors import PersistenceError
 from cupola.persistence.sqlite import durability
 
 
-def test_groups_that_arrive_during_a_sync_share_the_next(open_log, notes_of, monkeypatch):
-    """The loop never waits, and a slow disk makes syncs rarer, not the queue longer."""
-    log = open_log()
-    notes = notes_of(log)
+@pytest.fixture
+def slow_sync(monkeypatch):
+    """Each sync says that it has begun, and waits for leave to end: (entered, release)."""
     entered, release = threading.Event(), threading.Event()
     real = durability.sync_data
 
@@ -24,6 +23,14 @@ def test_groups_that_arrive_during_a_sync_share_the_next(open_log, notes_of, mon
 
     monkeypatch.setattr(durability, "sync_data", slow)
     monkeypatch.setattr(durability, "_FEW_COMMITS", 0)  # as under load: the thread does it
+    return entered, release
+
+
+def test_groups_that_arrive_during_a_sync_share_the_next(open_log, notes_of, slow_sync):
+    """The loop never waits, and a slow disk makes syncs rarer, not the queue longer."""
+    log = open_log()
+    notes = notes_of(log)
+    entered, release = slow_sync
     log.start(lambda: None)
     with notes.group():
         notes.put("first", "general")
@@ -75,21 +82,12 @@ def test_a_slow_disk_is_left_to_the_thread(open_log, notes_of, monkeypatch):
     assert owner not in synced_by
 
 
-def test_durable_never_passes_what_the_sync_covered(open_log, notes_of, monkeypatch):
+def test_durable_never_passes_what_the_sync_covered(open_log, notes_of, slow_sync):
     """A commit that lands while the disk works belongs to the next sync."""
     log = open_log()
     notes = notes_of(log)
-    entered, release = threading.Event(), threading.Event()
+    entered, release = slow_sync
     seen = []
-    real = durability.sync_data
-
-    def slow(descriptor):
-        entered.set()
-        assert release.wait(10)
-        real(descriptor)
-
-    monkeypatch.setattr(durability, "sync_data", slow)
-    monkeypatch.setattr(durability, "_FEW_COMMITS", 0)  # as under load: the thread does it
     log.start(lambda: seen.append(log.durable_ts))
     with notes.group():
         first = notes.put("a", "general")

@@ -2,18 +2,21 @@
 
 import asyncio
 import base64
+import dataclasses
 import json
 
 import pytest
 
 from cupola.functions.bundles import AnalysisError, Bundle, Module
 from cupola.limits import DEFAULT_LIMITS
+from cupola.runtimes.v8.analysis_process import Session
 from cupola.runtimes.v8.analyzer import V8Analyzer
 from cupola.schema import SchemaDefinition
 
 from .conftest import PACKAGES, modules_of
 
 ANALYZER = V8Analyzer(DEFAULT_LIMITS)
+KINDS = ("string", "number")
 
 
 def analyze(*sources, environment=None, **named):
@@ -278,3 +281,85 @@ def test_definitions_that_import_each_other_are_refused():
                 {"": module, "a": module, "b": module}, {"": ["a"], "a": ["b"], "b": ["a"]}, {}
             )
         )
+
+
+# ------------------------------------------------------------------------------------- once only
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """The modules that are evaluated from now on."""
+    paths: list[str] = []
+    ask = Session.ask
+
+    def noting(session, look, module, options, code):
+        paths.append(module.path)
+        return ask(session, look, module, options, code)
+
+    monkeypatch.setattr(Session, "ask", noting)
+    return paths
+
+
+def args_of(found) -> str:
+    (function,) = found["a.js"].functions
+    return function.args
+
+
+def test_only_what_changed_is_evaluated_again(asked):
+    one, two = (FUNCTION + f"export const own = {n};" for n in (11, 12))
+    first = analyze(a=one, b=two)
+    second = analyze(a=one, b=two + "//")
+
+    assert asked == ["a.js", "b.js", "b.js"]
+    assert first["a.js"] == second["a.js"]
+
+
+def test_a_module_changes_with_what_it_imports(asked):
+    """However far away: what is found in it is never older than any of its imports."""
+    module = """
+        import { text } from "./_deps/X.js";
+        const f = () => {};
+        f.isQuery = f.isPublic = true;
+        f.exportArgs = () => text;
+        export { f as name };
+    """
+    near = Module("_deps/X.js", 'export { text } from "./Y.js";')
+    far = [
+        Module("_deps/Y.js", f"""export const text = '{{"type":"{kind}"}}';""") for kind in KINDS
+    ]
+
+    found = [args_of(analyze(near, each, a=module)) for each in (far[0], far[1], far[1])]
+
+    assert found == ['{"type":"string"}', '{"type":"number"}', '{"type":"number"}']
+    assert asked == ["a.js", "a.js"]
+
+
+def test_a_module_changes_with_the_variables(asked):
+    module = """
+        const f = () => {};
+        f.isQuery = f.isPublic = true;
+        f.exportArgs = () => `{"type":"${process.env.KIND}"}`;
+        export { f as name };
+    """
+    found = [args_of(analyze(a=module, environment={"KIND": kind})) for kind in KINDS]
+    assert found == ['{"type":"string"}', '{"type":"number"}']
+
+
+def test_modules_share_a_process_and_nothing_in_it():
+    """Also when one of them tries to leave something behind."""
+    seen = "if (globalThis.left || Object.prototype.left) throw new Error('seen');"
+    leave = "globalThis.left = Object.prototype.left = true;"
+    assert set(analyze(a=seen + leave, b=seen + leave)) == {"a.js", "b.js"}
+
+
+def test_the_process_ends_when_no_push_comes():
+    async def story():
+        analyzer = V8Analyzer(dataclasses.replace(DEFAULT_LIMITS, push_idle_s=0.01))
+        await analyzer.warm_up()
+        process = analyzer._process
+        while process._deno is not None:
+            await asyncio.sleep(0.001)
+        assert await analyzer.analyze(Bundle((Module("a.js", FUNCTION),)))  # another takes over
+        analyzer.close()
+
+    asyncio.run(asyncio.wait_for(story(), 30))

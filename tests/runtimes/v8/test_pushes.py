@@ -83,3 +83,51 @@ def test_no_call_is_lost_while_the_code_changes(own, code):
 
     assert all(result.ok for result in results), [r.error_message for r in results]
     assert own.query("messages:count") == 18
+
+
+def test_a_process_that_waits_for_a_push_loads_its_code(own, code):
+    """It was started before there was any; the push waits until it has loaded what comes."""
+    app = own.backend.app.with_javascript(with_greeting(code, "bye"))
+    pool = own.backend.mutations.offload._pool
+
+    async def pushed():
+        own.backend.expect_push()
+        blank = pool._blank
+        own.backend.prepare(app)
+        await own.backend.wait_prepared(app)
+        own.backend.use(app)
+        return blank
+
+    worker = own.run(pushed())
+
+    assert pool._workers == [worker] and worker.is_idle
+    assert own.query("messages:environment")[0] == "bye"
+
+
+def test_a_process_that_waited_for_no_push_ends(own):
+    pool = own.backend.mutations.offload._pool
+
+    async def idle():
+        own.backend.expect_push()
+        blank = pool._blank
+        pool._forget_blank()
+        return blank
+
+    assert own.run(idle()).process.process.returncode is not None
+    assert pool._blank is None
+
+
+def test_where_actions_run_they_find_their_worker_ready_too(own, code):
+    assert own.action("outside:environment")[0] == "hello"
+    app = own.backend.app.with_javascript(with_greeting(code, "bye"))
+
+    async def pushed():
+        own.backend.prepare(app)
+        worker = own.backend.actions._prepared
+        own.backend.use(app)
+        return worker
+
+    worker = own.run(pushed())
+
+    assert own.action("outside:environment")[0] == "bye"
+    assert own.backend.actions._current is worker

@@ -135,12 +135,12 @@ class StreamingExport:
     def _rows_at(
         self, ts: int, number: int, name: str, start: bytes
     ) -> tuple[list[Change], bytes | None]:
-        log = self._backend.node.persistence.log
+        past = self._backend.node.persistence.past
         values: list[Change] = []
         size = 0
         place: bytes | None = start
         while place is not None and len(values) < _PAGE_ROWS and size < _PAGE_BYTES:
-            page = log.scan_at(ts, primary_index_id(number), place, limit=_STEP_ROWS)
+            page = past.scan_at(ts, primary_index_id(number), place, limit=_STEP_ROWS)
             for _, row_ts, body in page.rows:
                 values.append(Change(name, row_ts, "", body))
                 size += len(body)
@@ -168,14 +168,12 @@ class StreamingExport:
 
     def _transactions_after(self, ts: int, durable: int) -> tuple[list[LoggedVersion], bool]:
         """The versions of some whole transactions, and whether there are more."""
-        log = self._backend.node.persistence.log
-        start = log.first_version_after(ts)
+        log = self._backend.node.persistence.reader
+        after, through = log.version_at(ts), log.version_at(durable)
         found: list[LoggedVersion] = []
         size = values = 0
-        while rows := log.log_from(start, limit=_STEP_ROWS):
+        while rows := log.changes(None, after, through, limit=_STEP_ROWS):
             for row in rows:
-                if row.ts > durable:
-                    return found, False
                 is_full = len(found) >= _READ_ROWS or values >= _PAGE_ROWS or size >= _PAGE_BYTES
                 if found and is_full and row.ts != found[-1].ts:
                     return found, True
@@ -183,7 +181,7 @@ class StreamingExport:
                 if row.table >= FIRST_USER_TABLE:
                     values += 1
                     size += len(row.body or b"")
-            start = rows[-1].version + 1
+            after = rows[-1].version
         return found, False
 
     # ---------------------------------------------------------------- both at once
@@ -259,10 +257,10 @@ class StreamingExport:
         known = self._names.get(ts)
         if known is None:
             known = _TableNames()
-            log = self._backend.node.persistence.log
+            past = self._backend.node.persistence.past
             place: bytes | None = b""
             while place is not None:
-                page = log.scan_at(ts, primary_index_id(TABLES), place, limit=_STEP_ROWS)
+                page = past.scan_at(ts, primary_index_id(TABLES), place, limit=_STEP_ROWS)
                 for row in page.rows:
                     known.put(row.body)
                 place = page.next

@@ -81,17 +81,13 @@ class Selection:
 
 def _branch(tree: Any, name: str) -> Any:
     """What a tree says of a name: True, False, or a tree that says more."""
-    if tree is True:
-        return True
-    if tree is False:
-        return False
+    if isinstance(tree, bool):
+        return tree
     if not isinstance(tree, dict):
         raise _bad()
     found = tree[name] if name in tree and name != _OTHER else tree.get(_OTHER, "excluded")
-    if found in _INCLUDED:
-        return True
-    if found in _EXCLUDED:
-        return False
+    if found in _INCLUDED or found in _EXCLUDED:
+        return found in _INCLUDED
     if not isinstance(found, dict):
         raise _bad()
     return found

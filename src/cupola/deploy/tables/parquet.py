@@ -17,7 +17,7 @@ from cupola.persistence import Reader
 if TYPE_CHECKING:
     import pyarrow
 
-_GROUP_ROWS: Final = 20_000
+_GROUP_ROWS: Final = 10_000
 _GROUP_BYTES: Final = 16 * 2**20
 
 
@@ -45,6 +45,8 @@ def _write(reader: Reader, ts: int, table: Table, path: Path, told: Told) -> Non
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
+    # Its own allocator keeps tens of megabytes that it no longer needs.
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     types = {
         Kind.BOOLEAN: pyarrow.bool_(),
         Kind.INT64: pyarrow.int64(),

@@ -1,9 +1,8 @@
-"""Reading the log: what happened since, and what a primary index held at a timestamp.
+"""Reading what a primary index held at a timestamp.
 
-The log has no index by timestamp, and needs none: numbers of versions grow with it, so the first
-one after a moment is found by halving. What was at T is what is current and began by T, and what
-was retired after T and began by T; retired entries are clustered by the hour they left, so only
-hours in which the index lost something are looked at.
+What was at T is what is current and began by T, and what was retired after T and began by T;
+retired entries are clustered by the hour they left, so only hours in which the index lost something
+are looked at.
 """
 
 from collections.abc import Callable
@@ -11,14 +10,9 @@ from typing import Any, Final
 
 import apsw
 
-from cupola.persistence.protocol import HOUR_NS, LoggedVersion, PastPage, PastRow
+from cupola.persistence.protocol import HOUR_NS, PastPage, PastRow
 from cupola.persistence.sqlite.failures import explain
 
-_ENDS: Final = "SELECT min(version), max(version) FROM versions"
-_TS_FROM: Final = "SELECT version, ts FROM versions WHERE version>=? ORDER BY version LIMIT 1"
-_LOG: Final = (
-    "SELECT version, ts, tbl, id, body FROM versions WHERE version>=? ORDER BY version LIMIT ?"
-)
 _CURRENT: Final = (
     "SELECT key, from_ts, version FROM current WHERE idx=? AND key>=? ORDER BY key LIMIT ?"
 )
@@ -30,35 +24,12 @@ _RETIRED: Final = (
 _BODY: Final = "SELECT body FROM versions WHERE version=?"
 
 
-class SqliteLog:
-    """A `LogReader` over one connection."""
+class SqlitePast:
+    """A `PastReader` over one connection."""
 
     def __init__(self, connection: apsw.Connection, path: str) -> None:
         self._path = path
         self._execute: Callable[..., Any] = connection.cursor().execute
-
-    def first_version_after(self, ts: int) -> int:
-        try:
-            low, high = self._execute(_ENDS).fetchall()[0]
-            if low is None:
-                return 1
-            high += 1
-            while low < high:
-                middle = (low + high) // 2
-                rows = self._execute(_TS_FROM, (middle,)).fetchall()
-                if rows and rows[0][1] <= ts:
-                    low = rows[0][0] + 1
-                else:
-                    high = middle
-            return int(low)
-        except apsw.Error as error:
-            raise explain(error, self._path) from error
-
-    def log_from(self, start: int, *, limit: int) -> list[LoggedVersion]:
-        try:
-            return [LoggedVersion(*row) for row in self._execute(_LOG, (start, limit)).fetchall()]
-        except apsw.Error as error:
-            raise explain(error, self._path) from error
 
     def scan_at(self, ts: int, index: int, start: bytes, *, limit: int) -> PastPage:
         try:

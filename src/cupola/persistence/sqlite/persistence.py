@@ -26,7 +26,7 @@ from cupola.persistence.sqlite.checkpoints import Checkpointer
 from cupola.persistence.sqlite.durability import LogSync
 from cupola.persistence.sqlite.failures import explain, is_lost_sync
 from cupola.persistence.sqlite.file import OwnedFile
-from cupola.persistence.sqlite.past import SqliteLog
+from cupola.persistence.sqlite.past import SqlitePast
 from cupola.persistence.sqlite.reader import SqliteReader, SqliteSnapshot, SqliteSnapshots
 from cupola.persistence.sqlite.requests import RequestIndex
 from cupola.persistence.sqlite.writer import CommitWriter
@@ -77,7 +77,7 @@ class SqlitePersistence:
         self._requests = RequestIndex(connection)
         self._writer = CommitWriter(connection)
         self._reader = HeadReader(connection, self._path, self._requests)
-        self._log = SqliteLog(connection, self._path)
+        self._past = SqlitePast(connection, self._path)
         self._snapshots = SqliteSnapshots(self._path)
         self._head_ts = self._group_ts = self._reader.newest_ts()
         self.checkpointer = Checkpointer(
@@ -100,8 +100,8 @@ class SqlitePersistence:
         return self._reader
 
     @property
-    def log(self) -> SqliteLog:
-        return self._log
+    def past(self) -> SqlitePast:
+        return self._past
 
     @property
     def head_ts(self) -> Timestamp:

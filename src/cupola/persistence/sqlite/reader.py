@@ -1,7 +1,8 @@
 """Reading: short statements over `current` joined with `versions`, each fetched to its end at once.
 
 A statement that stays open pins the write-ahead log, so none does; a scan goes on from its last
-key.
+key. The log has no index by timestamp, and needs none: numbers of versions grow with it, so the
+newest one of a moment is found by halving.
 """
 
 from collections.abc import Callable, Collection
@@ -10,7 +11,7 @@ from typing import Any
 import apsw
 import orjson
 
-from cupola.persistence.protocol import Change, RecordedRequest, Row, Timestamp
+from cupola.persistence.protocol import LoggedVersion, RecordedRequest, Row, Timestamp
 from cupola.persistence.sqlite.aggregates import RangeSummary
 from cupola.persistence.sqlite.failures import explain
 from cupola.persistence.sqlite.file import connect
@@ -32,10 +33,10 @@ UNINDEXED_REQUEST_TS = (
 )
 NEWEST_VERSION = "SELECT ifnull(max(version), 0) FROM versions"
 VERSION_TS = "SELECT ts FROM versions WHERE version=?"
-CHANGES = (
-    "SELECT version, tbl, id, body FROM versions WHERE version>? AND version<=? "
-    "AND tbl IN (SELECT value FROM json_each(?)) ORDER BY version LIMIT ?"
-)
+NEWEST_TO = "SELECT version, ts FROM versions WHERE version<=? ORDER BY version DESC LIMIT 1"
+_CHANGES = "SELECT version, ts, tbl, id, body FROM versions WHERE version>? AND version<=? "
+CHANGES = _CHANGES + "ORDER BY version LIMIT ?"
+CHANGES_OF = _CHANGES + "AND tbl IN (SELECT value FROM json_each(?)) ORDER BY version LIMIT ?"
 ANSWER = "SELECT ts, result, log_lines FROM commits WHERE ts=?"
 
 
@@ -110,6 +111,21 @@ class SqliteReader:
         except apsw.Error as error:
             raise explain(error, self._path) from error
 
+    def version_at(self, ts: int) -> int:
+        try:
+            found, low, high = 0, 0, self.newest_version()
+            middle = high  # mostly, the newest is meant
+            while low < high:
+                rows = self._execute(NEWEST_TO, (middle,)).fetchall()
+                if rows and rows[0][1] > ts:
+                    high = rows[0][0] - 1
+                else:
+                    found, low = rows[0][0] if rows else 0, middle
+                middle = (low + high + 1) // 2
+            return int(found)
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+
     def version_ts(self, version: int) -> Timestamp | None:
         try:
             rows = self._execute(VERSION_TS, (version,)).fetchall()
@@ -118,14 +134,17 @@ class SqliteReader:
         return Timestamp(rows[0][0]) if rows else None
 
     def changes(
-        self, tables: Collection[int], after: int, through: int, *, limit: int
-    ) -> list[Change]:
-        wanted = orjson.dumps(list(tables)).decode()
+        self, tables: Collection[int] | None, after: int, through: int, *, limit: int
+    ) -> list[LoggedVersion]:
         try:
-            rows = self._execute(CHANGES, (after, through, wanted, limit)).fetchall()
+            if tables is None:
+                rows = self._execute(CHANGES, (after, through, limit)).fetchall()
+            else:
+                wanted = orjson.dumps(list(tables)).decode()
+                rows = self._execute(CHANGES_OF, (after, through, wanted, limit)).fetchall()
         except apsw.Error as error:
             raise explain(error, self._path) from error
-        return [Change(*row) for row in rows]
+        return [LoggedVersion(*row) for row in rows]
 
     def _request_ts(self, session: bytes, request: int) -> Timestamp | None:
         """The index, and behind it the commits of the last second or so."""

@@ -29,149 +29,22 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from cupola.runtimes.python.suspect_names import (
+    ADAPTERS,
+    CONSUMERS,
+    CONSUMING_METHODS,
+    ENDLESS,
+    GROWING,
+    PER_STEP,
+    REGEX,
+    SHORTEST,
+    SKIPPING,
+    SLOW,
+    SLOW_LIBRARIES,
+)
+
 LENGTH_MAX = 100_000
 BITS_MAX = 1_000_000
-
-_CONSUMERS = frozenset(
-    [
-        "sum",
-        "min",
-        "max",
-        "sorted",
-        "list",
-        "tuple",
-        "set",
-        "frozenset",
-        "any",
-        "all",
-        "dict",
-        "bytes",
-        "bytearray",
-        "collections.deque",
-        "collections.Counter",
-        "collections.OrderedDict",
-        "dict.fromkeys",
-        "functools.reduce",
-        "_functools.reduce",
-        "math.fsum",
-        "math.prod",
-        "array.array",
-        "heapq.nlargest",
-        "heapq.nsmallest",
-    ]
-)
-_CONSUMING_METHODS = frozenset(
-    [
-        "join",
-        "extend",
-        "update",
-        "union",
-        "intersection",
-        "difference",
-        "symmetric_difference",
-        "issuperset",
-        "fromkeys",
-    ]
-)
-_ENDLESS = frozenset(
-    [
-        "itertools.count",
-        "itertools.cycle",
-        "itertools.repeat",
-        "itertools.product",
-        "itertools.permutations",
-        "itertools.combinations",
-        "itertools.combinations_with_replacement",
-    ]
-)
-_ADAPTERS = frozenset(
-    [
-        "enumerate",
-        "reversed",
-        "iter",
-        "itertools.accumulate",
-        "itertools.batched",
-        "itertools.chain",
-        "itertools.compress",
-        "itertools.dropwhile",
-        "itertools.filterfalse",
-        "itertools.islice",
-        "itertools.pairwise",
-        "itertools.starmap",
-        "itertools.takewhile",
-        "itertools.tee",
-        "itertools.zip_longest",
-        "itertools.groupby",
-        "itertools.chain.from_iterable",
-        "filter",
-        "map",
-        "zip",
-    ]
-)
-_SKIPPING = frozenset(
-    ["filter", "itertools.filterfalse", "itertools.dropwhile", "itertools.compress"]
-)
-#: the shortest argument ends them
-_SHORTEST = frozenset(["zip", "map", "itertools.starmap"])
-#: the position of a function that is called per step
-_PER_STEP = {
-    "map": 0,
-    "filter": 0,
-    "functools.reduce": 0,
-    "_functools.reduce": 0,
-    "itertools.filterfalse": 0,
-    "itertools.dropwhile": 0,
-    "itertools.takewhile": 0,
-    "itertools.starmap": 0,
-    "itertools.accumulate": 1,
-}
-_GROWING = frozenset(["math.factorial", "math.comb", "math.perm", "math.lcm"])
-_REGEX = frozenset(
-    f"re.{name}"
-    for name in [
-        "compile",
-        "match",
-        "search",
-        "fullmatch",
-        "findall",
-        "finditer",
-        "sub",
-        "subn",
-        "split",
-    ]
-)
-_SLOW = {
-    "hashlib.pbkdf2_hmac": "is slow on purpose",
-    "_hashlib.pbkdf2_hmac": "is slow on purpose",
-    "hashlib.scrypt": "is slow on purpose",
-    "_hashlib.scrypt": "is slow on purpose",
-    "zlib.decompress": "may unpack to any size",
-    "gzip.decompress": "may unpack to any size",
-    "bz2.decompress": "may unpack to any size",
-    "lzma.decompress": "may unpack to any size",
-    "eval": "runs code that cannot be searched",
-    "exec": "runs code that cannot be searched",
-    "sys.set_int_max_str_digits": "lifts the bound on converting numbers",
-}
-_SLOW_LIBRARIES = frozenset(
-    [
-        "ctypes",  # and may crash the process
-        "numpy",
-        "pandas",
-        "polars",
-        "scipy",
-        "sklearn",
-        "torch",
-        "tensorflow",
-        "jax",
-        "pyarrow",
-        "duckdb",
-        "PIL",
-        "cv2",
-        "bcrypt",
-        "argon2",
-    ]
-)
 
 _UNKNOWN = object()
 
@@ -437,17 +310,17 @@ class _Search:
         name, args = self._name(node.func), node.args
         if name == "range":
             return not all(self._is_small(arg, LENGTH_MAX) for arg in args)
-        if name in _ENDLESS:
+        if name in ENDLESS:
             times = [*args[1:], *(keyword.value for keyword in node.keywords)]
             if name == "itertools.repeat" and times:
                 return not self._is_small(times[0], LENGTH_MAX)
             return True
-        if name not in _ADAPTERS:
+        if name not in ADAPTERS:
             return False
         return self._adapter_is_long(name, args, depth)
 
     def _adapter_is_long(self, name: str, args: list[ast.expr], depth: int) -> bool:
-        position = _PER_STEP.get(name)
+        position = PER_STEP.get(name)
         if position is not None and position < len(args):
             if self._is_python(args[position]):
                 return False
@@ -459,7 +332,7 @@ class _Search:
                 return False
             args = args[:1]
         longs = [self._is_long(arg, depth + 1) for arg in args]
-        return bool(longs) and (all(longs) if name in _SHORTEST else any(longs))
+        return bool(longs) and (all(longs) if name in SHORTEST else any(longs))
 
     # ------------------------------------------------------------------ findings
 
@@ -505,15 +378,15 @@ class _Search:
     def _visit_call(self, node: ast.Call) -> None:
         name = self._name(node.func)
         method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if slow := _SLOW.get(name):
+        if slow := SLOW.get(name):
             self._add(node, slow)
-        elif (library := name.partition(".")[0]) in _SLOW_LIBRARIES:
+        elif (library := name.partition(".")[0]) in SLOW_LIBRARIES:
             self._add(node, f"may compute for long inside {library}")
-        elif name in _REGEX:
+        elif name in REGEX:
             pattern = node.args[0] if node.args else _keyword(node, "pattern")
             if pattern is not None and not self._is_pattern(pattern):
                 self._add(node, "uses a regular expression that is not constant")
-        elif name in _GROWING or (name == "pow" and len(node.args) == 2):
+        elif name in GROWING or (name == "pow" and len(node.args) == 2):
             if not all(self._is_small(arg, 10_000) for arg in node.args[-1:]):
                 self._add(node, "may compute a huge number")
         elif (
@@ -525,8 +398,8 @@ class _Search:
         elif any(isinstance(arg, ast.Starred) and self._is_long(arg) for arg in node.args):
             self._add(node, "runs through an iterator of unknown length in one step")
         elif (
-            name in _CONSUMERS
-            or (not name and method in _CONSUMING_METHODS)
+            name in CONSUMERS
+            or (not name and method in CONSUMING_METHODS)
             or name.endswith(".join")
         ):
             self._visit_consumer(node, name)
@@ -535,7 +408,7 @@ class _Search:
 
     def _visit_consumer(self, node: ast.Call, name: str) -> None:
         key = _keyword(node, "key")
-        position = _PER_STEP.get(name)
+        position = PER_STEP.get(name)
         if key is not None and self._is_python(key):
             return
         if (
@@ -583,9 +456,7 @@ class _Search:
     def _skips(self, node: ast.expr) -> bool:
         node = self._variable(node) or node
         return (
-            isinstance(node, ast.Call)
-            and self._name(node.func) in _SKIPPING
-            and self._is_long(node)
+            isinstance(node, ast.Call) and self._name(node.func) in SKIPPING and self._is_long(node)
         )
 
     def _is_pattern(self, node: ast.expr, depth: int = 0) -> bool:

@@ -107,6 +107,7 @@ class TransactionWorker:
         except CupolaError as error:
             return Ready(error.message)
         _bound_memory(self._limits.worker_memory_bytes_max)
+        self._read_newest(lambda reader: self._catalogs.load(reader, reader.newest_ts()))
         return Ready(None)
 
     def _text_indexes(self) -> TextIndexes:

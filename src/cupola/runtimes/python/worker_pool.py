@@ -27,6 +27,7 @@ _START_S = 30.0
 _LOST_STARTS_MAX = 3
 _REST_S = 1.0  # after so many, doubled with each further one
 _REST_S_MAX = 60.0
+_PREPARED_S = 5.0
 
 Outcome = CallDone | Exception
 
@@ -92,6 +93,9 @@ class WorkerPool:
         self._rests_until = 0.0
         self.keeps_warm = False
         self._prepared: tuple[str, _Worker] | None = None
+        self._blank: _Worker | None = None  # of no code yet
+        self._blank_ends: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(worker.job is not None for worker in self._workers)
@@ -145,6 +149,9 @@ class WorkerPool:
         """A worker has ended, for whatever reason."""
         if worker in self._workers:
             self._workers.remove(worker)
+        if self._blank is worker:
+            self._blank = None
+            return
         if self._prepared is not None and self._prepared[1] is worker:
             self._prepared = None
             return  # nobody waits for it
@@ -175,12 +182,40 @@ class WorkerPool:
         for job in waiting:
             job.done(error)
 
+    def expect(self) -> None:
+        """Other code will come soon, of JavaScript: have a process that only has to load it."""
+        if self._blank_ends is not None:
+            self._blank_ends.cancel()
+        self._blank_ends = self._loop.call_later(self._limits.push_idle_s, self._forget_blank)
+        if self._blank is None and not self._is_closed:
+            with contextlib.suppress(OSError):  # `prepare` will try again
+                self._blank = _Worker(self, None, self._loop, self._limits)
+
     def prepare(self, setup: Setup, version: str) -> None:
-        """Start a worker for code that will run soon; `restart` takes it over."""
+        """Have a worker for code that will run soon; `restart` takes it over."""
+        if self._prepared is not None and self._prepared[0] == version:
+            return
         self._forget_prepared()
+        blank, self._blank = self._blank, None
+        if blank is not None and setup.javascript:
+            blank.set_up(setup)
+            self._prepared = (version, blank)
+            return
         # Without room the first call will tell.
         with contextlib.suppress(OSError):
             self._prepared = (version, _Worker(self, setup, self._loop, self._limits))
+
+    async def wait_prepared(self, version: str) -> None:
+        """Until the worker that was prepared for this code has loaded it; but not for long."""
+        if self._prepared is None or self._prepared[0] != version:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PREPARED_S):
+                await self._prepared[1].started.wait()
+
+    def _forget_blank(self) -> None:
+        if self._blank is not None:
+            self._blank.retire()
 
     def _forget_prepared(self) -> None:
         if self._prepared is not None:
@@ -200,8 +235,12 @@ class WorkerPool:
         self.assign()
 
     def close(self) -> None:
+        self._is_closed = True
         self._waiting.clear()
         self._forget_prepared()
+        self._forget_blank()
+        if self._blank_ends is not None:
+            self._blank_ends.cancel()
         for worker in list(self._workers):
             worker.take_job()
             worker.process.kill()
@@ -213,10 +252,11 @@ class _Worker:
     def __init__(
         self,
         pool: WorkerPool,
-        setup: Setup,
+        setup: Setup | None,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
     ) -> None:
+        """`setup`: None if it comes later, and has JavaScript."""
         self._pool = pool
         self._loop = loop
         self._limits = limits
@@ -227,12 +267,21 @@ class _Worker:
         self.job: Job | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._timeout: asyncio.TimerHandle = loop.call_later(_START_S, self._too_slow_to_start)
+        self.started = asyncio.Event()
+        """It has loaded its code, or has failed to."""
         try:
-            module = JAVASCRIPT_MODULE if setup.javascript else MODULE
+            module = JAVASCRIPT_MODULE if setup is None or setup.javascript else MODULE
             self.process = WorkerProcess(module, setup, loop, self._received, self._ended)
+            if setup is None:
+                self._timeout.cancel()
         except OSError:
             self._timeout.cancel()
             raise
+
+    def set_up(self, setup: Setup) -> None:
+        """Now it gets its code."""
+        self._timeout = self._loop.call_later(_START_S, self._too_slow_to_start)
+        self.process.send(setup)
 
     @property
     def is_idle(self) -> bool:
@@ -268,6 +317,7 @@ class _Worker:
     def _received(self, message: Message) -> None:
         if isinstance(message, Ready):
             self.has_started = True
+            self.started.set()
             self._timeout.cancel()
             if message.problem is not None:
                 self._pool.fail_waiting(DeveloperError(message.problem, code="ImportFailed"))
@@ -327,4 +377,5 @@ class _Worker:
 
     def _ended(self) -> None:
         self._timeout.cancel()
+        self.started.set()
         self._pool.forget(self)

@@ -28,13 +28,14 @@ class WorkerProcess:
 
     Starting raises OSError where the machine has no room for another process.
     `received(message)` and `ended()` are called on the loop's thread. Writing never blocks: what
-    the socket does not take at once waits here.
+    the socket does not take at once waits here. Without `setup` it is started all the same, and
+    waits for one.
     """
 
     def __init__(
         self,
         module: str,
-        setup: Setup,
+        setup: Setup | None,
         loop: asyncio.AbstractEventLoop,
         received: Callable[[Any], None],
         ended: Callable[[], None],
@@ -66,7 +67,8 @@ class WorkerProcess:
         self._figures = ProcessFigures(self.process.pid)
         self.is_open = True
         loop.add_reader(ours, self._read)
-        self.send(setup)
+        if setup is not None:
+            self.send(setup)
 
     @property
     def pid(self) -> int:

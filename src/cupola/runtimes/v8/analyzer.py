@@ -1,14 +1,19 @@
-"""The analysis of pushed modules in a Deno process of their own, which ends with it (spec: function
-runtime, section 4).
+"""The analysis of pushed modules, in a Deno process of their own (spec: function runtime, part 4).
+
+What a module defines depends on its text, on the modules it imports, and on the surroundings of the
+import phase: seed, time and variables. Where all of them are what they were, so is the answer, and
+nobody is asked: a push of one changed file evaluates that file.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import collections
+import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,18 +33,13 @@ from cupola.functions.bundles import (
 )
 from cupola.limits import Limits
 from cupola.runtimes.v8.action_host import ActionHost, Surroundings
+from cupola.runtimes.v8.analysis_process import MODULE_S, AnalysisProcess
 from cupola.runtimes.v8.crons import checked_schedule
-from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong
-from cupola.runtimes.v8.runtime import HEAP_BYTES_MAX, bundle_frame, prelude
 from cupola.runtimes.v8.source_maps import SourceMaps
 from cupola.schema.validator_json import validator_from_json
 from cupola.values import is_identifier
 
-_MODULE_S = 4.0
-_START_S = 30.0
-_LINES_MAX = 100
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-_UNSET = re.compile(r"Environment variable (\S+) is used in auth config")
 _T = TypeVar("_T")
 
 
@@ -64,9 +64,12 @@ class _Route(msgspec.Struct):
 
 
 class _Exports(msgspec.Struct):
+    """`modules`: the paths of all that were evaluated, the one that was asked about included."""
+
     functions: list[_Found]
     routes: list[_Route] | None
     crons: str | None
+    modules: list[str] = []
 
 
 class _Text(msgspec.Struct):
@@ -74,32 +77,75 @@ class _Text(msgspec.Struct):
     problem: str | None = None
 
 
-class _Failure(msgspec.Struct):
-    message: str
-    stack: str = ""
-    unset: str | None = None
+class _Known(msgspec.Struct, frozen=True):
+    """What was found in a module. `modules`: the hashes of all it imports, by path, its own too."""
+
+    phase: bytes
+    modules: dict[str, str]
+    found: AnalyzedModule
+
+    def holds(self, phase: bytes, hashes: Mapping[str, str]) -> bool:
+        return self.phase == phase and all(
+            hashes.get(path) == sha256 for path, sha256 in self.modules.items()
+        )
 
 
 class V8Analyzer:
-    """An `Analyzer` that starts a process for each question."""
+    """An `Analyzer` that keeps one process, and what it has found before."""
 
     def __init__(self, limits: Limits, packages_root: str = "") -> None:
         """`packages_root`: where npm packages are installed."""
         self._limits = limits
         self._packages_root = packages_root
-        self._schema: tuple[tuple[str, bytes, int], str] | None = None
+        self._process = AnalysisProcess()
+        self._known: collections.OrderedDict[tuple[str, str], _Known] = collections.OrderedDict()
+        self._node_known: tuple[bytes, dict[str, AnalyzedModule]] | None = None
+        self._texts: dict[str, tuple[bytes, str]] = {}
+        self._definitions: tuple[bytes, dict[str, str]] | None = None
+        # Deno processes end with the thread that started them: one of our own.
+        self._thread = ThreadPoolExecutor(1, "analysis")
+        self._end: asyncio.TimerHandle | None = None
+
+    async def warm_up(self) -> None:
+        await self._in_thread(self._process.start)
+
+    def close(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
+        self._thread.submit(self._process.end)
+        self._thread.shutdown(wait=False)
 
     async def analyze(self, bundle: Bundle) -> dict[str, AnalyzedModule]:
-        def work() -> dict[str, AnalyzedModule]:
-            with _Session(bundle) as session:
-                return {
-                    module.path: session.module(module)
-                    for module in bundle.modules
-                    if not module.is_dependency and module.environment == "isolate"
-                }
+        phase = _phase(bundle)
+        hashes = {module.path: module.sha256 for module in bundle.modules}
+        found: dict[str, AnalyzedModule] = {}
+        unknown = []
+        for module in bundle.modules:
+            if module.is_dependency or module.environment != "isolate":
+                continue
+            key = module.path, hashes[module.path]
+            known = self._known.get(key)
+            if known is not None and known.holds(phase, hashes):
+                self._known.move_to_end(key)
+                found[module.path] = known.found
+            else:
+                unknown.append(module)
 
-        found = await _in_thread(work)
-        found.update(await self._analyze_node(bundle))
+        def work() -> None:
+            with self._process.session(bundle) as session:
+                for module in unknown:
+                    body = session.ask("module", module, {}, "InvalidModules")
+                    exports = msgspec.json.decode(body, type=_Exports)
+                    found[module.path] = analyzed(module, exports, session.maps)
+                    of = {path: hashes[path] for path in exports.modules}
+                    key = module.path, hashes[module.path]
+                    self._known[key] = _Known(phase, of, found[module.path])
+
+        if unknown:
+            await self._in_thread(work)
+            while len(self._known) > self._limits.analyzed_modules_kept_max:
+                self._known.popitem(last=False)
+        found.update(await self._analyze_node(bundle, phase, hashes))
         return found
 
     async def evaluate_schema(self, bundle: Bundle, schema: Module) -> str:
@@ -116,14 +162,8 @@ class V8Analyzer:
                 module=schema.path,
             ),
         }
-        # A push asks for the same one twice, and the next push too: nothing else decides it.
-        key = (schema.sha256, bundle.import_seed, bundle.import_time_ms)
-        if self._schema is not None and self._schema[0] == key:
-            return self._schema[1]
         options = {"variables": "refuse"}
-        found = await _evaluated(bundle, "schema", schema, options, "InvalidSchema", problems)
-        self._schema = (key, found)
-        return found
+        return await self._evaluated(bundle, "schema", schema, options, "InvalidSchema", problems)
 
     async def evaluate_auth_config(self, bundle: Bundle, auth_config: Module) -> str:
         missing = AnalysisError(
@@ -131,7 +171,7 @@ class V8Analyzer:
             code="InvalidAuthConfig",
             module=auth_config.path,
         )
-        return await _evaluated(
+        return await self._evaluated(
             bundle,
             "authConfig",
             auth_config,
@@ -146,48 +186,94 @@ class V8Analyzer:
         dependencies: Mapping[str, Sequence[str]],
         environment: Mapping[str, str],
     ) -> dict[str, str]:
+        hashes = {path: module.sha256 for path, module in definitions.items()}
+        key = _digest(hashes, {path: list(of) for path, of in dependencies.items()}, environment)
+        if self._definitions is not None and self._definitions[0] == key:
+            return self._definitions[1]
+
         def work() -> dict[str, str]:
             found: dict[str, str] = {}
             for path in _children_first(definitions, dependencies):
-                found[path] = _definition(path, definitions[path], found, dict(environment))
+                module = definitions[path]
+                found[path] = _definition(path, module, found, environment, self._process)
             return found
 
-        return await _in_thread(work)
+        found = await self._in_thread(work)
+        self._definitions = key, found
+        return found
 
-    async def _analyze_node(self, bundle: Bundle) -> dict[str, AnalyzedModule]:
+    async def _analyze_node(
+        self, bundle: Bundle, phase: bytes, hashes: Mapping[str, str]
+    ) -> dict[str, AnalyzedModule]:
         """Modules that begin with "use node" are evaluated where they will run."""
         modules = [m for m in bundle.modules if m.environment == "node" and not m.is_dependency]
         if not modules:
             return {}
+        reachable = {m.path for m in bundle.modules if m.environment == "node" or m.is_dependency}
+        key = _digest(
+            phase.hex(),
+            {path: hashes[path] for path in sorted(reachable)},
+            [[package.name, package.version] for package in bundle.external_packages],
+        )
+        if self._node_known is not None and self._node_known[0] == key:
+            return self._node_known[1]
         maps = SourceMaps({module.path: module for module in bundle.modules})
         host = ActionHost(bundle, self._limits, Surroundings(self._packages_root))
         await host.start()
         try:
-            return {module.path: await _node_module(module, host, maps) for module in modules}
+            found = {module.path: await _node_module(module, host, maps) for module in modules}
         finally:
             host.close()
+        self._node_known = key, found
+        return found
+
+    async def _evaluated(
+        self,
+        bundle: Bundle,
+        look: str,
+        module: Module,
+        options: dict[str, Any],
+        code: str,
+        problems: Mapping[str, AnalysisError],
+    ) -> str:
+        """What a module that stands alone exports, as a JSON text. `problems`: what to raise when
+        `host/exports.js` finds the export missing or invalid.
+        """
+        # A push asks for the same one twice, and the next push too: nothing else decides it.
+        key = _digest(module.sha256, _phase(bundle).hex())
+        if (last := self._texts.get(look)) is not None and last[0] == key:
+            return last[1]
+
+        def work() -> str:
+            alone = msgspec.structs.replace(bundle, modules=(module,))
+            with self._process.session(alone) as session:
+                body = session.ask(look, module, options, code)
+            found = msgspec.json.decode(body, type=_Text)
+            if found.problem is not None:
+                raise problems[found.problem]
+            return found.text
+
+        text = await self._in_thread(work)
+        self._texts[look] = key, text
+        return text
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        """Run `work`, which may ask the process; some time later, that may end."""
+        loop = asyncio.get_running_loop()
+        if self._end is not None:
+            self._end.cancel()
+        idle_s = self._limits.push_idle_s
+        self._end = loop.call_later(idle_s, self._thread.submit, self._process.end)
+        return await loop.run_in_executor(self._thread, work)
 
 
-async def _evaluated(
-    bundle: Bundle,
-    look: str,
-    module: Module,
-    options: dict[str, Any],
-    code: str,
-    problems: Mapping[str, AnalysisError],
-) -> str:
-    """What a module that stands alone exports, as a JSON text. `problems`: what to raise when
-    `host/exports.js` finds the export missing or invalid.
-    """
+def _phase(bundle: Bundle) -> bytes:
+    """What modules meet while they are evaluated, besides each other."""
+    return _digest(bundle.import_seed.hex(), bundle.import_time_ms, bundle.environment)
 
-    def work() -> str:
-        with _Session(msgspec.structs.replace(bundle, modules=(module,))) as session:
-            found = session.text(look, module, options, code)
-        if found.problem is not None:
-            raise problems[found.problem]
-        return found.text
 
-    return await _in_thread(work)
+def _digest(*facts: Any) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).digest()
 
 
 async def _node_module(module: Module, host: ActionHost, maps: SourceMaps) -> AnalyzedModule:
@@ -198,10 +284,10 @@ async def _node_module(module: Module, host: ActionHost, maps: SourceMaps) -> An
 
     request = {"path": module.path, "look": "module", "isNode": True}
     try:
-        async with asyncio.timeout(_MODULE_S):
+        async with asyncio.timeout(MODULE_S):
             body = await host.run(request, refuse, lambda level, text: lines.append(text))
     except (DeveloperError, TimeoutError) as error:
-        reason = getattr(error, "message", f"it did not end within {_MODULE_S:g} s")
+        reason = getattr(error, "message", f"it did not end within {MODULE_S:g} s")
         raise AnalysisError(
             f"Failed to analyze {module.path}: {reason}", module=module.path
         ) from None
@@ -218,10 +304,6 @@ async def _node_module(module: Module, host: ActionHost, maps: SourceMaps) -> An
             each.line = module.source.count("\n", 0, at) + 1
             each.column = at - module.source.rfind("\n", 0, at)
     return analyzed(module, exports, maps)
-
-
-async def _in_thread(work: Callable[[], _T]) -> _T:
-    return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 def _children_first(
@@ -247,13 +329,18 @@ def _children_first(
 
 
 def _definition(
-    path: str, module: Module, known: Mapping[str, str], environment: dict[str, str]
+    path: str,
+    module: Module,
+    known: Mapping[str, str],
+    environment: Mapping[str, str],
+    process: AnalysisProcess,
 ) -> str:
     """Evaluate one `convex.config.js`; the definitions that it imports are known already."""
     children = [_imported(child, text) for child, text in known.items()]
-    environment = environment if path == "" else {}
-    with _Session(Bundle((module, *children), environment)) as session:
-        found = session.text("definition", module, {"pure": True}, "InvalidDefinition")
+    bundle = Bundle((module, *children), dict(environment) if path == "" else {})
+    with process.session(bundle) as session:
+        body = session.ask("definition", module, {"pure": True}, "InvalidDefinition")
+    found = msgspec.json.decode(body, type=_Text)
     if found.problem is not None:
         raise AnalysisError(
             f"{module.path} must have exactly one export, the default: what `defineApp()` or "
@@ -276,69 +363,6 @@ def _imported(path: str, exported: str) -> Module:
         f"export default {{ ...{json.dumps(fields)}, export: () => exported }};\n"
     )
     return Module(f"_componentDeps/{identifier}.js", source)
-
-
-class _Session:
-    """One process with one bundle."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._maps = SourceMaps({module.path: module for module in bundle.modules})
-        self._deno = Deno("transactions.mjs", HEAP_BYTES_MAX)
-        self._lines: list[str] = []
-        self._deno.send(b"P", prelude())
-        self._deno.receive(_START_S)
-        self._deno.bound_memory()
-        self._deno.send(b"B", bundle_frame(bundle))
-
-    def __enter__(self) -> _Session:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._deno.kill()
-
-    def module(self, module: Module) -> AnalyzedModule:
-        body = self._ask("module", module, {}, "InvalidModules")
-        exports = msgspec.json.decode(body, type=_Exports)
-        return analyzed(module, exports, self._maps)
-
-    def text(self, look: str, module: Module, options: dict[str, Any], code: str) -> _Text:
-        return msgspec.json.decode(self._ask(look, module, options, code), type=_Text)
-
-    def _ask(self, look: str, module: Module, options: dict[str, Any], code: str) -> bytes:
-        question = {"look": look, "path": module.path, "options": options}
-        try:
-            self._deno.send(b"A", msgspec.json.encode(question))
-            while True:
-                kind, body = self._deno.receive(_MODULE_S)
-                if kind == b"V":
-                    return body
-                if kind == b"E":
-                    raise self._error(module, msgspec.json.decode(body, type=_Failure), code)
-                if kind == b"L":
-                    self._lines = [*self._lines[1 - _LINES_MAX :], body.decode("utf-8", "replace")]
-        except TookTooLong:
-            text = f"it did not end within {_MODULE_S:g} s"
-        except ProcessEnded:
-            text = "it ended its process; most likely it used more memory than 64 MB"
-        raise AnalysisError(
-            f"Failed to analyze {module.path}: {text}.", code=code, module=module.path
-        )
-
-    def _error(self, module: Module, failure: _Failure, code: str) -> AnalysisError:
-        frames = "\n".join(self._maps.frames(failure.stack))
-        if failure.unset is not None:
-            return AnalysisError(
-                f"Environment variable {failure.unset} is used in auth config file but its value "
-                "was not set.",
-                code="AuthConfigMissingEnvironmentVariable",
-                module=module.path,
-                stack=frames,
-            )
-        parts = [f"Failed to analyze {module.path}: {failure.message}", frames]
-        if self._lines:
-            parts += ["", "Logs:", *self._lines]
-        message = "\n".join(part for part in parts if part or self._lines).strip()
-        return AnalysisError(message, code=code, module=module.path, stack=frames)
 
 
 def analyzed(module: Module, exports: _Exports, maps: SourceMaps) -> AnalyzedModule:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cupola.database.aggregates import require_aggregated
+from cupola.database.figures import count, nth, rank, summarize
 from cupola.errors import DatabaseUseError
 from cupola.functions.call import Call
 from cupola.runtimes.v8.queries import plan_of
@@ -34,23 +35,23 @@ def figure_of(call: Call, arguments: dict[str, Any]) -> bytes:
     value: Value
     match arguments:
         case {"figure": "count"}:
-            value = float(transaction.count(index, keys))
+            value = float(count(transaction, index, keys))
         case {"figure": "sum" | "min" | "max", "field": str()}:
-            summary = transaction.summarize(index, keys)
+            summary = summarize(transaction, index, keys)
             numbers = summary.numbers[index.aggregate_names.index(str(field))]
             figures = {"sum": numbers.sum, "min": numbers.minimum, "max": numbers.maximum}
             value = figures[str(name)]
         case {"figure": "nth", "position": int(position) | float(position)} if position >= 0:
-            found = transaction.nth(index, keys, int(position), descending=plan.descending)
+            found = nth(transaction, index, keys, int(position), descending=plan.descending)
             return b"null" if found is None else found.body
         case {"figure": "rank", "id": str(document_id)}:
             document = None
             if transaction.table_of(document_id).number == index.table:
                 document = transaction.get(document_id)
-            rank = None
+            place_in = None
             if document is not None:
-                rank = transaction.rank(index, keys, document, descending=plan.descending)
-            value = None if rank is None else float(rank)
+                place_in = rank(transaction, index, keys, document, descending=plan.descending)
+            value = None if place_in is None else float(place_in)
         case _:
             raise DatabaseUseError(
                 f"{name!r} is no figure of a query, or lacks its `field`, `position` or `id`.",

@@ -11,8 +11,7 @@ from cupola.database.catalog import SHARED_TABLES, Index, TableInfo, table_to_co
 from cupola.database.cursors import fingerprint
 from cupola.database.documents import StoredDocument
 from cupola.database.pagination import PageRequest, PageResult
-from cupola.database.ranges import Range, key_range
-from cupola.database.transaction import EVERYTHING, KeyRange
+from cupola.database.ranges import EVERYTHING, KeyRange, Range, key_range
 from cupola.errors import CupolaError, DatabaseUseError, LimitError
 from cupola.functions.call import Call
 from cupola.functions.expressions import Expression

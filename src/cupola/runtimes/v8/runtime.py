@@ -14,6 +14,7 @@ import json
 import select
 import socket
 import time
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -82,6 +83,7 @@ WEB_NAMES = [
 ]
 
 
+@cache
 def prelude() -> bytes:
     """What a host needs before anything else: the scripts that furnish contexts."""
     names = (
@@ -106,30 +108,43 @@ def bundle_frame(bundle: Bundle) -> bytes:
     ).encode()
 
 
+def blank_process() -> Deno:
+    """One without a bundle, which gets ready for one on its own.
+
+    Raises:
+        OperatorError: It does not start.
+    """
+    deno = Deno("transactions.mjs", HEAP_BYTES_MAX)
+    try:
+        deno.send(b"P", prelude())
+    except ProcessEnded as ended:
+        raise cannot_start() from ended
+    return deno
+
+
 class JavaScriptRuntime:
     """Runs one call at a time."""
 
-    def __init__(self, bundle: Bundle, limits: Limits) -> None:
+    def __init__(self, bundle: Bundle, limits: Limits, blank: Deno | None = None) -> None:
+        """`blank`: from `blank_process`, if it was started before there was a bundle."""
         self._limits = limits
-        self._prelude = prelude()
         self._bundle = bundle_frame(bundle)
         self._maps = SourceMaps({module.path: module for module in bundle.modules})
         self._spare: Deno | None = None
-        self._deno = self._start()
+        self._deno = self._start(blank)
         self._await_ready(self._deno)
         self.replaced = 0
         self._last_place = _largest_module(bundle)
         self._contexts_ahead = 0  # of the module that was called last, at least
         self._is_preparing = False
 
-    def _start(self) -> Deno:
+    def _start(self, blank: Deno | None = None) -> Deno:
         """A process that loads the bundle on its own while we do other things."""
-        deno = Deno("transactions.mjs", HEAP_BYTES_MAX)
+        deno = blank or blank_process()
         try:
-            deno.send(b"P", self._prelude)
             deno.send(b"B", self._bundle)
         except ProcessEnded as ended:
-            raise _cannot_start() from ended
+            raise cannot_start() from ended
         return deno
 
     def _await_ready(self, deno: Deno) -> None:
@@ -137,7 +152,7 @@ class JavaScriptRuntime:
             kind, _ = deno.receive(_START_S)
         except (TookTooLong, ProcessEnded) as error:
             deno.kill()
-            raise _cannot_start() from error
+            raise cannot_start() from error
         assert kind == b"H", kind
         deno.bound_memory()
 
@@ -412,7 +427,8 @@ def _is_readable(descriptor: int, wait_ms: float | None, other: int | None = Non
     return any(ready == descriptor for ready, _ in poll.poll(wait_ms))
 
 
-def _cannot_start() -> OperatorError:
+def cannot_start() -> OperatorError:
+    """Why there is no process."""
     return OperatorError(
         "The process for JavaScript does not start; set CUPOLA_DENO_STDERR=1 and look at what it "
         "prints.",

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import msgspec
 
 from cupola.database.catalog import TableInfo
-from cupola.database.transaction import EVERYTHING
+from cupola.database.figures import count
+from cupola.database.ranges import EVERYTHING
 from cupola.errors import (
     BadRequestError,
     CupolaError,
@@ -197,7 +198,7 @@ class Syscalls:
         table = self._call.transaction.table(name)
         if table is None or table.document_id is None:
             return b"0"
-        return b"%d" % self._call.transaction.count(table.primary, EVERYTHING)
+        return b"%d" % count(self._call.transaction, table.primary, EVERYTHING)
 
     def _aggregate(self, arguments: dict[str, Any]) -> bytes:
         """Our own: see `figures`."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from cupola.errors import OperatorError
 from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function
@@ -22,7 +23,8 @@ from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.runtimes.python.lifeline import die_with_parent
 from cupola.runtimes.python.messages import Setup
 from cupola.runtimes.python.transaction_worker import TransactionWorker
-from cupola.runtimes.v8.runtime import JavaScriptRuntime
+from cupola.runtimes.v8.deno import Deno
+from cupola.runtimes.v8.runtime import JavaScriptRuntime, blank_process
 
 
 class JavaScriptTransactionWorker(TransactionWorker):
@@ -30,10 +32,18 @@ class JavaScriptTransactionWorker(TransactionWorker):
 
     _javascript: JavaScriptRuntime | None = None
 
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        try:
+            self._blank: Deno | None = blank_process()
+        except OperatorError:  # loading the code will try again, and tell
+            self._blank = None
+
     def _load(self, setup: Setup) -> App:
         code = msgspec.msgpack.decode(setup.javascript, type=PushedCode)
         app = load_app(setup.app_folder, setup.sources) if setup.sources else App({}, {})
-        self._javascript = JavaScriptRuntime(code.bundle, self._limits)
+        blank, self._blank = self._blank, None
+        self._javascript = JavaScriptRuntime(code.bundle, self._limits, blank)
         return app.with_javascript(code)
 
     def _execute(self, call: Call, function: Function[Any, Any], args: bytes) -> Execution:

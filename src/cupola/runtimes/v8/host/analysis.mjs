@@ -14,6 +14,7 @@ export async function analyze({ look, path, options }, contexts, bundle, takeRej
     if (rejected !== null) throw new Told(context.tell(rejected.reason));
     place(found.functions, bundle.sources.get(path));
     place(found.routes, bundle.sources.get(path));
+    found.modules = context.modulePaths;
     writeFrame(`V${JSON.stringify(found)}`);
   } catch (error) {
     await takeRejected();

@@ -135,6 +135,11 @@ class Context {
     this.bundle = bundle;
   }
 
+  /** The modules that were loaded so far, those that they import included. */
+  get modulePaths() {
+    return [...this.#modules.keys()];
+  }
+
   /** Run microtasks until there are none. */
   drain() {
     this.#drain.runInContext(this.#context);

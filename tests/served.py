@@ -24,7 +24,7 @@ class Server:
     """A process with its workers."""
 
     def __init__(self, app: Path, *options: str) -> None:
-        self._app = app
+        self.app = app
         self._options = options
         self._facts = app / ".cupola" / "server.json"
         self.url = ""
@@ -32,11 +32,11 @@ class Server:
 
     @property
     def data(self) -> Path:
-        return self._app / ".cupola"
+        return self.app / ".cupola"
 
     def start(self) -> None:
         self._facts.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "cupola", "serve", str(self._app), *self._options]
+        command = [sys.executable, "-m", "cupola", "serve", str(self.app), *self._options]
         self._process = subprocess.Popen(
             [*command, "--port", "0", "--site-port", "0"],
             stdout=subprocess.DEVNULL,
@@ -55,6 +55,7 @@ class Server:
 
     def kill(self) -> None:
         """As a power cut does it to a process: the server and its workers, at once."""
+        self.url = ""  # another may get its port
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
