@@ -404,6 +404,7 @@ class _Pass:
             # The next pass shows it more: an answer that went out meanwhile, or a result run anew.
             self._passes.schedule(host)
             return
+        outcomes = self._passes.shown(host, outcomes, ts)
         host.changed.clear()
         server_ts = self._server_ts
         if session.updating:
@@ -433,7 +434,7 @@ class _Pass:
                 self._passes.mark_stale(entry)
                 return None
             outcomes[query_id] = outcome
-        return self._passes.shown(host, outcomes, self.snapshot.ts)
+        return outcomes
 
     # ---------------------------------------------------------------- over several turns
 

@@ -36,6 +36,7 @@ from cupola.functions.call import Call
 from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
 from cupola.functions.javascript import JavaScriptFunction
+from cupola.functions.near_limits import warn_of_scheduled
 from cupola.values import Value, decode, table_number_of
 
 PENDING: Final = "pending"
@@ -73,6 +74,7 @@ def schedule(
     now_ms = call.now_ns / 1e6
     _check_time(time_ms, now_ms, call.limits.schedule_ahead_s_max)
     call.transaction.usage.scheduled(len(args))
+    warn_of_scheduled(call.logs, call.limits, path, args)
     document: Document = {
         "name": name_of(function),
         "args": [decode(args)],

@@ -15,6 +15,12 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 
 _SHARE = 0.8
 _LINE = re.compile(r"Near the limit (\w+): ")
+CLIENT_GONE = "The client has closed the connection; nobody hears the rest of the response."
+_OTHERS = (
+    (re.compile(r"\d+ unawaited operations?: \["), "warning:UnawaitedOperations"),
+    (re.compile("The response was cut off"), "error:httpAction"),
+    (re.compile(re.escape(CLIENT_GONE)), "info:httpActionClientDisconnect"),
+)
 _READ_LESS = "Narrow the index range, take fewer documents or paginate."
 _WRITE_LESS = "Write less per call: let it schedule another that does the rest."
 _SEND_LESS = "Store large data in documents or files and pass ids."
@@ -55,48 +61,45 @@ _BOUNDS = {
 }
 
 
-class _Thresholds(NamedTuple):
+class _Floor(NamedTuple):
+    """What is surely far from every limit: sums of counts and of bytes up to these."""
+
     limits: Limits
-    documents_read: float
-    bytes_read: float
-    ranges: float
-    documents_written: float
-    bytes_written: float
-    functions_scheduled: float
-    scheduled_bytes: float
+    counted: float
+    size_bytes: float
 
 
-def _thresholds_of(limits: Limits) -> _Thresholds:
-    return _Thresholds(
-        limits,
-        limits.documents_read_max * _SHARE,
-        limits.bytes_read_max * _SHARE,
-        limits.ranges_read_max * _SHARE,
-        limits.documents_written_max * _SHARE,
-        limits.bytes_written_max * _SHARE,
-        limits.functions_scheduled_max * _SHARE,
-        limits.scheduled_arguments_bytes_max * _SHARE,
-    )
+def _floor_of(limits: Limits) -> _Floor:
+    bounds = {
+        limits.documents_read_max,
+        limits.ranges_read_max,
+        limits.documents_written_max,
+        limits.functions_scheduled_max,
+    }
+    sizes = {
+        limits.bytes_read_max,
+        limits.bytes_written_max,
+        limits.scheduled_arguments_bytes_max,
+    }
+    return _Floor(limits, min(bounds) * _SHARE, min(sizes) * _SHARE)
 
 
-_newest = _thresholds_of(DEFAULT_LIMITS)  # a process has one set of limits
+_floor = _floor_of(DEFAULT_LIMITS)  # a process has one set of limits
 
 
 def warn_of_usage(usage: Usage, logs: LogBuffer) -> None:
     """What a transaction has read and written."""
-    global _newest
+    global _floor
     limits = usage.limits
-    near = _newest
-    if near.limits is not limits:
-        near = _newest = _thresholds_of(limits)
-    if (
-        usage.documents_read > near.documents_read
-        or usage.bytes_read > near.bytes_read
-        or usage.ranges > near.ranges
-        or usage.documents_written > near.documents_written
-        or usage.bytes_written > near.bytes_written
-        or usage.functions_scheduled > near.functions_scheduled
-        or usage.scheduled_bytes > near.scheduled_bytes
+    known, count, size_bytes = _floor
+    if known is not limits:
+        _floor = _floor_of(limits)
+        _, count, size_bytes = _floor
+    counted = (
+        usage.documents_read + usage.ranges + usage.documents_written + usage.functions_scheduled
+    )
+    if counted > count or (
+        usage.bytes_read + usage.bytes_written + usage.scheduled_bytes > size_bytes
     ):
         _warn(logs, limits, "documents_read_max", usage.documents_read)
         _warn(logs, limits, "bytes_read_max", usage.bytes_read)
@@ -115,6 +118,17 @@ def warn_of_sizes(logs: LogBuffer, limits: Limits, args: bytes, result: bytes | 
         _warn(logs, limits, "result_size_bytes_max", len(result))
 
 
+def warn_of_scheduled(logs: LogBuffer, limits: Limits, path: str, args: bytes) -> None:
+    """Of the arguments of one scheduled function; only those of all together are bounded."""
+    bound = limits.scheduled_arguments_bytes_max
+    if len(args) * 4 > bound:
+        logs.add(
+            "WARN",
+            f"Near the limit scheduled_arguments_bytes_max: `{path}` is scheduled with "
+            f"{len(args):,} of {bound:,} bytes. {_SEND_LESS}",
+        )
+
+
 def warn_of_time(logs: LogBuffer, limits: Limits, bound: str, seconds: float) -> None:
     """How long a call took; `bound` is "user_time_s" or "action_time_s"."""
     _warn(logs, limits, bound, round(seconds, 2))
@@ -128,7 +142,12 @@ def _warn(logs: LogBuffer, limits: Limits, name: str, used: float) -> None:
 
 
 def code_of(text: str) -> str | None:
-    """The code of such a line, without its level, in log streams; None of any other line."""
+    """The code of such a line, or of another one that the system adds, in log streams; `text` is
+    without its level. None of any other line.
+    """
+    for line, code in _OTHERS:
+        if line.match(text):
+            return code
     found = _LINE.match(text)
     known = _BOUNDS.get(found[1]) if found is not None else None
     return None if known is None else f"warning:{known.code}"

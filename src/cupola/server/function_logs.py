@@ -18,6 +18,7 @@ _HOLD_S = 60.0
 _LOOK_EVERY_S = 0.5
 _CURSOR_STEP_MS = 0.01
 _AUDIT = "info:auditLog"
+_OF_THE_SYSTEM = ("[WARN", "[ERROR", "[INFO")
 
 Entry = dict[str, Any]
 
@@ -162,7 +163,7 @@ def _entry(log: ExecutionLog, now_ms: float) -> Entry:
 def _line(text: str, now_ms: float) -> Entry:
     level, _, message = text.partition("] ")
     is_audit = level == "[AUDIT"
-    code = _AUDIT if is_audit else code_of(message) if level == "[WARN" else None
+    code = _AUDIT if is_audit else code_of(message) if level in _OF_THE_SYSTEM else None
     return {
         "messages": [message],
         "isTruncated": message.endswith(" (truncated due to length)"),

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from cupola.functions.near_limits import CLIENT_GONE
 from cupola.server.serve import Server, ServerOptions
 
 pytestmark = pytest.mark.node
@@ -114,12 +115,16 @@ def test_credentials_of_another_kind_matter_only_to_who_asks(server, ports):
 
 
 def test_a_handler_hears_that_its_client_has_left(server, ports):
+    """And so do those who watch the logs."""
+    logs = []
+    server.backend.node.watchers.append(logs.append)
+
     async def story():
         _, writer = await _ask(ports[1], "GET", "/wait")
         while len(await bodies()) < 1:
             await asyncio.sleep(0.005)
         writer.close()
-        while len(await bodies()) < 2:
+        while len(await bodies()) < 2 or not any(log.kind == "httpAction" for log in logs):
             await asyncio.sleep(0.005)
         return await bodies()
 
@@ -128,6 +133,9 @@ def test_a_handler_hears_that_its_client_has_left(server, ports):
         return json.loads(result.value)
 
     assert server.run(story()) == ["waiting", "gone"]
+    server.backend.node.watchers.remove(logs.append)
+    (log,) = [each for each in logs if each.kind == "httpAction"]
+    assert f"[INFO] {CLIENT_GONE}" in log.log_lines
 
 
 def test_an_answer_without_a_body(server, ports):

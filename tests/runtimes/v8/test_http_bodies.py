@@ -46,6 +46,13 @@ def test_a_body_past_the_limit_is_refused(site) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "BodyTooLarge")
 
 
+def test_a_form_with_a_file_is_read_and_kept(site) -> None:
+    """As browsers send it."""
+    sent = {"file": ("a.txt", b"hello", "text/plain")}
+    answer = site.post("/form", data={"text": "ä"}, files=sent)
+    assert answer.json() == ["ä", "a.txt", "text/plain", "hello"], answer.text
+
+
 def test_an_answer_past_the_limit_is_cut(site) -> None:
     assert len(site.get("/large").content) == 20 << 20
 

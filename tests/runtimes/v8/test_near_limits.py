@@ -12,7 +12,7 @@ import pytest
 from cupola.functions.app import load_app
 from cupola.functions.javascript import PushedCode
 from cupola.functions.log_lines import LogBuffer
-from cupola.functions.near_limits import _BOUNDS, code_of, warn_of_time
+from cupola.functions.near_limits import _BOUNDS, CLIENT_GONE, code_of, warn_of_time
 from cupola.limits import DEFAULT_LIMITS
 
 from .conftest import HERE, Server
@@ -27,6 +27,7 @@ SMALL = dataclasses.replace(
     arguments_size_bytes_max=10_000,
     result_size_bytes_max=10_100,
     user_time_s=0.4,
+    scheduled_arguments_bytes_max=40_000,
 )
 
 
@@ -77,6 +78,15 @@ def test_large_arguments_and_results_are_warned_of(
     assert second.startswith("[WARN] Near the limit result_size_bytes_max: 9,002 of 10,100 bytes")
 
 
+@pytest.mark.parametrize("module", ["limits", "snakes"])
+def test_one_function_that_is_scheduled_with_much_is_warned_of(small: Server, module: str) -> None:
+    """A quarter of what all of them may have together."""
+    assert warnings(small, "mutation", f"{module}:schedulesLarge", size=1000) == []
+    (line,) = warnings(small, "mutation", f"{module}:schedulesLarge", size=12_000)
+    assert line.startswith("[WARN] Near the limit scheduled_arguments_bytes_max: `")
+    assert "bytes. Store large data" in line
+
+
 def test_both_languages_say_the_same(small: Server) -> None:
     for kind, name, _, _ in CASES:
         paths = f"limits:{name}", f"snakes:{name}"
@@ -110,5 +120,9 @@ def test_log_streams_have_the_codes_of_the_reference() -> None:
     assert code_of("Near the limit bytes_read_max: 9 of 10") == "warning:TooManyBytesRead"
     assert code_of("Near the limit of my patience: 9") is None
     assert code_of("hello") is None
+    unawaited = "2 unawaited operations: [runQuery, runQuery]. Async operations should be awaited"
+    assert code_of(unawaited) == "warning:UnawaitedOperations"
+    assert code_of("The response was cut off: Error: no") == "error:httpAction"
+    assert code_of(CLIENT_GONE) == "info:httpActionClientDisconnect"
     fields = {field.name for field in dataclasses.fields(DEFAULT_LIMITS)}
     assert set(_BOUNDS) <= fields

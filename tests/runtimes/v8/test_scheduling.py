@@ -61,6 +61,19 @@ def test_what_was_rolled_back_was_not_scheduled(server):
     assert "never" not in server.query("later:texts")
 
 
+def test_a_job_that_cancels_itself_goes_on(server):
+    lines: list[str] = []
+    watch = lambda log: lines.extend(log.log_lines)  # noqa: E731
+    server.backend.node.watchers.append(watch)
+    try:
+        job = server.mutation("later:cancelLater")
+        assert until(server, "later:job", ended, id=job)["state"] == {"kind": "success"}
+    finally:
+        server.backend.node.watchers.remove(watch)
+    assert "went on" in server.query("later:texts")
+    assert any(line.startswith("[WARN] A scheduled mutation cannot cancel") for line in lines)
+
+
 def test_a_job_that_throws_has_failed(server):
     job = server.mutation("later:failLater")
     state = until(server, "later:job", ended, id=job)["state"]

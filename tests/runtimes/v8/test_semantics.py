@@ -259,6 +259,11 @@ def test_a_nested_call_within_its_limits_is_like_any_other(server):
     assert len(found["read"]) == found["all"] == 9
 
 
+def test_limits_of_files_are_taken(server):
+    """The package's types have them; files do not count here."""
+    assert server.mutation("semantics:budgets", limits={"filesWritten": 0})["inside"] is None
+
+
 @pytest.mark.parametrize("limits", [{"documents": 1}, {"bytesRead": -1}, {"bytesRead": "1"}])
 def test_limits_that_make_no_sense_are_refused(server, limits):
     found = server.mutation("semantics:budgets", limits=limits)

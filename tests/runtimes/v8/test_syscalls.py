@@ -36,6 +36,7 @@ LATER = {"name": "messages:clear", "ts": time.time() + 3600, "args": {}, **FACTS
 METRICS = (
     *("bytesRead", "bytesWritten", "databaseQueries", "documentsRead", "documentsWritten"),
     *("functionsScheduled", "scheduledFunctionArgsBytes"),
+    *("filesWritten", "fileWriteBytes", "filesRead", "fileReadBytes"),
 )
 
 

@@ -26,7 +26,7 @@ from cupola.functions.handles import FunctionHandles
 from cupola.functions.http import Request
 from cupola.functions.http_run import Outlet, run_http_action
 from cupola.functions.log_lines import LogBuffer
-from cupola.functions.near_limits import warn_of_sizes, warn_of_time
+from cupola.functions.near_limits import CLIENT_GONE, warn_of_sizes, warn_of_time
 from cupola.functions.requests import metadata_of
 from cupola.functions.storage import ActionFiles
 from cupola.limits import Limits
@@ -177,6 +177,7 @@ class ActionWorker:
             execution = await self._execute_http(run, request, logs, outlet)
             self._warn(logs, started)
         except asyncio.CancelledError:
+            logs.add("INFO", CLIENT_GONE)
             execution = Execution(b"null", None, logs.lines)  # nobody is left who asks
         failure = failure_of(execution, run.request_id, self._app)
         self.send(ActionDone(run.call, execution.value, failure, *_sendable_logs(logs)))

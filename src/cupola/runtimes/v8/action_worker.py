@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from cupola.functions.http import JAVASCRIPT_ROUTER, Request
 from cupola.functions.http_run import Outlet
 from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.functions.log_lines import LogBuffer
+from cupola.functions.near_limits import CLIENT_GONE
 from cupola.functions.requests import metadata_of
 from cupola.functions.scheduler import CANCEL, SCHEDULE
 from cupola.runtimes.python.action_worker import ActionWorker, Run, job_of, main
@@ -127,7 +129,7 @@ class JavaScriptActionWorker(ActionWorker):
             return await super()._execute_http(run, request, logs, outlet)
         http = HttpOperations(request, outlet, logs, self._limits)
         if isinstance(outlet, HttpRun):
-            outlet.on_leave = http.gone.set
+            outlet.on_leave = partial(_note_leaving, http, logs)
         execution = await self._outcome(self._serve_javascript(run, logs, http), run, logs)
         if execution.error is not None and http.has_begun:
             logs.add("ERROR", f"The response was cut off: {execution.error}")
@@ -229,6 +231,11 @@ class JavaScriptActionWorker(ActionWorker):
         called = function_at(self._app, arguments, method, component).path
         result = await self.ask(run, kind.value, called, encoded_arguments(arguments))
         return _value_of(result)
+
+
+def _note_leaving(http: HttpOperations, logs: LogBuffer) -> None:
+    http.gone.set()
+    logs.add("INFO", CLIENT_GONE)
 
 
 def _value_of(result: NestedResult) -> bytes:

@@ -51,6 +51,18 @@ http.route({
 });
 
 http.route({
+  path: "/form",
+  method: "POST",
+  handler: httpAction(async (ctx, request) => {
+    const form = await request.formData();
+    const file = form.get("file") as File;
+    const id = await ctx.storage.store(file);
+    const kept = await ctx.storage.get(id);
+    return Response.json([form.get("text"), file.name, file.type, await kept?.text()]);
+  }),
+});
+
+http.route({
   path: "/fail",
   method: "GET",
   handler: httpAction(async () => {

@@ -110,3 +110,18 @@ export const looksAround = mutation({
     return { states, added: (await count()) - before };
   },
 });
+
+/** Before 1.50, the package expects that to have no effect, and a warning in the log. */
+export const cancelsItself = internalMutation({
+  args: {},
+  handler: async (ctx) => {
+    const { scheduledFunctionId } = await ctx.meta.getRequestMetadata();
+    await ctx.scheduler.cancel(scheduledFunctionId as any);
+    await ctx.db.insert("notes", { text: "went on" });
+  },
+});
+
+export const cancelLater = mutation({
+  args: {},
+  handler: async (ctx) => await ctx.scheduler.runAfter(0, anyApi.later.cancelsItself, {}),
+});

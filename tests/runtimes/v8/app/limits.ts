@@ -43,3 +43,9 @@ export const spins = query({
     return sum > 0;
   },
 });
+
+export const schedulesLarge = mutation({
+  args: { size: v.number() },
+  handler: async (ctx, { size }) =>
+    await ctx.scheduler.runAfter(3_600_000, anyApi.limits.echoesOutside, { text: "x".repeat(size) }),
+});
