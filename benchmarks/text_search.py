@@ -78,7 +78,7 @@ async def fill(backend: Backend, texts: Texts, rows: int) -> None:
 
 
 async def until_indexed(backend: Backend) -> None:
-    texts = backend._texts
+    texts = backend.workers.texts
     assert texts is not None
     newest = backend.node.persistence.reader.newest_version()
     while not texts._kept or min(each.version for each in texts._kept.values()) < newest:
@@ -118,7 +118,7 @@ async def main(rows: int) -> None:
         await search(backend, "three of the 20 commonest words", common, texts)
         again = [{"text": texts.text(1, 3)} for _ in range(SEARCHES)]
         await search(backend, "1 to 3 words, while writing", again, texts)
-        worker = backend._texts._worker if backend._texts is not None else None
+        worker = backend.workers.texts._worker if backend.workers.texts is not None else None
         size = sum(each.stat().st_size for each in Path(file + "-text").rglob("*"))
         memory = worker.memory_bytes() / 2**20 if worker is not None else 0.0
         print(f"files: {size / rows:,.0f} B per document; memory of the worker {memory:,.0f} MiB")

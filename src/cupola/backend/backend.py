@@ -112,8 +112,8 @@ class Backend:
         self.node.wake = self.wake
         self.users = TokenVerifier(self.clock, limits, self.node.session_tokens)
         self.users.exchange_api_key = partial(exchange_api_key, self)
-        self._workers = Workers(self, secret)
-        self.pushes = Pushes(self.node, self.use, self._workers.search_builds)
+        self.workers = Workers(self, secret)
+        self.pushes = Pushes(self.node, self.use, self.workers.search_builds)
         self._queries = QueryRunner(self.node)
         self.mutations = MutationQueue(self.node)
         self.passes = Passes(self.node, self._queries)
@@ -160,7 +160,7 @@ class Backend:
     @property
     def data_path(self) -> str | None:
         """The database file, where other processes read it too."""
-        return self._workers.data_path
+        return self.workers.data_path
 
     @property
     def state(self) -> State:
@@ -173,7 +173,7 @@ class Backend:
     @property
     def packages_folder(self) -> str:
         """Where npm packages are installed; empty without a data folder."""
-        return self._workers.packages_folder
+        return self.workers.packages_folder
 
     @property
     def redacts_errors(self) -> bool:
@@ -219,17 +219,17 @@ class Backend:
 
         `data_path`: the database file, which transaction workers read.
         """
-        self._workers.use(data_path)
+        self.workers.use(data_path)
 
     def always_in_workers(self, paths: Sequence[str]) -> None:
         """These functions never run on the loop: they have stopped it before."""
-        self._workers.stalled = list(paths)
+        self.workers.stalled = list(paths)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let an event loop do the turns, and start working in the background."""
-        self._workers.attach(loop)
+        self.workers.attach(loop)
         self.request_turn = loop.call_soon
-        self._workers.attach_indexes(loop)
+        self.workers.attach_indexes(loop)
         self._scheduled.loop = loop
 
         owner = threading.get_ident()
@@ -514,7 +514,7 @@ class Backend:
         self.scheduler.declare(app.crons)
         for _, index in node.committer.catalog.searches.values():
             if index.state == "staged":  # nobody waits for it, but it is to be built
-                self._workers.search_builds().is_built(index)
+                self.workers.search_builds().is_built(index)
 
     def prepare(self, app: App) -> None:
         """`app` will become the running code, most likely: start its workers now."""
@@ -585,7 +585,7 @@ class Backend:
         self._scheduled.close()
         self.passes.abandon()
         await self.actions.close()
-        self._workers.close_indexes()
+        self.workers.close_indexes()
         await self.files.close()
         if self.mutations.offload is not None:
             self.mutations.offload.close()

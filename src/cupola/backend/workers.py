@@ -25,7 +25,7 @@ class Workers:
     def __init__(self, backend: Backend, secret: bytes) -> None:
         self._backend = backend
         self._secret = secret
-        self._texts: TextWorkers | None = None
+        self.texts: TextWorkers | None = None
         self.data_path: str | None = None
         """The database file, where workers read it too."""
         self.stalled: list[str] = []
@@ -44,7 +44,7 @@ class Workers:
 
         backend = self._backend
         self.data_path = data_path
-        self._texts = TextWorkers(backend, data_path)
+        self.texts = TextWorkers(backend, data_path)
         backend.node.text_folder = text_folder(data_path)
         backend.node.runtime.time_s = backend.limits.in_process_time_s
         backend.vectors = VectorWorkers(backend, data_path)
@@ -69,14 +69,14 @@ class Workers:
     def attach_indexes(self, loop: asyncio.AbstractEventLoop) -> None:
         """Indexes are kept in the background from now on."""
         self._backend.vectors.attach(loop)
-        if self._texts is not None:
-            self._texts.attach(loop)
+        if self.texts is not None:
+            self.texts.attach(loop)
 
     def search_builds(self) -> SearchBuilds:
         """Who builds indexes for searches, that a push waits for."""
-        return SearchIndexBuilds(self._texts or NothingToBuild(), self._backend.vectors)
+        return SearchIndexBuilds(self.texts or NothingToBuild(), self._backend.vectors)
 
     def close_indexes(self) -> None:
         self._backend.vectors.close()
-        if self._texts is not None:
-            self._texts.close()
+        if self.texts is not None:
+            self.texts.close()
