@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cupola.functions.bundles import Bundle, Module
+from cupola.functions.bundles import AnalyzedFunction, Bundle, Module
+from cupola.functions.javascript import JavaScriptFunction
 from cupola.limits import DEFAULT_LIMITS
 from cupola.runtimes.v8 import deno as transport
 from cupola.runtimes.v8.deno import Deno
@@ -156,3 +157,30 @@ def test_a_process_that_dies_between_calls_is_replaced(runtime: JavaScriptRuntim
         assert runtime.replaced == 1
         call(deno_of(runtime), "count")
         assert answer(deno_of(runtime))[-1] == (b"V", b"1")
+
+
+@pytest.fixture
+def count() -> JavaScriptFunction:
+    found = JavaScriptFunction("counters.js", AnalyzedFunction("count", "query", None, None, None))
+    found.compile("counters:count", {})
+    return found
+
+
+def test_a_call_that_has_begun_and_is_not_run_leaves_nothing_behind(
+    runtime: JavaScriptRuntime, count: JavaScriptFunction
+) -> None:
+    """What it would say must not be taken for the answer of the next."""
+    runtime.begin(count, b"{}", bytes(16), 0)
+    runtime.forget_begun()
+    assert runtime.replaced == 1
+    call(deno_of(runtime), "count")
+    assert answer(deno_of(runtime)) == [(b"L", b"LOG 'loaded'"), (b"V", b"1")]
+
+
+def test_a_call_whose_arguments_do_not_look_right_does_not_begin(
+    runtime: JavaScriptRuntime, count: JavaScriptFunction
+) -> None:
+    """With the tables of its snapshot they may be; else it is told there."""
+    runtime.begin(count, b"[]", bytes(16), 0)
+    runtime.forget_begun()
+    assert runtime.replaced == 0

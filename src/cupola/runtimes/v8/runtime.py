@@ -137,6 +137,7 @@ class JavaScriptRuntime:
         self._last_place = _largest_module(bundle)
         self._contexts_ahead = 0  # of the module that was called last, at least
         self._is_preparing = False
+        self._begun: _Conversation | None = None
 
     def _start(self, blank: Deno | None = None) -> Deno:
         """A process that loads the bundle on its own while we do other things."""
@@ -210,6 +211,25 @@ class JavaScriptRuntime:
 
     # ---------------------------------------------------------------- calls
 
+    def begin(self, function: JavaScriptFunction, args: bytes, seed: bytes, now_ns: int) -> None:
+        """Send a call that `run` will be asked to run next, so that its code is at work while we
+        open a snapshot: what it asks until then waits. Nothing is sent if its arguments do not
+        look right; with the tables of the snapshot known, `run` decides.
+        """
+        try:
+            check_arguments(function, args, self._limits)
+            conversation = self._open(function)
+            conversation.send(function, args, seed, now_ns, b"R")
+        except (CupolaError, ProcessEnded):
+            return
+        self._begun = conversation
+
+    def forget_begun(self) -> None:
+        """The call that `begin` has sent is not run after all."""
+        if self._begun is not None:
+            self._begun = None
+            self._replace()
+
     def run(self, call: Call, function: JavaScriptFunction, args: bytes) -> Execution:
         """Run a call to its end. Errors of the app and its callers are returned, not raised."""
         value: bytes | None = None
@@ -246,13 +266,8 @@ class JavaScriptRuntime:
 
     def _run_whole(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """One conversation from beginning to end. Returns the encoded result."""
-        component = f"{function.component}//" if function.component else ""
-        self._last_place = f"{component}{function.module}".encode()
-        self._contexts_ahead = max(self._contexts_ahead - 1, 0)
-        self._is_preparing = False  # what it says when it has will come before the call's end
-        if self._deno.has_ended:
-            self._replace()
-        conversation = _Conversation(self._deno, self._limits, self._maps)
+        begun, self._begun = self._begun, None
+        conversation = begun or self._open(function)
         try:
             value = conversation.run(call, function, args, b"R")
             conversation.warn_of_time(call.logs)
@@ -267,6 +282,15 @@ class JavaScriptRuntime:
         except BaseException:
             self._replace()
             raise
+
+    def _open(self, function: JavaScriptFunction) -> _Conversation:
+        component = f"{function.component}//" if function.component else ""
+        self._last_place = f"{component}{function.module}".encode()
+        self._contexts_ahead = max(self._contexts_ahead - 1, 0)
+        self._is_preparing = False  # what it says when it has will come before the call's end
+        if self._deno.has_ended:
+            self._replace()
+        return _Conversation(self._deno, self._limits, self._maps)
 
 
 class _Conversation:
@@ -288,23 +312,10 @@ class _Conversation:
 
     def _run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
         transaction = call.transaction
-        # JavaScript decodes the text itself.
-        check_arguments(function, args, call.limits, unresolved=transaction.awaits_commit)
-        self._runs += 1
-        seed = hashlib.blake2b(call.seed + b"%d" % self._runs, digest_size=32).hexdigest()
-        request = {
-            "path": function.module,
-            "component": function.component,
-            "name": function.name,
-            "kind": function.kind.value,
-            "args": f"[{args.decode()}]",
-            "seed": seed,
-            "now": call.now_ns // 1_000_000,
-        }
-        self._deno.send(kind, msgspec.json.encode(request))
-        if not self.is_open:
-            self.is_open = True
-            self._used_before_s = self._deno.figures.processor_s()  # while it works already
+        if kind == b"N" or not self.is_open:
+            # JavaScript decodes the text itself.
+            check_arguments(function, args, call.limits, unresolved=transaction.awaits_commit)
+            self.send(function, args, call.seed, call.now_ns, kind)
         result = self._converse(call)
         if kind == b"R":
             self.is_open = False
@@ -314,6 +325,25 @@ class _Conversation:
         transaction.note_unresolved(result)
         unresolved = transaction.awaits_commit
         return checked_result(function, result, call.limits, unresolved=unresolved)
+
+    def send(
+        self, function: JavaScriptFunction, args: bytes, seed: bytes, now_ns: int, kind: bytes
+    ) -> None:
+        """Let the process begin with a call. Raises ProcessEnded."""
+        self._runs += 1
+        request = {
+            "path": function.module,
+            "component": function.component,
+            "name": function.name,
+            "kind": function.kind.value,
+            "args": f"[{args.decode()}]",
+            "seed": hashlib.blake2b(seed + b"%d" % self._runs, digest_size=32).hexdigest(),
+            "now": now_ns // 1_000_000,
+        }
+        self._deno.send(kind, msgspec.json.encode(request))
+        if not self.is_open:
+            self.is_open = True
+            self._used_before_s = self._deno.figures.processor_s()  # while it works already
 
     def _converse(self, call: Call) -> bytes | JavaScriptError:
         """Answer syscalls until the function that `call` runs has ended."""

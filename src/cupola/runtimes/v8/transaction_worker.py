@@ -21,7 +21,7 @@ from cupola.functions.definitions import Function
 from cupola.functions.execution import Execution
 from cupola.functions.javascript import JavaScriptFunction, PushedCode
 from cupola.runtimes.python.lifeline import die_with_parent
-from cupola.runtimes.python.messages import Setup
+from cupola.runtimes.python.messages import RunCall, Setup
 from cupola.runtimes.python.transaction_worker import TransactionWorker
 from cupola.runtimes.v8.deno import Deno
 from cupola.runtimes.v8.runtime import JavaScriptRuntime, blank_process
@@ -45,6 +45,16 @@ class JavaScriptTransactionWorker(TransactionWorker):
         blank, self._blank = self._blank, None
         self._javascript = JavaScriptRuntime(code.bundle, self._limits, blank)
         return app.with_javascript(code)
+
+    def _run(self, run: RunCall) -> None:
+        runtime, function = self._javascript, self._app.functions.get(run.path)
+        assert runtime is not None
+        if isinstance(function, JavaScriptFunction) and run.job is None:
+            runtime.begin(function, run.args, run.seed, run.now_ns)
+        try:
+            super()._run(run)
+        finally:
+            runtime.forget_begun()
 
     def _execute(self, call: Call, function: Function[Any, Any], args: bytes) -> Execution:
         assert self._javascript is not None
