@@ -338,9 +338,11 @@ class _Worker:
         if self._retired:
             self.process.kill()
         else:
-            self._idle()
+            self._loop.call_soon(self._idle)  # whoever waits for the answer comes first
 
     def _idle(self) -> None:
+        if self.job is not None or not self.process.is_open:
+            return  # it has the next one already, or has gone
         self._timeout = self._loop.call_later(_IDLE_S, self._idle_too_long)
         self._base_memory = self.process.memory_bytes()
         self._pool.assign()
