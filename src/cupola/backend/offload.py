@@ -438,7 +438,7 @@ class Offload:
             return
         self._running_queries.add(entry)
         journal, started_ns = entry.journal, self._node.clock.monotonic_ns()
-        app = self._node.app
+        app, request_id = self._node.app, self._node.new_request_id()
 
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             self._running_queries.discard(entry)
@@ -449,7 +449,7 @@ class Offload:
                     self._node.wake()
                 return
             run = self._query_run(
-                entry.key.path, outcome, since, journal, started_ns, entry.identity
+                entry.key.path, outcome, since, journal, started_ns, entry.identity, request_id
             )
             self._backend.passes.worker_result(entry, run)
             release()
@@ -460,7 +460,7 @@ class Offload:
                 entry.key.args,
                 entry.identity,
                 journal,
-                self._node.new_request_id(),
+                request_id,
                 done,
             )
         )
@@ -493,9 +493,12 @@ class Offload:
 
     def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
         app, started_ns = self._node.app, self._node.clock.monotonic_ns()
+        request_id = request.request_id or self._node.new_request_id()
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
-            run = self._query_run(key.path, outcome, since, None, started_ns, request.identity)
+            run = self._query_run(
+                key.path, outcome, since, None, started_ns, request.identity, request_id
+            )
             if self._node.app is app:
                 self._remember(request, key, run)
             release()
@@ -516,7 +519,6 @@ class Offload:
             )
             self._node.outbox.put(run.ts, lambda: done(result))
 
-        request_id = request.request_id or self._node.new_request_id()
         return self._job(key.path, key.args, request.identity, None, request_id, finished)
 
     def _remember(self, request: CallRequest, key: QueryKey, run: QueryRun) -> None:
@@ -536,9 +538,9 @@ class Offload:
         journal: str | None,
         started_ns: int,
         identity: Identity,
+        request_id: str,
     ) -> QueryRun:
         node = self._node
-        request_id = node.new_request_id()
         if not isinstance(outcome, CallDone):
             node.counters["worker_kills"] = self._pool.kills
             execution = Execution(None, outcome, [])

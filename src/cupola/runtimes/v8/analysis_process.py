@@ -15,7 +15,7 @@ import msgspec
 
 from cupola.functions.bundles import AnalysisError, Bundle, Module
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong
-from cupola.runtimes.v8.runtime import HEAP_BYTES_MAX, bundle_frame, cannot_start, prelude
+from cupola.runtimes.v8.runtime import blank_process, bundle_frame, cannot_start
 from cupola.runtimes.v8.source_maps import SourceMaps
 
 MODULE_S = 4.0
@@ -67,9 +67,7 @@ class AnalysisProcess:
         if self._deno is not None and self._deno.has_ended:
             self.end()
         if self._deno is None:
-            self._deno = Deno("transactions.mjs", HEAP_BYTES_MAX)
-            with contextlib.suppress(ProcessEnded):  # who waits for it will hear
-                self._deno.send(b"P", prelude())
+            self._deno = blank_process()
         return self._deno
 
     def _load(self, deno: Deno, frame: bytes) -> None:
