@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 Delivery = Callable[[], None]
 
@@ -34,7 +34,7 @@ class Outbox:
         if self.stopped:
             return
         if not self._waiting and ts <= self._durable_ts:
-            _deliver(delivery)
+            attempt_each((delivery,))
         else:
             self._waiting.append((ts, delivery))
 
@@ -47,7 +47,7 @@ class Outbox:
             if ts > durable_ts:
                 waiting.appendleft((ts, delivery))
                 return
-            _deliver(delivery)
+            attempt_each((delivery,))
 
     def stop(self) -> None:
         """Durability is lost: deliver nothing any more, ever."""
@@ -55,8 +55,10 @@ class Outbox:
         self._waiting.clear()
 
 
-def _deliver(delivery: Delivery) -> None:
-    try:
-        delivery()
-    except Exception:  # one receiver's failure is no reason to keep the others waiting
-        _LOG.exception("A result could not be delivered")
+def attempt_each(deliveries: Iterable[Delivery]) -> None:
+    """Deliver to several. That one of them fails is no reason to keep the others waiting."""
+    for delivery in deliveries:
+        try:
+            delivery()
+        except Exception:
+            _LOG.exception("A result could not be delivered")

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from cupola.backend.node import Node
+from cupola.backend.outbox import attempt_each
 from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
 from cupola.backend.redaction import outcomes_shown_to
 from cupola.backend.sessions import SessionHost
@@ -28,6 +31,8 @@ from cupola.sync.effects import AddedQuery
 from cupola.sync.frames import Beginnings
 from cupola.sync.outcome import QueryOutcome
 from cupola.values import qualified
+
+_delivery = attrgetter("deliver")
 
 
 class Passes:
@@ -207,10 +212,13 @@ class _Pass:
         self.entries: collections.deque[CacheEntry] = collections.deque()
         self._queued: set[CacheEntry] = set()
         self._found: collections.deque[CacheEntry] = collections.deque()  # stale, not yet queued
-        self._awaits: dict[SessionHost, set[CacheEntry]] = {}
+        self._awaits: dict[SessionHost, int] = {}  # how many entries each of them waits for
+        self._awaited_by: dict[CacheEntry, dict[SessionHost, None]] = {}
         self._ready: collections.deque[SessionHost] = collections.deque()
+        self._pushed: list[SessionHost] = []  # in this slice
         self._to_show: dict[CacheEntry, QueryOutcome] = {}  # the cache may drop them meanwhile
         self._beginnings: Beginnings = {}
+        self._shows_audited = False  # to whom an audit log belongs
         self._server_ts = 0  # ns; one for all who are sent something in the same turn
         self._is_forming = True
         for host in waiting:
@@ -218,8 +226,8 @@ class _Pass:
         self._found.extend(entry for entry in stale if entry.stale)
         self._gather()
         self._is_forming = False
-        for host, entries in self._awaits.items():
-            if not entries:
+        for host, count in self._awaits.items():
+            if not count:
                 self._ready.append(host)
 
     @property
@@ -235,8 +243,17 @@ class _Pass:
             return
         if not host.is_writable or not host.identity_holds():
             return
-        awaits = self._awaits[host] = set()
-        update = host.session.begin_update() if host.session.update_due else None
+        self._awaits[host] = 0
+        if host.session.update_due:
+            self._begin_update(host)
+        for query_id in host.changed:
+            self._hold(host.queries[query_id])
+        for entry in host.queries.values():
+            if entry.stale:
+                self._let_wait(host, entry)
+
+    def _begin_update(self, host: SessionHost) -> None:
+        update = host.session.begin_update()
         if update is not None:
             for query_id in update.removed:
                 self._unsubscribe(host, query_id)
@@ -244,12 +261,16 @@ class _Pass:
                 self._change_identity(host)
             for added in update.added:
                 self._subscribe(host, added)
-        for query_id in host.changed:
-            self._hold(host.queries[query_id])
-        for entry in host.queries.values():
-            if entry.stale:
-                awaits.add(entry)
-                self._found.append(entry)
+
+    def _let_wait(self, host: SessionHost, entry: CacheEntry) -> None:
+        """A session of this pass moves when this entry has run, and the others it waits for."""
+        hosts = self._awaited_by.get(entry)
+        if hosts is None:
+            hosts = self._awaited_by[entry] = {}
+            self._found.append(entry)
+        if host not in hosts:
+            hosts[host] = None
+            self._awaits[host] += 1
 
     def _hold(self, entry: CacheEntry) -> None:
         """Keep a result that a session of this pass has not seen; run it again if it is lost."""
@@ -272,11 +293,11 @@ class _Pass:
     def _await(self, entry: CacheEntry) -> None:
         """All listeners that can hear of it wait for this entry."""
         for host, query_id in list(entry.listeners):  # `_admit` changes who listens
-            if self._is_forming:  # later on, a session may have seen what this pass does not show
+            if host in self._awaits:
+                if host.queries.get(query_id) is entry:
+                    self._let_wait(host, entry)
+            elif self._is_forming:  # later on, it may have seen what this pass does not show
                 self._admit(host)
-            awaits = self._awaits.get(host)
-            if awaits is not None and host.queries.get(query_id) is entry:
-                awaits.add(entry)
 
     def _subscribe(self, host: SessionHost, added: AddedQuery) -> None:
         self._unsubscribe(host, added.query_id)
@@ -322,10 +343,10 @@ class _Pass:
         while True:
             while self._ready:
                 self._complete(self._ready.popleft())
-            if not self.entries:
-                return True
-            if monotonic_ns() >= deadline_ns:
-                return False
+            is_over = not self.entries or monotonic_ns() >= deadline_ns
+            if is_over:
+                self._send_pushed()
+                return not self.entries
             self._run(self.entries.popleft())
 
     def _run(self, entry: CacheEntry) -> None:
@@ -349,16 +370,23 @@ class _Pass:
             self._split_by_identity(entry)
         if entry.stale:  # a commit touched it after this pass's snapshot
             self._passes.mark_stale(entry)
-        for host, query_id in entry.listeners:
-            if changed:
+        if changed:
+            for host, query_id in entry.listeners:
                 host.changed[query_id] = None
-            if query_id in host.changed:
-                self._to_show[entry] = entry.outcome or run.outcome
-            awaits = self._awaits.get(host)
-            if awaits is not None and entry in awaits:
-                awaits.discard(entry)
-                if not awaits:
-                    self._ready.append(host)
+        if changed or any(query_id in host.changed for host, query_id in entry.listeners):
+            self._to_show[entry] = entry.outcome or run.outcome
+        self._release(entry)
+
+    def _release(self, entry: CacheEntry) -> None:
+        """The entry has run: the sessions that waited for nothing else are ready."""
+        all_awaits = self._awaits
+        for host in self._awaited_by.pop(entry, ()):
+            count = all_awaits.get(host)
+            if count is None:
+                continue  # left out meanwhile
+            all_awaits[host] = count - 1
+            if count == 1:
+                self._ready.append(host)
 
     def _leave_out(self, entry: CacheEntry) -> None:
         """A worker runs this query: sessions that show it move in a later pass, when its result is
@@ -380,14 +408,8 @@ class _Pass:
                 self._listen(host, query_id, own)
                 host.changed[query_id] = None
                 self._hold(own)
-                awaits = self._awaits.get(host)
-                if awaits is not None:
-                    awaits.discard(entry)
-                    if own.stale:
-                        awaits.add(own)
-                        self._found.append(own)
-                    elif not awaits:
-                        self._ready.append(host)
+                if own.stale and host in self._awaits:
+                    self._let_wait(host, own)
         self._gather()
 
     def _complete(self, host: SessionHost) -> None:
@@ -404,7 +426,8 @@ class _Pass:
             # The next pass shows it more: an answer that went out meanwhile, or a result run anew.
             self._passes.schedule(host)
             return
-        outcomes = self._passes.shown(host, outcomes, ts)
+        if self._shows_audited or self._node.redacts_errors:
+            outcomes = self._passes.shown(host, outcomes, ts)
         host.changed.clear()
         server_ts = self._server_ts
         if session.updating:
@@ -413,11 +436,23 @@ class _Pass:
                 self._passes.schedule(host)
         elif outcomes:
             frames = session.push(ts, outcomes.items(), server_ts, self._beginnings)
+            if frames:
+                host.keep(ts, frames)
+                self._pushed.append(host)
+            return
         else:
             return
         if frames:
             self._node.counters["transitions"] += 1
             host.send(ts, *frames)
+
+    def _send_pushed(self) -> None:
+        """What was pushed in this slice waits for its commit as one delivery."""
+        hosts, self._pushed = self._pushed, []
+        if not hosts:
+            return
+        self._node.counters["transitions"] += len(hosts)
+        self._node.outbox.put(self.snapshot.ts, partial(attempt_each, map(_delivery, hosts)))
 
     def _outcomes(self, host: SessionHost) -> dict[int, QueryOutcome] | None:
         """What a session may not have seen yet; None if the bytes of one were dropped for memory
@@ -429,6 +464,8 @@ class _Pass:
             if entry is None:
                 continue
             outcome = entry.outcome or self._to_show.get(entry)
+            if entry.audits:
+                self._shows_audited = True
             if outcome is None:
                 entry.stale = True
                 self._passes.mark_stale(entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cupola.auth import ANONYMOUS, NOWHERE, Identity, Origin, UserToken
@@ -33,6 +34,24 @@ if TYPE_CHECKING:
 
 class SessionHost:
     """Joins a `Session` to the engine and to a transport."""
+
+    __slots__ = (
+        "_answered_ts",
+        "_backend",
+        "_channel",
+        "_frames",
+        "_mutations",
+        "_token",
+        "changed",
+        "identity",
+        "is_open",
+        "is_writable",
+        "mutation_since_ns",
+        "number",
+        "queries",
+        "sent_at_ns",
+        "session",
+    )
 
     def __init__(
         self,
@@ -121,21 +140,26 @@ class SessionHost:
         """Send frames once `ts` is durable, after everything before them."""
         if self.is_open:
             ts = max(ts, self._answered_ts)  # answers may be among the frames of a Transition
-            for frame in frames:
-                self._frames.append((ts, frame))
-            self._backend.node.outbox.put(ts, self._deliver)
+            self.keep(ts, frames)
+            self._backend.node.outbox.put(ts, self.deliver)
+
+    def keep(self, ts: int, frames: Iterable[Frame]) -> None:
+        """Frames for the next `deliver` once `ts` is durable, which the caller sees to."""
+        for frame in frames:
+            self._frames.append((ts, frame))
 
     def _put(self, ts: int, close: Close) -> None:
         self._frames.append((ts, close))
-        self._backend.node.outbox.put(ts, self._deliver)
+        self._backend.node.outbox.put(ts, self.deliver)
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Send what waited for commits that are durable now."""
         durable_ts = self._backend.node.persistence.durable_ts
         frames = self._frames
         due: list[Frame] = []
         close: Close | None = None
         while frames and frames[0][0] <= durable_ts and close is None:
-            _, frame = frames.popleft()
+            frame = frames.popleft()[1]
             if isinstance(frame, Close):
                 close = frame
             else:

@@ -15,6 +15,7 @@ Reserved: permessage-deflate is not negotiated. It costs 2 to 50 times the CPU o
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from struct import Struct
 
 from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
@@ -395,17 +396,20 @@ class Connection(WSListener):
             return
         was_paused = self._paused  # one message alone may be larger than the bound
         first = messages[0]
-        size = len(first)
-        if len(messages) > 1 or size > _FRAME_BYTES_MAX:
+        if len(messages) > 1:
             self._write_messages(messages)
         elif isinstance(first, SharedFrame):
+            shared, own = first.shared, first.own
+            size = len(shared) + len(own)
+            if size > _FRAME_BYTES_MAX:
+                self._write_messages(messages)
+            elif not self._underlying.is_closing():
+                self._metrics.messages_sent += 1
+                self._metrics.bytes_sent += size
+                self._underlying.writelines((_header(0x81, size), shared, own))
+        elif len(first) <= _PICOWS_BYTES_MAX:
             self._metrics.messages_sent += 1
-            self._metrics.bytes_sent += size
-            if not self._underlying.is_closing():
-                self._underlying.writelines((_header(0x81, size), first.shared, first.own))
-        elif size <= _PICOWS_BYTES_MAX:
-            self._metrics.messages_sent += 1
-            self._metrics.bytes_sent += size
+            self._metrics.bytes_sent += len(first)
             self._send_frame(_TEXT, first)
         else:
             self._write_messages(messages)
@@ -534,7 +538,9 @@ def _frame_into(pieces: list[bytes | memoryview], message: Frame) -> None:
         pieces += (_header(opcode | final, len(part)), part)
 
 
+@lru_cache(maxsize=64)
 def _header(first_byte: int, size: int) -> bytes:
+    """Cached, since what many clients are sent at one moment is of one size."""
     if size < 126:
         return bytes((first_byte, size))
     if size < 1 << 16:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import msgspec
 
 SHARED_BYTES_MIN = 1024
 
 
-class SharedFrame:
+class SharedFrame(msgspec.Struct, gc=False):
     """A message whose beginning is one object for all clients that are sent the same.
 
     A change that a thousand clients see is a thousand Transitions that differ in a few bytes at
@@ -15,11 +17,8 @@ class SharedFrame:
     memory and read again; so the transport gets the two pieces. `bytes(frame)` joins them.
     """
 
-    __slots__ = ("own", "shared")
-
-    def __init__(self, shared: bytes, own: bytes) -> None:
-        self.shared = shared
-        self.own = own
+    shared: bytes
+    own: bytes
 
     def __len__(self) -> int:
         return len(self.shared) + len(self.own)
@@ -30,5 +29,5 @@ class SharedFrame:
 
 Frame: TypeAlias = bytes | SharedFrame
 
-Beginnings: TypeAlias = dict[tuple[bytes, ...], bytes]
-"""The beginnings made so far, by the parts they were joined from."""
+Beginnings: TypeAlias = dict[tuple[Any, ...], bytes]
+"""The beginnings made so far, by the versions between which they lead and what they show."""

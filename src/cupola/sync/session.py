@@ -190,12 +190,12 @@ class Session:
         """The client waits for a Transition, and no update runs."""
         return (
             self._taken is None
-            and self.connected
             and (
                 self._transition_owed
                 or self._received_query_set != self._query_set
                 or self._received_identity != self._identity
             )
+            and self.connected
         )
 
     # --------------------------------------------------------------------- what the client sends
@@ -402,7 +402,9 @@ class Session:
         responses, self._held_responses = self._held_responses, []
         frames: list[Frame] = [frame for response_ts, frame in responses if response_ts <= ts]
         later = [frame for response_ts, frame in responses if response_ts > ts]
-        frames += self._transition(ts, [b",".join([text for _, text in modifications])], server_ts)
+        ts_text = encode_timestamp(ts)
+        beginning = self._beginning(ts_text, [text for _, text in modifications])
+        frames += self._moved(ts, ts_text, beginning, server_ts)
         return [*frames, *later]
 
     def push(
@@ -422,70 +424,58 @@ class Session:
             return []
         assert self._taken is None, "a push cannot overtake an update; finish it first"
         assert ts >= self.ts, f"a push at {ts} would take the client back from {self.ts}"
-        queries = self._queries.held
-        parts: list[bytes] = []
-        size = 0
+        held = self._queries.held
+        shown: list[tuple[int, QueryOutcome]] = []
         for query_id, outcome in changes:
-            digest = outcome.digest
-            held = queries.get(query_id)
-            if held is None or held == digest:
-                continue
-            queries[query_id] = digest
-            if parts:
-                parts.append(b",")
-            parts += (
-                outcome.opening,
-                b"%d" % query_id,
-                outcome.middle,
-                outcome.body,
-                outcome.closing,
-            )
-            size += len(outcome.body)
-        if not parts:
+            digest = held.get(query_id)
+            if digest is not None and digest != outcome.digest:
+                held[query_id] = outcome.digest
+                shown.append((query_id, outcome))
+        if not shown:
             return []
-        return self._transition(
-            ts, parts, server_ts, beginnings if size >= SHARED_BYTES_MIN else None
+        ts_text = encode_timestamp(ts)
+        if beginnings is None:
+            return self._moved(ts, ts_text, self._beginning_of(ts_text, shown), server_ts)
+        place = (self._start_head, self._ts_text, self._version_head, ts, *shown)
+        beginning = beginnings.get(place)
+        if beginning is None:
+            beginning = beginnings[place] = self._beginning_of(ts_text, shown)
+        return self._moved(ts, ts_text, beginning, server_ts)
+
+    def _beginning_of(self, ts_text: bytes, shown: Iterable[tuple[int, QueryOutcome]]) -> bytes:
+        return self._beginning(ts_text, [outcome.modification(number) for number, outcome in shown])
+
+    def _beginning(self, ts_text: bytes, modifications: list[bytes]) -> bytes:
+        """A Transition's text up to what differs between clients."""
+        return b"".join(
+            (
+                b'{"type":"Transition","startVersion":',
+                self._start_head,
+                self._ts_text,
+                b'"},"endVersion":',
+                self._version_head,
+                ts_text,
+                b'"},"modifications":[',
+                b",".join(modifications),
+            )
         )
 
-    def _transition(
-        self,
-        ts: int,
-        modifications: list[bytes],
-        server_ts: int | None,
-        beginnings: Beginnings | None = None,
+    def _moved(
+        self, ts: int, ts_text: bytes, beginning: bytes, server_ts: int | None
     ) -> list[Frame]:
-        """Move the client to `ts`, with the text of the modifications."""
-        ts_text = encode_timestamp(ts)
-        head = self._version_head
+        """The Transition with this beginning. The client is at `ts` now."""
         skew = self._skew_field
-        parts = (
-            b'{"type":"Transition","startVersion":',
-            self._start_head,
-            self._ts_text,
-            b'"},"endVersion":',
-            head,
-            ts_text,
-            b'"},"modifications":[',
-            *modifications,
-        )
         # JavaScript clients misread null here: both numbers, or neither.
         end = b"]}" if skew is None or server_ts is None else skew + closing(server_ts)
-        frame: Frame
-        if beginnings is None:
-            frame = b"".join((*parts, end))
-        else:
-            shared = beginnings.get(parts)
-            if shared is None:
-                shared = beginnings[parts] = b"".join(parts)
-            frame = SharedFrame(shared, end)
-        self._start_head = head
+        self._start_head = self._version_head
         self.ts = ts
         self._ts_text = ts_text
         if self._transition_owed and ts >= self._response_ts:
             self._transition_owed = False
-        if len(frame) > self._chunk_size_bytes:
-            return [*messages.cut_into_chunks(bytes(frame), self._chunk_size_bytes)]
-        return [frame]
+        size = len(beginning) + len(end)
+        if size > self._chunk_size_bytes:
+            return [*messages.cut_into_chunks(beginning + end, self._chunk_size_bytes)]
+        return [beginning + end if size < SHARED_BYTES_MIN else SharedFrame(beginning, end)]
 
     # ----------------------------------------------------------------- answers to calls
 
