@@ -499,9 +499,6 @@ class Offload:
             run = self._query_run(
                 key.path, outcome, since, None, started_ns, request.identity, request_id
             )
-            if self._node.app is app:
-                self._remember(request, key, run)
-            release()
             shown = run.outcome
             if run.audits:
                 ts, number = run.ts, request.request_id
@@ -518,6 +515,12 @@ class Offload:
                 typed,
             )
             self._node.outbox.put(run.ts, lambda: done(result))
+            self._loop.call_soon(keep, run, release)  # whoever waits for the answer comes first
+
+        def keep(run: QueryRun, release: Callable[[], None]) -> None:
+            if self._node.app is app:
+                self._remember(request, key, run)
+            release()
 
         return self._job(key.path, key.args, request.identity, None, request_id, finished)
 

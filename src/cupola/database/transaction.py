@@ -215,6 +215,32 @@ class Transaction:
             return None
         return found
 
+    def foresee(self, document_id: str) -> tuple[TableInfo, StoredDocument] | None:
+        """A document of the snapshot that may be read next, with its table; nothing of this is
+        noted before `get` asks for it, which then finds it at hand. None: there is no such
+        document, it belongs to the system, or something was written here that may concern it.
+
+        Raises:
+            InvalidIdError: It is no document id.
+        """
+        number = table_number_of(document_id)
+        if self.component:
+            table = self.catalog.table_of(self.component, number)
+        else:
+            table = self.catalog.by_number.get(number)
+        if table is None or table.document_id is None or not self._may_see(table):
+            return None
+        if not self.sees_plainly(table.number):
+            return None
+        place = place_of(table, document_id) if table.component else document_id
+        found = self._seen.get(place)
+        if found is None:
+            row = self._reader.get(table.primary.number, encode_key(document_id))
+            if row is None:
+                return None
+            found = self._seen[place] = StoredDocument(row[1], row[2])
+        return table, found
+
     def is_own(self, document: StoredDocument) -> bool:
         """Whether a document of a system table that all components share is this one's."""
         return document.value.get("component", "") == self.component

@@ -67,6 +67,7 @@ class CacheEntry:
         self.identity_observed = False
         self.outcome: QueryOutcome | None = None
         self.digest: bytes | None = None
+        """Of an outcome whose bytes were dropped."""
         self.intervals: tuple[Interval, ...] = ()
         self.ts = 0  # the snapshot it was last run at
         self.stale = True
@@ -79,6 +80,11 @@ class CacheEntry:
         self.runs = 0
         self.expires_ns: int | None = None
         """Of a query that looked at the clock: when whoever asks anew gets a run of their own."""
+
+    @property
+    def last_digest(self) -> bytes | None:
+        """That of the last run's outcome."""
+        return self.digest if self.outcome is None else self.outcome.digest
 
     @property
     def must_run(self) -> bool:
@@ -158,11 +164,10 @@ class QueryCache:
             entry.intervals = intervals
         elif entry.runs == 0:
             self._subscriptions.add(entry, intervals)
-        changed = outcome.digest != entry.digest
+        changed = entry.runs == 0 or outcome.digest != entry.last_digest
         if entry.outcome is None or changed or outcome.journal != entry.outcome.journal:
             entry.outcome = outcome
         entry.journal = outcome.journal
-        entry.digest = outcome.digest
         entry.ts = ts
         entry.stale = False
         entry.runs += 1
@@ -284,5 +289,6 @@ class QueryCache:
             entry = next(iter(self._live_full))
             del self._live_full[entry]
             self.evicted += 1
+            entry.digest = entry.last_digest
             entry.outcome = None
             self._measure(entry)

@@ -13,6 +13,7 @@ from cupola.sync.messages import encode_text, error_data_field
 
 _REQUEST_ID: Final = re.compile(r"\A\[Request ID: [^\]]*\] ?")
 
+_DIGEST_BYTES: Final = 32
 _UPDATED: Final = b'{"type":"QueryUpdated","queryId":'
 _FAILED: Final = b'{"type":"QueryFailed","queryId":'
 
@@ -41,10 +42,10 @@ class QueryOutcome:
     """
 
     __slots__ = (
+        "_digest",
         "_redacted",
         "body",
         "closing",
-        "digest",
         "error_data",
         "error_message",
         "journal",
@@ -77,13 +78,7 @@ class QueryOutcome:
             b"null" if journal is None else encode_text(journal),
             error_data_field(error_data),
         )
-        if error_message is None:
-            compared = hashlib.sha256(body)
-        else:
-            compared = hashlib.sha256(encode_text(_REQUEST_ID.sub("", error_message, count=1)))
-        # Encoded JSON holds no NUL, so the parts cannot run into each other.
-        compared.update(b"\0%b\0%b\0%b" % (self.opening, log_lines, error_data or b""))
-        self.digest = compared.digest()
+        self._digest: bytes | None = None
         self._redacted: QueryOutcome | None = None
 
     @classmethod
@@ -120,6 +115,21 @@ class QueryOutcome:
         )
 
     @property
+    def digest(self) -> bytes:
+        """Computed when somebody compares: what is asked once is compared with nothing."""
+        if self._digest is None:
+            if self.error_message is None:
+                compared = hashlib.sha256(self.body)
+            else:
+                text = _REQUEST_ID.sub("", self.error_message, count=1)
+                compared = hashlib.sha256(encode_text(text))
+            # Encoded JSON holds no NUL, so the parts cannot run into each other.
+            rest = (self.opening, self.log_lines, self.error_data or b"")
+            compared.update(b"\0%b\0%b\0%b" % rest)
+            self._digest = compared.digest()
+        return self._digest
+
+    @property
     def redacted(self) -> "QueryOutcome":
         if self.ok and self.log_lines == b"[]":
             return self
@@ -142,7 +152,7 @@ class QueryOutcome:
     @property
     def size_bytes(self) -> int:
         """What the outcome holds in memory, but for the objects around the bytes."""
-        return len(self.body) + len(self.closing) + len(self.log_lines) + len(self.digest)
+        return len(self.body) + len(self.closing) + len(self.log_lines) + _DIGEST_BYTES
 
     def modification(self, query_id: int) -> bytes:
         """The modification of a Transition that shows this outcome."""

@@ -316,10 +316,10 @@ class _Conversation:
             # JavaScript decodes the text itself.
             check_arguments(function, args, call.limits, unresolved=transaction.awaits_commit)
             self.send(function, args, call.seed, call.now_ns, kind)
-        result = self._converse(call)
+        result = self._converse(call, args)
         if kind == b"R":
             self.is_open = False
-        if isinstance(result, JavaScriptError):
+        if isinstance(result, CupolaError):
             raise result
         call.app.table_numbers.update(transaction.catalog.numbers)  # some may be new
         transaction.note_unresolved(result)
@@ -345,16 +345,18 @@ class _Conversation:
             self.is_open = True
             self._used_before_s = self._deno.figures.processor_s()  # while it works already
 
-    def _converse(self, call: Call) -> bytes | JavaScriptError:
+    def _converse(self, call: Call, args: bytes) -> bytes | CupolaError:
         """Answer syscalls until the function that `call` runs has ended."""
-        syscalls = Syscalls(call, self)
+        syscalls = Syscalls(call, self, args)
         deno = self._deno
         while True:
             kind, body = self._receive()
             if kind == b"S":
                 deno.send(self._answer(syscalls, body))
             elif kind == b"V":
-                return body
+                return syscalls.too_much or body
+            elif kind == b"U":
+                syscalls.read(body.decode())
             elif kind == b"L":
                 level, _, text = body.decode("utf-8", "replace").partition(" ")
                 call.logs.add(level, text)

@@ -34,6 +34,7 @@ from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
 from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in
+from cupola.runtimes.v8.read_ahead import ReadAhead
 from cupola.values import UNSET, Int64, decode_tree, encode, split_qualified, table_number_of
 
 _STREAMS_MAX = 4096
@@ -50,15 +51,20 @@ class NestedCalls(Protocol):
 class Syscalls:
     """The syscalls of one call. Open streams are numbered from 0."""
 
-    def __init__(self, call: Call, nested: NestedCalls) -> None:
+    def __init__(self, call: Call, nested: NestedCalls, arguments: bytes) -> None:
+        """`arguments`: those of the call, encoded."""
         self._call = call
         self._nested = nested
+        self._ahead = ReadAhead(call.transaction, arguments)
         self._streams: dict[int, Stream] = {}
         self._opened = 0
+        self.too_much: LimitError | None = None
+        """What the next syscall fails with, or the call at its end."""
 
     def answer(self, op: str, text: bytes) -> bytes:
-        """The answer as it crosses: "0" and its JSON; or "2", "D" or "M" (done, or maybe more), and
-        rows of a query, one a line.
+        """The answer as it crosses: "0" and its JSON; "2", "D" or "M" (done, or maybe more), and
+        rows of a query, one a line; or "3", and documents, each a line with its id and its table:
+        the one asked for, and some that may be asked for next (see `read`).
 
         Raises:
             DeveloperError: The function did something wrong; it may catch this.
@@ -67,9 +73,19 @@ class Syscalls:
         handler = _HANDLERS.get(op)
         if handler is None:
             raise DeveloperError(_unknown(op), code="UnknownOperation")
+        if self.too_much is not None:
+            raise self.too_much
         self._call.transaction.note_unresolved(text)  # what `db.vars.commitTs` becomes
         answer = handler(self, arguments_of(op, text))
-        return answer if op == "1.0/queryStreamNext" else b"0" + answer
+        return answer if op in _WITH_KIND else b"0" + answer
+
+    def read(self, ids: str) -> None:
+        """The function has read documents, one id a line, that came along with others."""
+        try:
+            for document_id in ids.split("\n"):
+                self._call.transaction.get(document_id)
+        except LimitError as error:
+            self.too_much = error
 
     # ---------------------------------------------------------------- streams
 
@@ -96,7 +112,9 @@ class Syscalls:
         if not rows:
             return b'0{"value":null,"done":true}'
         kind = b"2D" if is_last else b"2M"
-        return kind + b"\n".join([row.body for row in rows])
+        bodies = [row.body for row in rows]
+        self._ahead.note_rows(bodies)
+        return kind + b"\n".join(bodies)
 
     def _rewind(self, arguments: dict[str, Any]) -> bytes:
         """Our own: the function is about to write, and has not looked at the last rows yet."""
@@ -127,7 +145,9 @@ class Syscalls:
                 "pageStatus": result.status,
             }
         )
-        return b'{"page":[' + b",".join(row.body for row in result.documents) + b"]," + rest[1:]
+        bodies = [row.body for row in result.documents]
+        self._ahead.note_rows(bodies)
+        return b'{"page":[' + b",".join(bodies) + b"]," + rest[1:]
 
     # ---------------------------------------------------------------- documents
 
@@ -137,7 +157,7 @@ class Syscalls:
         document_id = _required(arguments, "id", str, method)
         table = self._table_of(document_id, arguments, method)
         if table is None:
-            return b"null"
+            return b"0null"
         if table.document_id is None:
             if is_system and not table.is_readable:
                 raise not_yet(f"`{table.name}`")
@@ -152,10 +172,12 @@ class Syscalls:
             )
         document = self._call.transaction.get(document_id)
         if document is None:
-            return b"null"
+            return b"0null"
         if is_system:
-            document = shown_in(document, self._call.component)
-        return document.body
+            return b"0" + shown_in(document, self._call.component).body
+        found = [(document_id, table.own_name, document.body)]
+        found += self._ahead.following(document_id)
+        return b"3" + b"\n".join([b"%b %b %b" % (a.encode(), b.encode(), c) for a, b, c in found])
 
     def _table_of(
         self, document_id: str, arguments: dict[str, Any], method: str
@@ -434,6 +456,8 @@ _HANDLERS: dict[str, Callable[[Syscalls, dict[str, Any]], bytes]] = {
     "1.0/storageDelete": Syscalls._storage_delete,
     "1.0/componentArgument": Syscalls._component_argument,
 }
+_WITH_KIND = frozenset({"1.0/get", "1.0/queryStreamNext"})
+"""Operations whose answers say themselves what they are."""
 _SYNCHRONOUS = frozenset(
     {
         "1.0/queryStream",

@@ -25,9 +25,22 @@
     "1.0/insert", "1.0/shallowMerge", "1.0/replace", "1.0/remove", "1.0/runUdf",
   ]);
 
-  /** One crossing. The answer begins with what it is: 0 a result, 1 a failure, 2 rows. */
+  // Documents that came with the answer to the last get, by id: what is likely got next.
+  let known = new Map();
+  let read = []; // ids of those that were read, and the engine does not know it yet
+  const READ_MAX = 64;
+
+  function tellWhatWasRead() {
+    if (read.length === 0) return;
+    const ids = read.join("\n");
+    read = [];
+    host.documentsRead(ids);
+  }
+
+  /** One crossing. The answer begins with what it is: 0 a result, 1 a failure, 2 rows, 3 documents. */
   function cross(op, args) {
     let answer;
+    tellWhatWasRead();
     try {
       answer = syscall(op, args);
     } catch {
@@ -43,8 +56,31 @@
       cross(op, args); // which may know it no longer: all of it has been sent
       return "true";
     }
-    if (ahead.size > 0 && WRITES.has(op)) rewind();
+    if (op === "1.0/get") return get(args);
+    if (WRITES.has(op)) {
+      if (ahead.size > 0) rewind();
+      if (known.size > 0) known = new Map();
+    }
     return cross(op, args).slice(1);
+  }
+
+  function get(args) {
+    const { id, table, isSystem } = parse(args) ?? {};
+    const found = isSystem === true ? undefined : known.get(id);
+    if (found !== undefined && (table === undefined || table === found.table)) {
+      if (read.push(id) >= READ_MAX) tellWhatWasRead();
+      return found.text;
+    }
+    const answer = cross("1.0/get", args);
+    if (answer.charCodeAt(0) === 48) return answer.slice(1);
+    known = new Map();
+    for (const line of answer.slice(1).split("\n")) {
+      const first = line.indexOf(" "), second = line.indexOf(" ", first + 1);
+      known.set(line.slice(0, first), {
+        table: line.slice(first + 1, second), text: line.slice(second + 1),
+      });
+    }
+    return known.get(id).text;
   }
 
   function nextRow(args) {
@@ -219,6 +255,7 @@
 
   return {
     launch,
+    tellWhatWasRead,
     unsetVariable: () => unset,
     execute() {
       isImporting = false;

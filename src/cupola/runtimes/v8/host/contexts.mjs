@@ -212,6 +212,7 @@ class Context {
     this.abi.execute();
     const promise = this.abi.launch(namespace, path, name, kind, args);
     this.drain();
+    this.abi.tellWhatWasRead();
     const [state, value] = getPromiseDetails(promise);
     if (state === FULFILLED) return value;
     if (state !== PENDING) throw new Told(this.tell(value));

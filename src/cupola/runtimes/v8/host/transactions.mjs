@@ -47,6 +47,11 @@ function log(level, text) {
   else held.push(frame);
 }
 
+/** Documents that came along with others were read: their ids, one a line. */
+function documentsRead(ids) {
+  writeFrame(`U${ids}`);
+}
+
 /** The call looks at the clock, for the first time. */
 function timeObserved() {
   if (held === null) writeFrame("T");
@@ -153,7 +158,7 @@ async function serve() {
       case "P": {
         const { sources, webNames } = JSON.parse(body);
         contexts = new Contexts(sources, webNames, {
-          ...functionsForContexts, syscall, log, timeObserved,
+          ...functionsForContexts, syscall, log, timeObserved, documentsRead,
         });
         writeFrame("H");
         break;
