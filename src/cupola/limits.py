@@ -125,6 +125,8 @@ class Limits:
     key_set_fresh_s: float = 3600.0
     key_set_stale_s: float = 24 * 3600.0
     key_set_refetch_s: float = 10.0
+    metrics_functions_max: int = 256
+    metrics_tables_max: int = 256
     checkpoint_start_bytes: int = 64 * MiB
     checkpoint_hold_bytes: int = 256 * MiB
 

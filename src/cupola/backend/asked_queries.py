@@ -87,6 +87,8 @@ class AskedQueries:
             and (request.at_ts is None or entry.ts <= request.at_ts)
         ):
             self._node.cache.hits += 1
+            if self._node.saw_cached is not None:
+                self._node.saw_cached(key.path)
             self._shown(request, entry.audits, self._node.head_ts)
             deliver(self._node, _result(entry.outcome, self._node.head_ts), done)
             return

@@ -309,6 +309,8 @@ class Backend:
     def tick(self) -> None:
         """Once a second: pings for silent sessions, the end of stuck ones, upkeep of the log."""
         self._tick += 1
+        for ticker in tuple(self.node.tickers):
+            ticker()
         now_ns = self.clock.monotonic_ns()
         silence_ns = int((self.limits.ping_interval_s - _PING_SLICES) * 1e9)
         overdue_ns = now_ns - int(self.limits.mutation_time_s * 1e9)

@@ -220,6 +220,7 @@ class _Group:
                 None,
                 mutation.identity,
                 mutation.caller,
+                rows_read=transaction.rows_read,
             )
 
     def take(self, finished: Any, offload: Any) -> None:
@@ -254,7 +255,7 @@ class _Group:
         now_ns = node.clock.now_ns()
         seed = node.clock.random_bytes(16)
         committer = node.committer
-        transaction = Transaction(
+        transaction = node.transaction_type(
             node.persistence.reader,
             committer.group_catalog,
             committer.group_ts,

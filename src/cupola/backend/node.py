@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +16,7 @@ from cupola.clock import Clock
 from cupola.database.catalog import STORAGE
 from cupola.database.committer import Committer, Published
 from cupola.database.cursors import CursorSealer
+from cupola.database.transaction import Transaction
 from cupola.errors import (
     ForbiddenError,
     FunctionKindError,
@@ -59,6 +60,8 @@ class ExecutionLog:
     """Entries of audit logs, as JSON."""
     is_cached: bool = False
     """Nothing ran: somebody was shown the result of a query, which has an audit log."""
+    rows_read: Mapping[int, int] | None = None
+    """By table, where somebody counts them: see `Node.transaction_type`."""
 
     @property
     def all_lines(self) -> list[str]:
@@ -102,6 +105,12 @@ class Node:
         self.watchers: list[Callable[[ExecutionLog], None]] = []
         self.auditors: list[Callable[[ExecutionLog], None]] = []
         """Told of executions with entries of audit logs alone."""
+        self.tickers: list[Callable[[], None]] = []
+        """Called about once a second."""
+        self.saw_cached: Callable[[str], None] | None = None
+        """Told of each query, by its path, that is answered by a result which is there."""
+        self.transaction_type: type[Transaction] = Transaction
+        """`CountedTransaction` while somebody wants to know which rows are read."""
         self._undecided: list[ExecutionLog] = []
         self.counters: collections.Counter[str] = collections.Counter()
         self.arguments = CanonicalArguments()

@@ -35,7 +35,7 @@ from cupola.backend.slow_functions import SlowFunctions
 from cupola.database.catalog import TABLES, Catalog
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
-from cupola.database.transaction import Write
+from cupola.database.transaction import Transaction, Write
 from cupola.errors import ConflictError, CupolaError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
@@ -95,6 +95,17 @@ class Offload:
 
     def __len__(self) -> int:
         return self._unfinished
+
+    def outstanding(self) -> collections.Counter[tuple[Kind, str]]:
+        """Calls in workers ("running"), and those that wait for one ("queued"), by kind."""
+        running, queued = self._pool.paths()
+        counts: collections.Counter[tuple[Kind, str]] = collections.Counter()
+        for state, paths in (("running", running), ("queued", queued)):
+            for path in paths:
+                function = self._node.app.functions.get(path)
+                if function is not None:
+                    counts[function.kind, state] += 1
+        return counts
 
     @property
     def holds_mutations(self) -> bool:
@@ -238,6 +249,7 @@ class Offload:
                 node.committer.next_creation_time(),
                 job,
                 completes_job,
+                node.transaction_type is not Transaction,
             )
 
         def finish(outcome: Outcome) -> None:
@@ -427,6 +439,7 @@ class Offload:
             mutation.caller,
             IDENTITIES[mutation.identity.kind],
             resolved_audits(self._node, audits, mutation.identity, mutation.request_id),
+            rows_read=outcome.rows_read if isinstance(outcome, CallDone) else None,
         )
         if self._node.watchers or audits:
             self._node.report(log, None)
@@ -563,10 +576,11 @@ class Offload:
             seconds = (node.clock.monotonic_ns() - started_ns) / 1e9
             who = IDENTITIES[identity.kind]
             lines = outcome.log_lines
-            node.report(
-                ExecutionLog("query", path, request_id, seconds, lines, text, identity=who),
-                outcome.ts,
+            rows = outcome.rows_read
+            log = ExecutionLog(
+                "query", path, request_id, seconds, lines, text, identity=who, rows_read=rows
             )
+            node.report(log, outcome.ts)
         return QueryRun(
             shown,
             intervals,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cupola.auth import Identity
@@ -98,6 +98,8 @@ class QueryRunner:
             cache.misses += 1
             return CacheEntry(key, identity)
         cache.hits += 1
+        if self._node.saw_cached is not None:
+            self._node.saw_cached(key.path)
         return found
 
     def run_entry(self, entry: CacheEntry, snapshot: Snapshot) -> tuple[bool, QueryRun]:
@@ -149,7 +151,7 @@ class QueryRunner:
         node = self._node
         request_id = node.new_request_id()
         started = node.clock.monotonic_ns()
-        transaction = Transaction(
+        transaction = node.transaction_type(
             snapshot.reader, snapshot.catalog, snapshot.ts, limits=node.limits
         )
         node.counters["query_runs"] += 1
@@ -163,7 +165,9 @@ class QueryRunner:
         if node.watchers:
             text = outcome.error_message
             log = (node, "query", key.path, request_id, started, execution, text, snapshot.ts)
-            report(*log, identity, "SyncWorker", audits=False)  # others may share what it found
+            rows = transaction.rows_read
+            # Others may share what it found.
+            report(*log, identity, "SyncWorker", audits=False, rows_read=rows)
         return QueryRun(
             outcome,
             transaction.intervals(),
@@ -241,12 +245,24 @@ def report(
     caller: str,
     *,
     audits: bool = True,
+    rows_read: Mapping[int, int] | None = None,
 ) -> None:
     """Tell watchers about an execution; `ts` as in `Node.report`. `audits`: its audit log, too."""
     seconds = (node.clock.monotonic_ns() - started_ns) / 1e9
     lines, who = execution.log_lines, IDENTITIES[identity.kind]
     entries = resolved_audits(node, execution.audits, identity, request_id) if audits else ()
-    log = ExecutionLog(kind, path, request_id, seconds, lines, message, caller, who, entries)
+    log = ExecutionLog(
+        kind,
+        path,
+        request_id,
+        seconds,
+        lines,
+        message,
+        caller,
+        who,
+        entries,
+        rows_read=rows_read,
+    )
     node.report(log, ts)
 
 

@@ -46,6 +46,8 @@ class Published(NamedTuple):
     written: tuple[WrittenKey, ...]
     texts: tuple[WrittenText, ...] = ()
     """Documents of tables with text indexes; their keys are made when somebody asks."""
+    function: str = ""
+    """Whose commit it is, as in its record."""
 
 
 class Committer:
@@ -147,7 +149,7 @@ class Committer:
         self._last_ts = ts
         self._last_creation_time = max(self._last_creation_time, creation_time)
         self._note_definitions(writes)
-        self._group.append(Published(ts, written, texts))
+        self._group.append(Published(ts, written, texts, record.function))
         self.write_log.add(ts, written, texts)
         return ts
 

@@ -11,6 +11,7 @@ present state".
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
@@ -129,6 +130,8 @@ class Transaction:
         self.catalog = catalog
         self.read_set = ReadSet()
         self.usage = Usage(limits)
+        self.rows_read: collections.Counter[int] | None = None
+        """By table; see `CountedTransaction`."""
         self.creation_time = creation_time
         self.component = ""
         """Whose tables are meant by names and ids now; "": the app's own. See `within`."""

@@ -238,10 +238,7 @@ class QueryCache:
         self, ts: int, written: Iterable[WrittenKey], texts: Iterable[WrittenText] = ()
     ) -> Iterator[CacheEntry]:
         """Mark what a commit touched as stale. Yields live entries; idle ones are dropped."""
-        for text in texts:
-            if self._subscriptions.has(text.index):
-                written = (*written, *text.keys)
-        for entry in self._subscriptions.touched(written):
+        for entry in self.readers(written, texts):
             if entry.stale:
                 continue
             entry.stale = True
@@ -250,6 +247,15 @@ class QueryCache:
                 yield entry
             else:
                 self.drop(entry)
+
+    def readers(
+        self, written: Iterable[WrittenKey], texts: Iterable[WrittenText] = ()
+    ) -> set[CacheEntry]:
+        """The entries that depend on what a commit wrote."""
+        for text in texts:
+            if self._subscriptions.has(text.index):
+                written = (*written, *text.keys)
+        return self._subscriptions.touched(written)
 
     def everything_stale(self) -> list[CacheEntry]:
         """New code: nothing that was computed by the old one may be given out as fresh."""

@@ -114,6 +114,7 @@ class _Job:
     args: bytes
     rows: DueRows
     key: bytes
+    due_ms: float
     attempts: int = 0
 
 
@@ -171,6 +172,19 @@ class Executor:
     @property
     def running(self) -> int:
         return self._mutations + self._actions
+
+    @property
+    def waiting(self) -> int:
+        """Actions that are due and wait for others to end."""
+        return len(self._waiting)
+
+    @property
+    def lag_s(self) -> float:
+        """How late the job is that should have begun first."""
+        due = [rows.next_ms for rows in self._jobs if rows.next_ms is not None]
+        if self._waiting:
+            due.append(self._waiting[0].due_ms)
+        return max(0.0, self._now_ms() - min(due)) / 1000 if due else 0.0
 
     @property
     def next_due_ns(self) -> int | None:
@@ -239,8 +253,9 @@ class Executor:
             for key, document in rows.take(self._engine.reader, now_ms, max(0, room)):
                 args = document["args"]
                 assert isinstance(args, list)
-                path = str(document["name"])
-                self._begin(_Job(str(document["_id"]), path, encode(args[0]), rows, key))
+                path, due_ms = str(document["name"]), document["scheduledTime"]
+                assert isinstance(due_ms, float)
+                self._begin(_Job(str(document["_id"]), path, encode(args[0]), rows, key, due_ms))
 
     def _begin(self, job: _Job) -> None:
         self.begun += 1

@@ -28,9 +28,11 @@ from cupola.deploy.requests import (
 from cupola.deploy.samples import shapes_of_tables
 from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
 from cupola.functions.scheduler import CANCEL
+from cupola.server.app_metrics_routes import AppMetricsRoutes
 from cupola.server.function_logs import FunctionLogs, wanted_request
 from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
+from cupola.server.platform_routes import PlatformRoutes
 from cupola.server.push_bodies import push_body
 from cupola.server.streaming_routes import StreamingRoutes
 from cupola.system.scheduling import CANCEL_ALL, CLEAR
@@ -98,6 +100,8 @@ class DeployRoutes:
         }
         streaming = StreamingRoutes(backend, self._admin, self._admin_body)
         self.routes.update(streaming.routes)
+        self.routes.update(AppMetricsRoutes(backend, self._require_admin).routes)
+        self.routes.update(PlatformRoutes(self._require_admin).routes)
         self.export_files: dict[str, Handler] = {"GET": self._export_file}
         """Below EXPORT_FILES."""
 
@@ -340,6 +344,10 @@ class DeployRoutes:
             identity = admin_of(parse_authorization(f"Convex {key}", self._backend.admin_keys))
         self._check(identity, operation)
         return body
+
+    def _require_admin(self, request: Request) -> None:
+        """Raises: as `_check_admin`."""
+        _check_admin(self._identify(request), None)
 
     def _admin(self, request: Request) -> None:
         """Raises: as `_check_admin`."""

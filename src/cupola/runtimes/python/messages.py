@@ -62,7 +62,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 class RunCall(Message, frozen=True):
     """Run a query or mutation at the newest snapshot; `creation_time`: ms, for the first insert.
-    `job`, `completes_job`: as in `functions.call.Call`.
+    `job`, `completes_job`: as in `functions.call.Call`. `counts_rows`: tell which were read.
     """
 
     call: int
@@ -76,6 +76,7 @@ class RunCall(Message, frozen=True):
     creation_time: float
     job: str | None = None
     completes_job: bool = False
+    counts_rows: bool = False
 
 
 class Tables(Message, frozen=True):
@@ -193,7 +194,9 @@ class RemoteWrite(msgspec.Struct, frozen=True):
 
 
 class CallDone(Message, frozen=True):
-    """What a run came to, at snapshot `ts`. `intervals` as in `database.read_set`."""
+    """What a run came to, at snapshot `ts`. `intervals` as in `database.read_set`; `rows_read`: by
+    table, if that was asked for.
+    """
 
     call: int
     ts: int
@@ -208,6 +211,7 @@ class CallDone(Message, frozen=True):
     time_observed: bool = False
     awaits_commit: bool = False
     audits: Sequence[str] = ()
+    rows_read: dict[int, int] | None = None
 
 
 class ActionDone(Message, frozen=True):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cupola.auth import SessionTokens
 from cupola.database.catalog import STORAGE
+from cupola.database.counted_transaction import CountedTransaction
 from cupola.database.cursors import CursorSealer
 from cupola.database.load import CatalogLoader
 from cupola.database.transaction import IdSource, Transaction
@@ -151,7 +152,8 @@ class TransactionWorker:
             nothing = Transaction(reader, catalog, ts)
             return self._done(run, ts, nothing, Execution(None, error, []))
         is_mutation = function.kind is Kind.MUTATION
-        transaction = Transaction(
+        make = CountedTransaction if run.counts_rows else Transaction
+        transaction = make(
             reader,
             catalog,
             ts,
@@ -210,6 +212,7 @@ class TransactionWorker:
             time_observed=execution.time_observed,
             awaits_commit=transaction.awaits_commit,
             audits=[sendable(each) for each in execution.audits],
+            rows_read=transaction.rows_read,
         )
 
 

@@ -100,6 +100,11 @@ class WorkerPool:
     def __len__(self) -> int:
         return len(self._waiting) + sum(worker.job is not None for worker in self._workers)
 
+    def paths(self) -> tuple[list[str], list[str]]:
+        """The functions that run, and those that wait."""
+        running = [worker.job.path for worker in self._workers if worker.job is not None]
+        return running, [job.path for job in self._waiting]
+
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
         self.assign()
