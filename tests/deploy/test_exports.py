@@ -60,6 +60,8 @@ def test_an_export_holds_every_value_as_it_was(tell: Tell) -> None:
         await at.deployer.exports.request(include_storage=False)
         latest = await finished(at)
         assert latest["state"] == "completed"
+        assert await at.value("_system/frontend/latestExport:default") == latest
+        assert await at.value("_system/frontend/latestExport:canExportFileStorage") is True
         path, ts = at.deployer.exports.find(latest["_id"])
         assert at.deployer.exports.find(str(ts)) == (path, ts)
 

@@ -417,6 +417,8 @@ def test_few_imports_are_remembered(tell: Tell, monkeypatch: pytest.MonkeyPatch)
     async def story(at: Pushing) -> None:
         for _ in range(4):
             await load(at, b'{"a": 1}', "jsonLines", "things", "append")
-        assert len(await at.value("_system/cli/queryImport:list")) == 3
+        listed = await at.value("_system/cli/queryImport:list")
+        assert len(listed) == 3
+        assert await at.value("_system/frontend/snapshotImport:list") == listed
 
     tell(story, app())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,9 @@ from cupola.deploy.requests import FinishPush, PushReference, VariableChange
 from cupola.errors import CupolaError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
+from cupola.runtimes.v8.node_version import node_runtime
 
-from .conftest import Pushing, module, notes, schema
+from .conftest import HEAD, Pushing, module, notes, schema
 
 Tell = Callable[..., None]
 
@@ -209,6 +211,38 @@ def test_the_answer_has_what_generated_code_is_made_from(tell: Tell) -> None:
             {"method": "POST", "path": "/hook"}
         ]
         assert analysis["schema"]["tables"][0]["tableName"] == "notes"
+
+    tell(story)
+
+
+def test_dashboards_hear_of_node_only_where_it_is_used(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        assert await at.value("_system/frontend/node:version") is None
+        await at.push(ONE)
+        assert await at.value("_system/frontend/node:version") is None
+        actions = """
+            export const act = Object.assign(() => {}, {
+              isAction: true, isPublic: true, exportArgs: any, exportReturns: () => "null",
+              invokeAction: async () => "null",
+            });
+        """
+        await at.push(ONE, module("actions/send.js", actions, environment="node"))
+        assert await at.value("_system/frontend/node:version") == node_runtime() is not None
+
+    tell(story)
+
+
+def test_dashboards_hear_where_functions_begin(tell: Tell) -> None:
+    """Positions come from source maps, as `npx convex dev` sends them."""
+
+    async def story(at: Pushing) -> None:
+        source = "export const f = query(() => 1);"
+        maps = {"version": 3, "sources": ["m.ts"], "names": [], "mappings": "AAKA"}
+        sent = module("m.js", HEAD.replace("\n", " ") + source, head="")
+        await at.push({**sent, "sourceMap": json.dumps(maps)})
+        modules = dict(await at.value("_system/frontend/modules:list"))
+        (function,) = modules["m.js"]["functions"]
+        assert (function["name"], function["lineno"]) == ("f", 6)
 
     tell(story)
 

@@ -180,6 +180,27 @@ def test_functions_are_told_by_module(app: Deployment) -> None:
     assert ask(app, "modules:argsValidator", function="notes:nothing") is None
 
 
+def test_a_scan_shows_the_newest_documents(app: Deployment) -> None:
+    add(app, 1.0, 2.0, 3.0)
+
+    def scan(table: str, limit: float) -> list[Any]:
+        found = ask(app, "listTableScan:default", table=table, limit=limit, componentId=None)
+        return [document["rank"] for document in found]
+
+    assert scan("notes", 2) == [3.0, 2.0]
+    assert scan("notes", 10) == [3.0, 2.0, 1.0]
+    for nothing in (0, -1, float("nan")):
+        assert scan("notes", nothing) == []
+    assert scan("no_such_table", 1) == scan("_tables", 1) == scan("", 1) == []
+
+
+def test_a_scan_of_large_documents_is_cut_short(app: Deployment) -> None:
+    large = [{"body": "x" * 400_000, "rank": float(number)} for number in range(4)]
+    assert tell(app, "addDocument:default", table="notes", documents=large) == {"success": True}
+    found = ask(app, "listTableScan:default", table="notes", limit=4)
+    assert [document["rank"] for document in found] == [3.0, 2.0]
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -195,7 +216,9 @@ def test_functions_are_told_by_module(app: Deployment) -> None:
         "listEnvironmentVariables:default",
         "listConfiguredSinks:default",
         "fileStorageV2:numFiles",
-        "node:version",
+        "latestExport:default",
+        "latestExport:canExportFileStorage",
+        "snapshotImport:list",
     ],
 )
 def test_what_every_page_asks_is_answered(app: Deployment, path: str) -> None:

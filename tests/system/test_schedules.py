@@ -50,6 +50,14 @@ def test_what_waits_is_listed_by_time(app: Deployment) -> None:
     ] * 2
 
 
+def test_cron_jobs_stand_in_their_module(app: Deployment) -> None:
+    modules = dict(app.as_admin().query("_system/frontend/modules:list"))
+    listed = app.as_admin().query("_system/frontend/listCronJobs:default")
+    assert modules["crons.js"]["cronSpecs"] == [[job["name"], job["cronSpec"]] for job in listed]
+    (tick,) = modules["clock.js"]["functions"]
+    assert (tick["name"], tick["lineno"]) == ("tick", 4)
+
+
 def test_cron_jobs_tell_when_they_run_and_how_it_went(app: Deployment) -> None:
     app.advance(90)
     (fails, works) = app.as_admin().query("_system/frontend/listCronJobs:default")

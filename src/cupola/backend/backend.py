@@ -121,6 +121,7 @@ class Backend:
             self.node, self._queries, self.mutations, lambda: bool(self.pushes)
         )
         self.files = Files(self, files or MemoryFiles())
+        self.node.system.keeps_files = bool(self.files.store.address)
         self.http_actions = HttpActions(self)
         self.actions: ActionRuntime = InlineActions(self)
         self.vectors: VectorSearches = InlineVectors(self)

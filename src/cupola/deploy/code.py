@@ -88,6 +88,11 @@ class DeployedCode:
         return PushedCode(self.bundle(environment), self.analysis, components, root.mount or "/")
 
     @property
+    def uses_node(self) -> bool:
+        """Whether modules of the app begin with "use node"."""
+        return any(module.environment == "node" for module in self.modules.values())
+
+    @property
     def schema(self) -> SchemaDefinition | None:
         text = self.facts.schema
         return SchemaDefinition.from_json(text) if text is not None else None

@@ -44,6 +44,7 @@ from cupola.deploy.system_calls import call_system
 from cupola.errors import BadRequestError, CupolaError, DeveloperError, OverloadedError, SchemaError
 from cupola.functions.app import App
 from cupola.functions.bundles import Analyzer
+from cupola.runtimes.v8.node_version import node_runtime
 from cupola.schema import SchemaDefinition
 from cupola.system.deployment import UPDATE_ENVIRONMENT, check_total, checked_changes
 from cupola.values import split_qualified
@@ -210,7 +211,9 @@ class Deployer:
     def _note_version(self) -> None:
         code = self.code
         version = code.facts.server_version if code is not None else None
-        self._backend.node.system.server_version = version
+        system = self._backend.node.system
+        system.server_version = version
+        system.node_version = node_runtime() if code is not None and code.uses_node else None
 
     # ---------------------------------------------------------------- pushes
 

@@ -68,12 +68,19 @@ def api_spec(ctx: QueryCtx, componentId: str | None = None) -> Any:
 
 
 @system_query("cli/exports:getLatest")
+@system_query("frontend/latestExport:default")
 def latest_export(ctx: QueryCtx) -> Any:
     found = sorted(documents(ctx, EXPORTS), key=lambda export: export["_creationTime"])  # type: ignore[arg-type, return-value]
     return found[-1] if found else None
 
 
+@system_query("frontend/latestExport:canExportFileStorage")
+def can_export_files(ctx: QueryCtx) -> Any:
+    return system_of(ctx).keeps_files
+
+
 @system_query("cli/queryImport:list")
+@system_query("frontend/snapshotImport:list")
 def imports(ctx: QueryCtx) -> Any:
     """The newest twenty."""
     found = sorted(documents(ctx, IMPORTS), key=lambda each: each["_creationTime"])  # type: ignore[arg-type, return-value]

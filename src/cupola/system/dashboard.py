@@ -1,7 +1,8 @@
 """What dashboards ask for: `_system/frontend/…` (spec: deploy API, section 19).
 
-`componentId` is taken everywhere (see `registry`). Files are in `storage.py`, schedules and cron
-jobs in `schedules.py`.
+`componentId` is taken everywhere (see `registry`). Functions are in `dashboard_modules.py`, files
+in `storage.py`, schedules and cron jobs in `schedules.py`, exports and imports in
+`command_line.py`.
 """
 
 from __future__ import annotations
@@ -15,22 +16,20 @@ from cupola.database.ranges import EVERYTHING
 from cupola.database.search_indexes import SearchIndex
 from cupola.database.transaction import Transaction
 from cupola.errors import CupolaError
-from cupola.functions.app import App
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.schema.components import schema_of_component
 from cupola.system.deployment import PUSH_FACTS, is_paused
-from cupola.system.modules import functions_in, http_routes, validators_of, visibility_of
 from cupola.system.reading import (
     catalog_of,
     documents,
     engine,
     filtered_page,
+    newest_of_table,
     table_named,
     table_size,
     user_tables,
 )
 from cupola.system.registry import system_mutation, system_of, system_query
-from cupola.values import qualified
 
 _DOCUMENTS_MAX = 4096
 _CLEARED_MAX = 500
@@ -112,52 +111,6 @@ def last_push(ctx: QueryCtx, componentId: str | None = None) -> Any:
     return None
 
 
-# -------------------------------------------------------------------------------------- functions
-
-
-@system_query("frontend/modules:listForAllComponents")
-def modules_of_all(ctx: QueryCtx) -> Any:
-    app = ctx._call.app
-    components = app.javascript.components if app.javascript is not None else ()
-    of_components = [[each.path, _modules(app, each.path)] for each in components]
-    return [[None, _modules(app, "")], *of_components]
-
-
-@system_query("frontend/modules:list")
-def modules(ctx: QueryCtx, componentId: str | None = None) -> Any:
-    return _modules(ctx._call.app, ctx._call.component)
-
-
-@system_query("frontend/modules:argsValidator")
-def arguments_validator(ctx: QueryCtx, function: str, componentId: str | None = None) -> Any:
-    try:
-        takes, _ = validators_of(ctx._call.app.find(qualified(ctx._call.component, function)))
-    except CupolaError:
-        return None
-    return json.dumps(takes.to_json())
-
-
-def _modules(app: App, component: str) -> list[Any]:
-    """`[path, {functions, …}]` per module, both languages alike."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path, function in functions_in(app, component):
-        module, _, name = path.rpartition(":")
-        found.setdefault(f"{module}.js", []).append(
-            {
-                "name": name,
-                "udfType": function.kind.value.capitalize(),
-                "visibility": {"kind": visibility_of(function)},
-            }
-        )
-    for method, path in http_routes(app, component):
-        found.setdefault("http.js", []).append(
-            {"name": f"{method} {path}", "udfType": "HttpAction", "visibility": {"kind": "public"}}
-        )
-    return [
-        [path, {"functions": functions, "sourcePackageId": ""}] for path, functions in found.items()
-    ]
-
-
 # ------------------------------------------------------------------------------------------- data
 
 
@@ -213,6 +166,14 @@ def page_of_documents(
     componentId: str | None = None,
 ) -> Any:
     return filtered_page(ctx, table, filters, paginationOpts)
+
+
+@system_query("frontend/listTableScan:default")
+def newest_documents(
+    ctx: QueryCtx, table: str, limit: float, componentId: str | None = None
+) -> Any:
+    """The newest of a table; fewer than asked for where they are many or large."""
+    return newest_of_table(ctx, table, limit)
 
 
 @system_query("frontend/tableSize:default")
@@ -351,11 +312,6 @@ def deployment_events_from(ctx: QueryCtx, fromTimestamp: float) -> Any:
 @system_query("frontend/listConfiguredSinks:default")
 def log_sinks(ctx: QueryCtx) -> Any:
     return []
-
-
-@system_query("frontend/node:version")
-def node_version(ctx: QueryCtx) -> Any:
-    return None
 
 
 def _empty_page() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -85,6 +86,26 @@ def table_size(ctx: QueryCtx, name: str) -> int:
     with engine(ctx) as transaction:
         depend_on_all(transaction, table.primary)
         return transaction.size_of(table.primary, _COUNT_MAX)
+
+
+def newest_of_table(ctx: QueryCtx, name: str, limit: float) -> list[Document]:
+    """Up to `limit` documents of the app's table, the newest first, within the bounds of a page."""
+    table = table_named(ctx, name)
+    if table is None:
+        return []
+    found: list[Document] = []
+    size = 0
+    wanted = int(max(0, min(limit, _PAGE_ROWS_MAX)))
+    with engine(ctx) as transaction:
+        rows = transaction.scan(
+            table.indexes["by_creation_time"], EVERYTHING, descending=True, expect=wanted + 1
+        )
+        for _, document in itertools.islice(rows, wanted):
+            size += len(document.body)
+            if found and size > _PAGE_BYTES_MAX:
+                break
+            found.append(document.value)
+    return found
 
 
 def catalog_of(ctx: QueryCtx) -> Catalog:

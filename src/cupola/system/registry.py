@@ -66,6 +66,7 @@ class System:
         from cupola.system import (  # noqa: F401  # they register
             command_line,
             dashboard,
+            dashboard_modules,
             deployment,
             schedules,
             scheduling,
@@ -75,6 +76,12 @@ class System:
         self.cloud_url = ""
         self.site_url = ""
         self.server_version: str | None = None
+        self.node_version: str | None = None
+        """What "use node" modules are compatible with, such as `nodejs24.x`; None: there are
+        none.
+        """
+        self.keeps_files = False
+        """Whether stored files are where an export finds them."""
 
     @property
     def functions(self) -> dict[str, Function[Any, Any]]:

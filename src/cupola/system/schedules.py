@@ -88,7 +88,7 @@ def _job(job: Document) -> dict[str, Any]:
     }
 
 
-def _own_name(cron: Value, function: Value) -> str:
+def own_name(cron: Value, function: Value) -> str:
     """What the component of a cron job, which is its function's, calls it."""
     component, _ = split_qualified(str(function))
     return str(cron).removeprefix(qualified(component, ""))
@@ -98,12 +98,8 @@ def _cron(cron: Document, run: Document | None) -> dict[str, Any]:
     is_running = run is not None and kind_of(run) in (PENDING, IN_PROGRESS)
     last = cron["lastTime"]
     return {
-        "name": _own_name(cron["name"], cron["function"]),
-        "cronSpec": {
-            "udfPath": cron["function"],
-            "udfArgs": encode([cron["args"]]),
-            "cronSchedule": _schedule(cron["schedule"]),
-        },
+        "name": own_name(cron["name"], cron["function"]),
+        "cronSpec": cron_spec(cron["function"], cron["args"], cron["schedule"]),
         "lastRun": _run(run) if run is not None and not is_running else None,
         "nextRun": {
             "cronJobId": cron["_id"],
@@ -111,6 +107,15 @@ def _cron(cron: Document, run: Document | None) -> dict[str, Any]:
             "prevTs": None if last is None else _ns(last),
             "nextTs": _ns(cron["nextTime"]),
         },
+    }
+
+
+def cron_spec(function: Value, args: Any, schedule: Any) -> dict[str, Any]:
+    """What runs when."""
+    return {
+        "udfPath": function,
+        "udfArgs": encode([args]),
+        "cronSchedule": _schedule(schedule),
     }
 
 
@@ -131,7 +136,7 @@ def _run(run: Document) -> dict[str, Any]:
     return {
         "_id": run["_id"],
         "_creationTime": run["_creationTime"],
-        "name": _own_name(run["cron"], run["name"]),
+        "name": own_name(run["cron"], run["name"]),
         "ts": _ns(begun),
         "udfPath": run["name"],
         "udfArgs": encode(run["args"]),
