@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -234,6 +235,42 @@ def test_scheduled_functions_are_canceled(tell: Callable[..., None]) -> None:
         assert answer.status_code == 200
         assert (await client.call(waiting))["value"]["page"] == []
         assert (await client.post("/api/cancel_job", {"id": "nonsense"})).status_code == 400
+
+    tell(story)
+
+
+def test_scheduled_functions_of_some_time_are_canceled(tell: Callable[..., None]) -> None:
+    """From one page's entry to before another's, exactly."""
+
+    async def story(client: Client) -> None:
+        waiting = "_system/frontend/paginatedScheduledJobs:default"
+
+        async def due() -> list[str]:
+            page = (await client.call(waiting))["value"]["page"]
+            return [job["_id"] for job in page]
+
+        for delay in (3600, 3600.0007, 7200, 9000, 9000.0003):
+            await client.call("notes:later", delay=delay)
+        jobs = await due()
+        encoded = {"path": waiting, "args": {}, "format": "convex_encoded_json"}
+        page = (await client.post("/api/function", encoded)).json()["value"]["page"]
+        times = [
+            int.from_bytes(base64.b64decode(job["nextTs"]["$integer"]), "little") for job in page
+        ]
+        body = {"startNextTs": times[1], "endNextTs": times[3]}
+        assert (await client.post("/api/cancel_all_jobs", body)).status_code == 200
+        assert await due() == [jobs[0], *jobs[3:]]
+        after = {"startNextTs": times[4]}
+        assert (await client.post("/api/cancel_all_jobs", after)).status_code == 200
+        assert await due() == [jobs[0], jobs[3]]
+        backwards = {"startNextTs": times[4], "endNextTs": times[0]}
+        assert (await client.post("/api/cancel_all_jobs", backwards)).status_code == 200
+        assert await due() == [jobs[0], jobs[3]]
+        for bad in (-1, "soon", 2**63):
+            answer = await client.post("/api/cancel_all_jobs", {"endNextTs": bad})
+            assert (answer.status_code, answer.json()["code"]) == (400, "BadJsonBody")
+            assert "endNextTs" in answer.json()["message"]
+        assert len(await due()) == 2
 
     tell(story)
 

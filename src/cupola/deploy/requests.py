@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -121,13 +121,19 @@ class ChangeState(msgspec.Struct, frozen=True, rename="camel"):
     new_state: Literal["running", "paused"]
 
 
+Due = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class CancelAllJobs(msgspec.Struct, frozen=True, rename="camel"):
     """`udf_path`: of the one function whose jobs are meant, as their documents name it.
-    `component_id`: the path of the component whose jobs they are.
+    `component_id`: the path of the component whose jobs they are. `start_next_ts` (inclusive),
+    `end_next_ts` (exclusive): when they are due, ns since the Unix epoch, as their pages show it.
     """
 
     udf_path: str | None = None
     component_id: str | None = None
+    start_next_ts: Due | None = None
+    end_next_ts: Due | None = None
 
 
 class UpdateEnvironment(msgspec.Struct, frozen=True):

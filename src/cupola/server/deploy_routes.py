@@ -36,7 +36,7 @@ from cupola.server.platform_routes import PlatformRoutes
 from cupola.server.push_bodies import push_body
 from cupola.server.streaming_routes import StreamingRoutes
 from cupola.system.scheduling import CANCEL_ALL, CLEAR
-from cupola.values import decode, encode
+from cupola.values import Int64, decode, encode
 
 Handler = Callable[[Request], Awaitable[Response]]
 Identify = Callable[[Request], Identity]
@@ -282,9 +282,13 @@ class DeployRoutes:
         return _json(None)
 
     async def _cancel_all_jobs(self, request: Request) -> Response:
-        """Those that wait, or those of one function that do: some hundred per transaction."""
+        """Those that wait, or those of one function or time that do: some hundred per
+        transaction.
+        """
         body = read(CancelAllJobs, await self._admin_body(request, "WriteData"))
-        args = {"function": body.udf_path, "component": body.component_id or ""}
+        args: dict[str, Any] = {"function": body.udf_path, "component": body.component_id or ""}
+        due = {"start": body.start_next_ts, "end": body.end_next_ts}
+        args |= {name: Int64(ns) for name, ns in due.items() if ns is not None}
         while await self._run_system(CANCEL_ALL, args):
             pass
         return _json(None)

@@ -18,6 +18,7 @@ from cupola.functions.context import QueryCtx
 from cupola.functions.jobs import IN_PROGRESS, PENDING, kind_of
 from cupola.system.reading import engine
 from cupola.system.registry import system_query
+from cupola.system.scheduling import ns_of
 from cupola.values import Int64, Value, encode, encode_key, qualified, split_qualified
 from cupola.values.keys import after
 
@@ -80,7 +81,7 @@ def _job(job: Document) -> dict[str, Any]:
     return {
         "_id": job["_id"],
         "_creationTime": job["_creationTime"],
-        "nextTs": _ns(job["scheduledTime"]),
+        "nextTs": ns_of(job["scheduledTime"]),
         "udfPath": job["name"],
         "state": {"type": kind_of(job)},
         "udfArgs": encode(job["args"]),
@@ -104,8 +105,8 @@ def _cron(cron: Document, run: Document | None) -> dict[str, Any]:
         "nextRun": {
             "cronJobId": cron["_id"],
             "state": {"type": IN_PROGRESS if is_running else PENDING},
-            "prevTs": None if last is None else _ns(last),
-            "nextTs": _ns(cron["nextTime"]),
+            "prevTs": None if last is None else ns_of(last),
+            "nextTs": ns_of(cron["nextTime"]),
         },
     }
 
@@ -137,7 +138,7 @@ def _run(run: Document) -> dict[str, Any]:
         "_id": run["_id"],
         "_creationTime": run["_creationTime"],
         "name": own_name(run["cron"], run["name"]),
-        "ts": _ns(begun),
+        "ts": ns_of(begun),
         "udfPath": run["name"],
         "udfArgs": encode(run["args"]),
         "status": _status(run),
@@ -155,7 +156,3 @@ def _status(run: Document) -> dict[str, Any]:
         case "failed":
             return {"type": "err", "error": state["error"]}
     return {"type": "canceled", "num_canceled": Int64(1)}
-
-
-def _ns(time_ms: Any) -> Int64:
-    return Int64(int(time_ms * 1_000_000))

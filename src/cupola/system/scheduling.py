@@ -21,7 +21,7 @@ from cupola.functions.crons import next_time_ms
 from cupola.functions.scheduler import CANCEL, SCHEDULE
 from cupola.system.reading import engine
 from cupola.system.registry import PREFIX, system_mutation
-from cupola.values import UNSET, encode, encode_key
+from cupola.values import UNSET, Int64, encode, encode_key
 from cupola.values.keys import after
 
 CANCEL_ALL: Final = PREFIX + "scheduling/jobs:cancelAll"
@@ -57,22 +57,47 @@ def cancel(ctx: MutationCtx, id: str, component: str = "") -> None:
 
 
 @system_mutation(CANCEL_ALL.removeprefix(PREFIX))
-def cancel_all(ctx: MutationCtx, function: str | None = None, component: str = "") -> int:
+def cancel_all(
+    ctx: MutationCtx,
+    function: str | None = None,
+    component: str = "",
+    start: Int64 | None = None,
+    end: Int64 | None = None,
+) -> int:
     """Cancel some of the jobs of the app, or of a component, that wait: all, or those of one
-    function. Returns how many.
+    function, or that are due from `start` to before `end`, ns. Returns how many.
     """
-    prefix = encode_key(jobs.PENDING)
-    keys = KeyRange(1, prefix, prefix, after(prefix))
+    keys = _waiting(start, end)
     with engine(ctx) as transaction:
         waiting = (
             row.value
             for _, row in transaction.scan(system_index(_jobs_of(component), "by_due"), keys)
-            if function in (None, row.value["name"]) and _is_of(component, row.value)
+            if function in (None, row.value["name"])
+            and _is_of(component, row.value)
+            and _is_due(row.value, start, end)
         )
         found = list(itertools.islice(waiting, _GROUP))
         for job in found:
             jobs.end(transaction, str(job["_id"]), jobs.CANCELED, _now_ms(ctx))
     return len(found)
+
+
+def _waiting(start: Int64 | None, end: Int64 | None) -> KeyRange:
+    """The jobs that wait, and about which of them: keys have ms, where ns are rounded."""
+    prefix = encode_key(jobs.PENDING)
+    first = prefix if start is None else prefix + encode_key(start / 1e6 - 1)
+    last = after(prefix) if end is None else prefix + encode_key(end / 1e6 + 1)
+    return KeyRange(1, prefix, first, max(first, last))
+
+
+def ns_of(time_ms: Any) -> Int64:
+    """A time in ms as pages of jobs show it."""
+    return Int64(int(time_ms * 1_000_000))
+
+
+def _is_due(job: Document, start: Int64 | None, end: Int64 | None) -> bool:
+    due_ns = ns_of(job["scheduledTime"])
+    return (start is None or due_ns >= start) and (end is None or due_ns < end)
 
 
 @system_mutation(START.removeprefix(PREFIX))
