@@ -232,6 +232,24 @@ def test_dashboards_hear_of_node_only_where_it_is_used(tell: Tell) -> None:
     tell(story)
 
 
+def test_dashboards_hear_which_indexes_are_staged(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        staged = [{"indexDescriptor": "later", "fields": ["body"]}]
+        body = {"fieldType": {"type": "string"}, "optional": False}
+        both = {"type": "object", "value": {"body": body, "title": body}}
+        now = [{"indexDescriptor": "now", "fields": ["title"]}]
+        table = {**notes(), "documentType": both, "indexes": now, "stagedDbIndexes": staged}
+        await at.push(ONE, app={"schema": schema(table)})
+        args = b'{"tableName":"notes","tableNamespace":null}'
+        indexes = await at.value("_system/frontend/indexes:default", args)
+        assert {each["name"]: (each["staged"], each["backfill"]["state"]) for each in indexes} == {
+            "now": (False, "done"),
+            "later": (True, "backfilled"),
+        }
+
+    tell(story)
+
+
 def test_dashboards_hear_where_functions_begin(tell: Tell) -> None:
     """Positions come from source maps, as `npx convex dev` sends them."""
 

@@ -99,12 +99,12 @@ def _function_rate(query: Query, minutes: list[Minute], window: Window) -> Any:
         figures = minute.functions.get(name)
         return None if figures is None else _RATES[metric](figures)
 
-    return _points(window, window.rate(series.counted(window, minutes, count)))
+    return _Points(window)(window.rate(series.counted(window, minutes, count)))
 
 
 def _cache_hits(query: Query, minutes: list[Minute], window: Window) -> Any:
     name = _function(query)
-    return _points(window, series.shares(window, minutes, name, series.cache_hits))
+    return _Points(window)(series.shares(window, minutes, name, series.cache_hits))
 
 
 def _latencies(query: Query, minutes: list[Minute], window: Window) -> Any:
@@ -112,7 +112,8 @@ def _latencies(query: Query, minutes: list[Minute], window: Window) -> Any:
     _check_size(window, len(wanted))
     name = _function(query)
     found = series.percentiles(window, minutes, name, wanted)
-    return [[percent, _points(window, values)] for percent, values in found]
+    points = _Points(window)
+    return [[percent, points(values)] for percent, values in found]
 
 
 def _table_rate(query: Query, minutes: list[Minute], window: Window) -> Any:
@@ -125,7 +126,7 @@ def _table_rate(query: Query, minutes: list[Minute], window: Window) -> Any:
             return None
         return figures.read if metric == "rowsRead" else figures.written
 
-    return _points(window, window.rate(series.counted(window, minutes, count)))
+    return _Points(window)(window.rate(series.counted(window, minutes, count)))
 
 
 # -------------------------------------------------------------------------------------------- tops
@@ -159,14 +160,15 @@ def _most_invalidating(query: Query, minutes: list[Minute], window: Window) -> A
         }
 
     found = series.most_counted(window, minutes, _k(query, window), counts)
-    return [[key, _points(window, values)] for key, values in found]
+    points = _Points(window)
+    return [[key, points(values)] for key, values in found]
 
 
 # ---------------------------------------------------------------------------------- the deployment
 
 
 def _lag(query: Query, minutes: list[Minute], window: Window) -> Any:
-    return _points(window, series.greatest(window, minutes, lambda minute: minute.lag_s))
+    return _Points(window)(series.greatest(window, minutes, lambda minute: minute.lag_s))
 
 
 def _concurrency(query: Query, minutes: list[Minute], window: Window) -> Any:
@@ -176,7 +178,8 @@ def _concurrency(query: Query, minutes: list[Minute], window: Window) -> Any:
     def most(name: str) -> Series:
         return series.greatest(window, minutes, lambda minute: minute.outstanding.get(name))
 
-    return {name: _points(window, most(name)) for name in names}
+    points = _Points(window)
+    return {name: points(most(name)) for name in names}
 
 
 # ------------------------------------------------------------------------------------ what is asked
@@ -295,16 +298,22 @@ def _check_size(window: Window, count: int) -> None:
 # --------------------------------------------------------------------------------- what is answered
 
 
-def _points(window: Window, values: Series) -> list[Any]:
-    """`[[time, value or null], …]`, the time at which each bucket begins."""
-    return [
-        ({"secs_since_epoch": ns // 10**9, "nanos_since_epoch": ns % 10**9}, value)
-        for ns, value in zip(window.starts(), values, strict=True)
-    ]
+class _Points:
+    """`[[time, value or null], …]`, with the time at which each bucket begins."""
+
+    def __init__(self, window: Window) -> None:
+        self._times = [
+            orjson.Fragment(b'{"secs_since_epoch":%d,"nanos_since_epoch":%d}' % divmod(ns, 10**9))
+            for ns in window.starts()
+        ]
+
+    def __call__(self, values: Series) -> list[Any]:
+        return list(zip(self._times, values, strict=True))
 
 
 def _named(window: Window, found: Named) -> list[Any]:
-    return [[_shown(name), _points(window, values)] for name, values in found]
+    points = _Points(window)
+    return [[_shown(name), points(values)] for name, values in found]
 
 
 def _shown(name: str) -> str:

@@ -33,6 +33,7 @@ from cupola.system.registry import system_mutation, system_of, system_query
 
 _DOCUMENTS_MAX = 4096
 _CLEARED_MAX = 500
+_BACKFILL = {"backfilling": "backfilling", "staged": "backfilled"}
 
 # --------------------------------------------------------------------------------- the deployment
 
@@ -145,7 +146,7 @@ def indexes(ctx: QueryCtx, tableName: str, tableNamespace: str | None = None) ->
             "name": index.name,
             "staged": index.state == "staged",
             "fields": _fields(index),
-            "backfill": {"state": "backfilling" if index.state == "backfilling" else "done"},
+            "backfill": {"state": _BACKFILL.get(index.state, "done")},
         }
         for index in (table.declared if table is not None else ())
     ]
