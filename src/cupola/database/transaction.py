@@ -602,8 +602,9 @@ class Transaction:
     def _existing(self, document_id: str, verb: str) -> tuple[TableInfo, StoredDocument]:
         self._require_writable()
         table = self.table_of(document_id)
-        _refuse_system_table(table)
-        old = self.get(document_id)
+        if table.document_id is None:
+            raise _system_table(table)
+        old = self._get_in(table, document_id)
         if old is None:
             raise DatabaseUseError(
                 f'Cannot {verb} document "{document_id}" of `{table.name}`: it does not exist '
@@ -618,15 +619,16 @@ class Transaction:
         """Check a document against values, limits and schema, and encode it. `body`: what has come
         of that, if it was checked against values and limits before.
         """
-        _refuse_system_table(table)
+        if table.document_id is None:
+            raise _system_table(table)
         if body is None:
             body = encode(document)
-            check_document(document, self._limits)
+            check_document(document, self._limits, body)
         check = self.catalog.check(table)
         if check is not None:
             check(document)
         self.usage.wrote(len(body))
-        if all(type(value) in _PLAIN for value in document.values()):
+        if _PLAIN.issuperset(map(type, document.values())):
             return StoredDocument(None, body, document)
         return StoredDocument(None, body)  # a list or dict may still be changed by who made it
 
@@ -722,9 +724,8 @@ def _refuse_system_fields(fields: Mapping[str, Value]) -> None:
             )
 
 
-def _refuse_system_table(table: TableInfo) -> None:
-    if table.name.startswith("_"):
-        raise DatabaseUseError(
-            f"`{table.name}` is a system table; functions can read it but not write it.",
-            code="SystemTableWrite",
-        )
+def _system_table(table: TableInfo) -> DatabaseUseError:
+    return DatabaseUseError(
+        f"`{table.name}` is a system table; functions can read it but not write it.",
+        code="SystemTableWrite",
+    )
