@@ -307,6 +307,11 @@ class Transaction:
                     return
             size = min(size * 2, 1024)
 
+    @property
+    def has_written(self) -> bool:
+        """Whether anything was written here, even if it was taken back."""
+        return bool(self._tables_written)
+
     def sees_plainly(self, table: int) -> bool:
         """Whether a table reads as in the snapshot: nothing in it was written here."""
         return table not in self._tables_written

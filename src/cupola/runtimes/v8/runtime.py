@@ -348,6 +348,7 @@ class _Conversation:
     def _converse(self, call: Call, args: bytes) -> bytes | CupolaError:
         """Answer syscalls until the function that `call` runs has ended."""
         syscalls = Syscalls(call, self, args)
+        syscalls.prepare()
         deno = self._deno
         while True:
             kind, body = self._receive()
