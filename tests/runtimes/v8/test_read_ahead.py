@@ -205,3 +205,17 @@ def test_a_document_that_is_read_again_and_again_counts_each_time(code, tmp_path
     )
     assert server.query("following:again", id=author, times=2) == 2
     server.close()
+
+
+def test_what_a_function_leaves_does_not_reach_the_next(server: Server):
+    ids = server.mutation("following:post", count=0, authors=4)
+    for number in range(4):
+        others = ids[number:] + ids[:number]  # never what was asked before
+        assert server.query("following:ignoring", ids=others) == 4
+        found = server.query("following:firstOf", ids=others, count=1)["found"]
+        assert found == [f"author {number}"]
+
+
+def test_functions_that_call_each_other_get_what_is_theirs(server: Server):
+    ids = server.mutation("following:post", count=0, authors=3)
+    assert server.query("following:afterOthers", ids=ids) == [3, "author 0", "author 1", "author 2"]

@@ -38,11 +38,14 @@ class ReadAhead:
         self._at = 0  # the row that holds the reference followed last
         self._fruitless = 0
 
-    def prepare(self) -> None:
-        """Read what the arguments refer to, while the function has not asked for anything yet."""
+    def prepare(self) -> list[bytes]:
+        """What the arguments refer to, read while the function has not asked for anything yet, as
+        `line_of` has it.
+        """
         for document_id, line in self._lines(_ids_in(self._arguments, 0), PREPARED_MAX):
             self._prepared.append(line)
             self._places[document_id] = len(self._prepared)
+        return self._prepared
 
     def note_rows(self, bodies: Sequence[bytes]) -> None:
         """These documents were sent: their references may be followed."""
@@ -99,6 +102,11 @@ class ReadAhead:
         self._fruitless += 1
         if self._fruitless >= _FRUITLESS_MAX:
             self._rows = ()  # it follows something else
+
+
+def has_ids(arguments: bytes) -> bool:
+    """Whether there is anything to `prepare`."""
+    return next(_quoted_ids(arguments, 0, SEARCHED_BYTES_MAX), None) is not None
 
 
 def line_of(document_id: str, table: str, body: bytes) -> bytes:

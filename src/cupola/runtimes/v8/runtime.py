@@ -39,6 +39,7 @@ from cupola.limits import Limits
 from cupola.runtimes.python import guard
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong, host_source
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.read_ahead import has_ids
 from cupola.runtimes.v8.results import checked_result
 from cupola.runtimes.v8.source_maps import SourceMaps
 from cupola.runtimes.v8.syscalls import Syscalls, is_catchable
@@ -304,6 +305,7 @@ class _Conversation:
         self._started = _monotonic()
         self._used_before_s = 0.0
         self._runs = 0  # each of them has randomness of its own
+        self._brings_documents = False  # the run that was sent last: a frame with some follows
         self.is_open = False
 
     def run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
@@ -331,7 +333,10 @@ class _Conversation:
     ) -> None:
         """Let the process begin with a call. Raises ProcessEnded."""
         self._runs += 1
+        self._brings_documents = has_ids(args)
         request = {
+            "run": self._runs,
+            "bringsDocuments": self._brings_documents,
             "path": function.module,
             "component": function.component,
             "name": function.name,
@@ -348,8 +353,9 @@ class _Conversation:
     def _converse(self, call: Call, args: bytes) -> bytes | CupolaError:
         """Answer syscalls until the function that `call` runs has ended."""
         syscalls = Syscalls(call, self, args)
-        syscalls.prepare()
         deno = self._deno
+        if self._brings_documents:
+            deno.send(b"D", b"%d\n%b" % (self._runs, syscalls.documents_ahead()))
         while True:
             kind, body = self._receive()
             if kind == b"S":

@@ -79,9 +79,9 @@ class Syscalls:
         answer = handler(self, arguments_of(op, text))
         return answer if op in _WITH_KIND else b"0" + answer
 
-    def prepare(self) -> None:
-        """Something to do while the function has not asked for anything yet."""
-        self._ahead.prepare()
+    def documents_ahead(self) -> bytes:
+        """What the function will likely get first, to be sent unasked."""
+        return b"\n".join(self._ahead.prepare())
 
     def read(self, ids: str) -> None:
         """The function has read documents, one id a line, that came along with others."""
