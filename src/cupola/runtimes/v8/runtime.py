@@ -219,7 +219,7 @@ class JavaScriptRuntime:
         """
         try:
             check_arguments(function, args, self._limits)
-            conversation = self._open(function)
+            conversation = self._open(function)  # if the process has gone, sending tells
             conversation.send(function, args, seed, now_ns, b"R")
         except (CupolaError, ProcessEnded):
             return
@@ -268,6 +268,8 @@ class JavaScriptRuntime:
     def _run_whole(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """One conversation from beginning to end. Returns the encoded result."""
         begun, self._begun = self._begun, None
+        if begun is None and self._deno.has_ended:
+            self._replace()
         conversation = begun or self._open(function)
         try:
             value = conversation.run(call, function, args, b"R")
@@ -289,8 +291,6 @@ class JavaScriptRuntime:
         self._last_place = f"{component}{function.module}".encode()
         self._contexts_ahead = max(self._contexts_ahead - 1, 0)
         self._is_preparing = False  # what it says when it has will come before the call's end
-        if self._deno.has_ended:
-            self._replace()
         return _Conversation(self._deno, self._limits, self._maps)
 
 
