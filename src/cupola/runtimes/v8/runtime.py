@@ -39,6 +39,7 @@ from cupola.limits import Limits
 from cupola.runtimes.python import guard
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong, host_source
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.read_ahead import has_ids
 from cupola.runtimes.v8.results import checked_result
 from cupola.runtimes.v8.source_maps import SourceMaps
 from cupola.runtimes.v8.syscalls import Syscalls, is_catchable
@@ -218,7 +219,7 @@ class JavaScriptRuntime:
         """
         try:
             check_arguments(function, args, self._limits)
-            conversation = self._open(function)
+            conversation = self._open(function)  # if the process has gone, sending tells
             conversation.send(function, args, seed, now_ns, b"R")
         except (CupolaError, ProcessEnded):
             return
@@ -267,6 +268,8 @@ class JavaScriptRuntime:
     def _run_whole(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """One conversation from beginning to end. Returns the encoded result."""
         begun, self._begun = self._begun, None
+        if begun is None and self._deno.has_ended:
+            self._replace()
         conversation = begun or self._open(function)
         try:
             value = conversation.run(call, function, args, b"R")
@@ -288,8 +291,6 @@ class JavaScriptRuntime:
         self._last_place = f"{component}{function.module}".encode()
         self._contexts_ahead = max(self._contexts_ahead - 1, 0)
         self._is_preparing = False  # what it says when it has will come before the call's end
-        if self._deno.has_ended:
-            self._replace()
         return _Conversation(self._deno, self._limits, self._maps)
 
 
@@ -304,6 +305,7 @@ class _Conversation:
         self._started = _monotonic()
         self._used_before_s = 0.0
         self._runs = 0  # each of them has randomness of its own
+        self._brings_documents = False  # the run that was sent last: a frame with some follows
         self.is_open = False
 
     def run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
@@ -317,21 +319,45 @@ class _Conversation:
             check_arguments(function, args, call.limits, unresolved=transaction.awaits_commit)
             self.send(function, args, call.seed, call.now_ns, kind)
         result = self._converse(call, args)
-        if kind == b"R":
-            self.is_open = False
+        if kind == b"N":
+            return self._checked(call, function, result)
+        value: bytes | CupolaError
+        try:
+            value = self._checked(call, function, result)
+        except CupolaError as error:
+            value = error
+        if not isinstance(result, JavaScriptError):
+            value = self._rejected() or value  # it has looked while we checked the result
+        self.is_open = False
+        if isinstance(value, CupolaError):
+            raise value
+        return value
+
+    def _checked(
+        self, call: Call, function: JavaScriptFunction, result: bytes | CupolaError
+    ) -> bytes:
         if isinstance(result, CupolaError):
             raise result
+        transaction = call.transaction
         call.app.table_numbers.update(transaction.catalog.numbers)  # some may be new
         transaction.note_unresolved(result)
         unresolved = transaction.awaits_commit
         return checked_result(function, result, call.limits, unresolved=unresolved)
+
+    def _rejected(self) -> JavaScriptError | None:
+        """What follows a result: the failure, if a promise was rejected with nobody listening."""
+        kind, body = self._receive()
+        return thrown(body, self._maps) if kind == b"E" else None
 
     def send(
         self, function: JavaScriptFunction, args: bytes, seed: bytes, now_ns: int, kind: bytes
     ) -> None:
         """Let the process begin with a call. Raises ProcessEnded."""
         self._runs += 1
+        self._brings_documents = has_ids(args)
         request = {
+            "run": self._runs,
+            "bringsDocuments": self._brings_documents,
             "path": function.module,
             "component": function.component,
             "name": function.name,
@@ -349,6 +375,8 @@ class _Conversation:
         """Answer syscalls until the function that `call` runs has ended."""
         syscalls = Syscalls(call, self, args)
         deno = self._deno
+        if self._brings_documents:
+            deno.send(b"D", b"%d\n%b" % (self._runs, syscalls.documents_ahead()))
         while True:
             kind, body = self._receive()
             if kind == b"S":
