@@ -33,7 +33,7 @@ from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
 from cupola.server.push_bodies import push_body
 from cupola.server.streaming_routes import StreamingRoutes
-from cupola.system.scheduling import CANCEL_ALL, CLEAR
+from cupola.system.scheduling import CANCEL_ALL, CLEAR, JOBS_PER_CALL
 from cupola.values import decode, encode
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -274,22 +274,27 @@ class DeployRoutes:
 
     async def _cancel_job(self, request: Request) -> Response:
         body = read(CancelJob, await self._admin_body(request, "WriteData"))
-        await self._run_system(CANCEL, {"id": body.id, "component": body.component_id or ""})
+        args = {"id": body.id, "component": body.component_id or "", "by_administrator": True}
+        await self._run_system(CANCEL, args)
         return _json(None)
 
     async def _cancel_all_jobs(self, request: Request) -> Response:
         """Those that wait, or those of one function that do: some hundred per transaction."""
         body = read(CancelAllJobs, await self._admin_body(request, "WriteData"))
         args = {"function": body.udf_path, "component": body.component_id or ""}
-        while await self._run_system(CANCEL_ALL, args):
-            pass
+        await self._change_jobs(CANCEL_ALL, args)
         return _json(None)
 
     async def _clear_jobs(self, request: Request) -> Response:
         body = read(InComponent, await self._admin_body(request, "WriteData"))
-        while await self._run_system(CLEAR, {"component": body.component_id or ""}):
-            pass
+        await self._change_jobs(CLEAR, {"component": body.component_id or ""})
         return _json(None)
+
+    async def _change_jobs(self, path: str, args: dict[str, Any]) -> None:
+        changed, before = JOBS_PER_CALL, 0
+        while changed >= JOBS_PER_CALL:
+            changed = int(await self._run_system(path, {**args, "before": before}))
+            before += changed
 
     async def _delete_tables(self, request: Request) -> Response:
         body = read(DeleteTables, await self._admin_body(request, "WriteData"))

@@ -67,6 +67,7 @@ class System:
             command_line,
             dashboard,
             deployment,
+            event_queries,
             schedules,
             scheduling,
             storage,
