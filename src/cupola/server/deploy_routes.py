@@ -28,6 +28,7 @@ from cupola.deploy.requests import (
 from cupola.deploy.samples import shapes_of_tables
 from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
 from cupola.functions.scheduler import CANCEL
+from cupola.server.event_routes import EventRoutes
 from cupola.server.function_logs import FunctionLogs, wanted_request
 from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
@@ -98,6 +99,7 @@ class DeployRoutes:
         }
         streaming = StreamingRoutes(backend, self._admin, self._admin_body)
         self.routes.update(streaming.routes)
+        self.routes.update(EventRoutes(backend, self._admin).routes)
         self.export_files: dict[str, Handler] = {"GET": self._export_file}
         """Below EXPORT_FILES."""
 

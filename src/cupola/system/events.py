@@ -105,11 +105,17 @@ class _Cut:
             self.left_out += len(value) - len(kept)
             return [self.of(item) for item in kept]
         if isinstance(value, dict):
+            if any(map(self._is_long, value.values())):
+                return {name: self._without_text(item) for name, item in value.items()}
             return {name: self.of(item) for name, item in value.items()}
-        if self._is_long(value):
+        return value
+
+    def _without_text(self, value: Any) -> Any:
+        """The texts of an object go together: half of what differs would tell something else."""
+        if isinstance(value, str):
             self.left_out += 1
             return None
-        return value
+        return self.of(value)
 
     def _is_long(self, value: Any) -> bool:
         return isinstance(value, str) and len(value) > self._text_max
