@@ -145,8 +145,8 @@ def test_what_the_command_line_changes_is_history(project: Project) -> None:
     project.convex(*deploy, "More of them")
     project.change("convex/messages.ts", "declare const", "throw new Error('no');\ndeclare const")
     project.convex(*deploy, "Refused", fails=True)
-    project.server.stop()
-    project.start()
+    project.server.kill()
+    project.server.start()
 
     options = {"numItems": 100, "cursor": None}
     args = json.dumps({"paginationOpts": options, "filters": {"minDate": 0}})

@@ -14,6 +14,7 @@ import pytest
 from cupola.deploy import deployer
 from cupola.deploy.deletions import delete_component, delete_tables
 from cupola.deploy.requests import FinishPush, PushReference, VariableChange
+from cupola.deploy.streaming.importing import StreamingImport
 from cupola.errors import CupolaError
 from cupola.functions.app import load_app
 
@@ -205,6 +206,34 @@ def unchanged_after(count: int) -> Callable[[Pushing], Any]:
     return story
 
 
+def test_starts_of_a_deployment_of_both_languages_are_no_pushes(
+    tell: Tell, write_app: Callable[..., Path]
+) -> None:
+    """Whatever its schema declares: the one in force is compared with what the code makes."""
+    tables = """
+class Movie(
+    Table,
+    name="movies",
+    indexes={
+        "by_year": Aggregate("year", of="year"),
+        "search": TextIndex("title", filters=["year"]),
+        "near": VectorIndex("vector", dimensions=3),
+    },
+):
+    title: str
+    year: float
+    vector: list[float]
+"""
+    python = load_app(write_app(schema=tables, rooms="@query\ndef f(ctx: QueryCtx) -> None: ..."))
+
+    async def push(at: Pushing) -> None:
+        await at.push(APP, **pushed("left", "right", tables=table("rows", "by_body")))
+
+    tell(push, python)
+    tell(unchanged_after(2), python)
+    tell(unchanged_after(2), python)
+
+
 def test_python_code_that_does_not_fit_the_data_leaves_no_event(
     tell: Tell, write_app: Callable[..., Path]
 ) -> None:
@@ -260,6 +289,15 @@ def test_tables_and_components_are_told_of_when_they_are_gone(tell: Tell) -> Non
         ]
 
     tell(story)
+
+
+def test_tables_that_a_stream_empties(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        await insert(at, "users", n=1)
+        await StreamingImport(at.backend).clear(["users", "nothing"])
+        assert await told(at) == [("clear_tables", {"table_names": ["users", "nothing"]})]
+
+    tell(story, python_app())
 
 
 def test_what_a_dashboard_changes_in_a_component_names_it(tell: Tell) -> None:
