@@ -6,7 +6,8 @@ from cupola.clock import ManualClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
 from cupola.database.schema_push import SchemaPush
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.transaction import Transaction
+from cupola.database.writes import IdSource
 from cupola.limits import Limits
 from cupola.persistence import CommitRecord, MemoryPersistence
 

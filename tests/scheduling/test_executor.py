@@ -297,7 +297,8 @@ def test_a_job_in_a_worker_conflicts_with_its_cancel(app: Deployment) -> None:
     node = app.backend.node
 
     def call() -> Call:
-        from cupola.database.transaction import IdSource, Transaction
+        from cupola.database.transaction import Transaction
+        from cupola.database.writes import IdSource
 
         transaction = Transaction(
             node.persistence.reader, node.committer.catalog, node.head_ts, ids=IdSource(b"s", 1)

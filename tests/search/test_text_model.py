@@ -20,7 +20,8 @@ from cupola.database.load import load_catalog
 from cupola.database.ranges import EVERYTHING
 from cupola.database.schema_push import SchemaPush
 from cupola.database.text_keys import words_of
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.transaction import Transaction
+from cupola.database.writes import IdSource
 from cupola.limits import Limits
 from cupola.persistence import CommitRecord, Persistence, Snapshot
 from cupola.persistence.sqlite import SqlitePersistence

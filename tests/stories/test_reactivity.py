@@ -156,7 +156,7 @@ def test_an_id_that_is_missing_is_a_read(cupola: Deployment) -> None:
 
 def _undelete(app: Deployment, table: str, document_id: str, body: bytes) -> None:
     from cupola.database.documents import StoredDocument
-    from cupola.database.transaction import Write
+    from cupola.database.writes import Write
     from cupola.persistence import CommitRecord
 
     node = app.backend.node

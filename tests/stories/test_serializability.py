@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from cupola.auth import ANONYMOUS
 from cupola.backend.calls import CallRequest, CallResult
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.transaction import Transaction
+from cupola.database.writes import IdSource
 from cupola.errors import ConflictError
 from cupola.functions.app import App
 from cupola.functions.call import Call

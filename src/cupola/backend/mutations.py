@@ -16,7 +16,8 @@ from cupola.auth import Identity
 from cupola.backend.calls import CallResult, Done
 from cupola.backend.node import Node, arguments_digest
 from cupola.backend.queries import log_lines_json, report
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.transaction import Transaction
+from cupola.database.writes import IdSource
 from cupola.errors import CupolaError, OverloadedError, PersistenceError
 from cupola.functions.call import Call
 from cupola.functions.definitions import Function, Kind

@@ -35,7 +35,7 @@ from cupola.backend.slow_functions import SlowFunctions
 from cupola.database.catalog import TABLES, Catalog
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
-from cupola.database.transaction import Write
+from cupola.database.writes import Write
 from cupola.errors import ConflictError, CupolaError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility

@@ -340,14 +340,17 @@ class _Pass:
         """
         monotonic_ns = self._node.clock.monotonic_ns
         self._server_ts = self._node.clock.now_ns()
-        while True:
-            while self._ready:
-                self._complete(self._ready.popleft())
-            is_over = not self.entries or monotonic_ns() >= deadline_ns
-            if is_over:
-                self._send_pushed()
-                return not self.entries
-            self._run(self.entries.popleft())
+        try:
+            while True:
+                while self._ready:
+                    self._complete(self._ready.popleft())
+                if not self.entries:
+                    return True
+                if monotonic_ns() >= deadline_ns:
+                    return False
+                self._run(self.entries.popleft())
+        finally:
+            self._send_pushed()
 
     def _run(self, entry: CacheEntry) -> None:
         if not entry.listeners:

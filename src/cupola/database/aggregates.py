@@ -18,7 +18,7 @@ from cupola.persistence import EntryNumbers, Reader, Summary, SummaryChange
 from cupola.values import Value
 
 if TYPE_CHECKING:
-    from cupola.database.transaction import Write
+    from cupola.database.writes import Write
 
 
 def require_aggregated(

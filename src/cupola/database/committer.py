@@ -23,8 +23,8 @@ from cupola.database.constraints import pending_violation
 from cupola.database.documents import StoredDocument
 from cupola.database.read_set import Interval
 from cupola.database.text_keys import WrittenText
-from cupola.database.transaction import Write
 from cupola.database.write_log import WriteLog, WrittenKey
+from cupola.database.writes import Write
 from cupola.errors import ConflictError, DeveloperError
 from cupola.persistence import (
     Commit,

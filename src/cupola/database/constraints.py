@@ -22,7 +22,8 @@ from cupola.persistence import Reader
 from cupola.values import UNSET, after, decode_canonical, encode_key
 
 if TYPE_CHECKING:
-    from cupola.database.transaction import Transaction, Write
+    from cupola.database.transaction import Transaction
+    from cupola.database.writes import Write
 
 _ABSENT = frozenset({encode_key(UNSET), encode_key(None)})
 

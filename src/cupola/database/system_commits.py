@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from cupola.clock import Clock
 from cupola.database.committer import Committer, Published
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.transaction import Transaction
+from cupola.database.writes import IdSource
 from cupola.limits import Limits
 from cupola.persistence import CommitRecord, Persistence
 

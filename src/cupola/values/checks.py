@@ -8,16 +8,19 @@ from cupola.errors import InvalidValueError
 from cupola.limits import Limits
 from cupola.values.bounds import in_force
 from cupola.values.model import UNSET
-from cupola.values.size import document_size
+from cupola.values.size import SIZE_PER_ENCODED_MAX, document_size
 
 _SYSTEM_FIELDS = frozenset({"_id", "_creationTime"})
 _ID_LENGTH = 32
 
 
-def check_document(value: dict[str, Any], limits: Limits | None = None) -> None:
+def check_document(
+    value: dict[str, Any], limits: Limits | None = None, encoded: bytes | None = None
+) -> None:
     """Raise InvalidValueError unless the value, which `encode` accepts, can be a document.
 
-    System fields that it does not have yet count for its size.
+    System fields that it does not have yet count for its size. `encoded`: what `encode` has made of
+    a document that has them, which mostly tells without another look at the value.
     """
     limits = limits or in_force()
     for name in value:
@@ -27,6 +30,11 @@ def check_document(value: dict[str, Any], limits: Limits | None = None) -> None:
                 "are the system's."
             )
     nesting_max = limits.document_nesting_max
+    if encoded is not None:
+        openings = encoded.count(b"{") + encoded.count(b"[")  # those inside texts, too
+        size_max = len(encoded) * SIZE_PER_ENCODED_MAX
+        if openings <= nesting_max and size_max <= limits.document_size_bytes_max:
+            return
     if nesting_exceeds(value, nesting_max):
         raise InvalidValueError(
             f"The document is nested deeper than {nesting_max} levels.", code="TooNestedError"

@@ -10,6 +10,7 @@ from typing import Any
 
 from cupola.values.model import UNSET, Encoded, refuse_type
 
+SIZE_PER_ENCODED_MAX = 3
 _ID_FIELD = len("_id") + 1 + 2
 _CREATION_TIME_FIELD = len("_creationTime") + 1 + 9
 

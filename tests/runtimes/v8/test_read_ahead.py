@@ -5,7 +5,12 @@ from tests.database.by_hand import Database
 
 from cupola.database.transaction import Transaction
 from cupola.limits import Limits
-from cupola.runtimes.v8.read_ahead import BYTES_MAX, DOCUMENTS_MAX, ReadAhead
+from cupola.runtimes.v8.read_ahead import (
+    BYTES_MAX,
+    DOCUMENTS_MAX,
+    SEARCHED_BYTES_MAX,
+    ReadAhead,
+)
 
 from .conftest import Server
 from .live_client import Client
@@ -34,7 +39,7 @@ def quoted(*ids: str) -> bytes:
 
 
 def ids_after(ahead: ReadAhead, document_id: str) -> list[str]:
-    return [found for found, _, _ in ahead.following(document_id)]
+    return [line.split()[0].decode() for line in ahead.following(document_id)]
 
 
 # ---------------------------------------------------------------- what comes along
@@ -91,6 +96,34 @@ def test_what_comes_is_bounded():
     database, ids = seeded(8, body="x" * (BYTES_MAX // 4))
     ahead = ReadAhead(opened(database), quoted(*ids))
     assert len(ids_after(ahead, ids[0])) == 3
+
+
+def test_what_was_prepared_comes_as_it_would_have_come():
+    database, ids = seeded(5)
+    ahead = ReadAhead(opened(database), quoted(*ids[:4], ids[0]))
+    ahead.prepare()
+    for number in range(3):
+        assert ids_after(ahead, ids[number]) == ids[number + 1 : 4]
+    assert ids_after(ahead, ids[3]) == [ids[0]], "of those prepared none is left"
+    assert ids_after(ahead, ids[4]) == []
+
+
+def test_what_was_prepared_is_not_what_a_write_has_left():
+    database, ids = seeded(3)
+    transaction = database.begin()
+    ahead = ReadAhead(transaction, quoted(*ids))
+    ahead.prepare()
+    transaction.patch(ids[1], {"body": "new"})
+    assert ids_after(ahead, ids[0]) == []
+
+
+def test_arguments_and_rows_are_looked_through_up_to_a_bound():
+    database, ids = seeded(2)
+    filler = b'"%b",' % (b"x" * SEARCHED_BYTES_MAX)
+    ahead = ReadAhead(opened(database), filler + quoted(*ids))
+    assert ids_after(ahead, ids[0]) == []
+    ahead.note_rows([b'{"author":"%b"}' % each.encode() for each in ids] + [filler])
+    assert ids_after(ahead, ids[0]) == []
 
 
 def test_no_more_comes_than_the_function_may_read():
@@ -172,3 +205,17 @@ def test_a_document_that_is_read_again_and_again_counts_each_time(code, tmp_path
     )
     assert server.query("following:again", id=author, times=2) == 2
     server.close()
+
+
+def test_what_a_function_leaves_does_not_reach_the_next(server: Server):
+    ids = server.mutation("following:post", count=0, authors=4)
+    for number in range(4):
+        others = ids[number:] + ids[:number]  # never what was asked before
+        assert server.query("following:ignoring", ids=others) == 4
+        found = server.query("following:firstOf", ids=others, count=1)["found"]
+        assert found == [f"author {number}"]
+
+
+def test_functions_that_call_each_other_get_what_is_theirs(server: Server):
+    ids = server.mutation("following:post", count=0, authors=3)
+    assert server.query("following:afterOthers", ids=ids) == [3, "author 0", "author 1", "author 2"]

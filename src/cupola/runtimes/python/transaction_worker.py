@@ -21,7 +21,8 @@ from cupola.auth import SessionTokens
 from cupola.database.catalog import STORAGE
 from cupola.database.cursors import CursorSealer
 from cupola.database.load import CatalogLoader
-from cupola.database.transaction import IdSource, Transaction
+from cupola.database.transaction import Transaction
+from cupola.database.writes import IdSource
 from cupola.errors import CupolaError
 from cupola.files import FileLinks
 from cupola.functions.app import App, load_app

@@ -11,13 +11,16 @@ function depends on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cupola.database.transaction import Transaction
 from cupola.errors import InvalidIdError
 
 DOCUMENTS_MAX = 64
 BYTES_MAX = 64 * 1024
+PREPARED_MAX = 16
+SEARCHED_BYTES_MAX = 1024 * 1024
+"""Longer arguments, or rows, are not looked through for ids."""
 _FRUITLESS_MAX = 2
 
 _quoted_ids = re.compile(rb'"([0-9a-hjkmnp-tv-z]{31,37})"').finditer
@@ -28,25 +31,44 @@ class ReadAhead:
 
     def __init__(self, transaction: Transaction, arguments: bytes) -> None:
         self._transaction = transaction
-        self._arguments = arguments
+        self._arguments = arguments[:SEARCHED_BYTES_MAX]
+        self._prepared: list[bytes] = []
+        self._places: dict[str, int] = {}  # where a document's followers begin in `_prepared`
         self._rows: Sequence[bytes] = ()
         self._at = 0  # the row that holds the reference followed last
         self._fruitless = 0
 
+    def prepare(self) -> list[bytes]:
+        """What the arguments refer to, read while the function has not asked for anything yet, as
+        `line_of` has it.
+        """
+        for document_id, line in self._lines(_ids_in(self._arguments, 0), PREPARED_MAX):
+            self._prepared.append(line)
+            self._places[document_id] = len(self._prepared)
+        return self._prepared
+
     def note_rows(self, bodies: Sequence[bytes]) -> None:
         """These documents were sent: their references may be followed."""
-        self._rows, self._at, self._fruitless = bodies, 0, 0
+        is_much = sum(map(len, bodies)) > SEARCHED_BYTES_MAX
+        self._rows, self._at, self._fruitless = () if is_much else bodies, 0, 0
 
-    def following(self, document_id: str) -> Iterator[tuple[str, str, bytes]]:
-        """Documents that will likely be asked for after this one: id, table and body."""
+    def following(self, document_id: str) -> list[bytes]:
+        """Documents that will likely be asked for after this one, as `line_of` has them."""
+        place = self._places.get(document_id)
+        if place is not None and not self._transaction.has_written:
+            ready = self._prepared[place:]
+            if ready and len(ready) <= self._transaction.usage.documents_left:
+                return ready
+        candidates = self._candidates(b'"%b"' % document_id.encode())
+        lines = self._lines((each for each in candidates if each != document_id), DOCUMENTS_MAX)
+        return [line for _, line in lines]
+
+    def _lines(self, candidates: Iterable[str], most: int) -> Iterator[tuple[str, bytes]]:
+        """The documents of these ids, each once, as far as they exist and there is room."""
         transaction = self._transaction
-        documents = min(DOCUMENTS_MAX, transaction.usage.documents_left)
+        most = min(most, transaction.usage.documents_left)
         size = min(BYTES_MAX, transaction.usage.bytes_left)
-        seen = {document_id}
-        for candidate in self._candidates(b'"%b"' % document_id.encode()):
-            if candidate in seen:
-                continue
-            seen.add(candidate)
+        for candidate in dict.fromkeys(candidates):
             try:
                 foreseen = transaction.foresee(candidate)
             except InvalidIdError:
@@ -54,11 +76,11 @@ class ReadAhead:
             if foreseen is None:
                 continue
             table, document = foreseen
-            documents -= 1
+            most -= 1
             size -= len(document.body)
-            if documents < 0 or size < 0:
+            if most < 0 or size < 0:
                 return
-            yield candidate, table.own_name, document.body
+            yield candidate, line_of(candidate, table.own_name, document.body)
 
     def _candidates(self, quoted: bytes) -> Iterator[str]:
         place = self._arguments.find(quoted)
@@ -80,6 +102,16 @@ class ReadAhead:
         self._fruitless += 1
         if self._fruitless >= _FRUITLESS_MAX:
             self._rows = ()  # it follows something else
+
+
+def has_ids(arguments: bytes) -> bool:
+    """Whether there is anything to `prepare`."""
+    return next(_quoted_ids(arguments, 0, SEARCHED_BYTES_MAX), None) is not None
+
+
+def line_of(document_id: str, table: str, body: bytes) -> bytes:
+    """A document as it crosses with others."""
+    return b"%b %b %b" % (document_id.encode(), table.encode(), body)
 
 
 def _ids_in(text: bytes, start: int) -> Iterator[str]:

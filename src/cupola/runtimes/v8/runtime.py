@@ -39,6 +39,7 @@ from cupola.limits import Limits
 from cupola.runtimes.python import guard
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong, host_source
 from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.read_ahead import has_ids
 from cupola.runtimes.v8.results import checked_result
 from cupola.runtimes.v8.source_maps import SourceMaps
 from cupola.runtimes.v8.syscalls import Syscalls, is_catchable
@@ -218,7 +219,7 @@ class JavaScriptRuntime:
         """
         try:
             check_arguments(function, args, self._limits)
-            conversation = self._open(function)
+            conversation = self._open(function)  # if the process has gone, sending tells
             conversation.send(function, args, seed, now_ns, b"R")
         except (CupolaError, ProcessEnded):
             return
@@ -267,6 +268,8 @@ class JavaScriptRuntime:
     def _run_whole(self, call: Call, function: JavaScriptFunction, args: bytes) -> bytes:
         """One conversation from beginning to end. Returns the encoded result."""
         begun, self._begun = self._begun, None
+        if begun is None and self._deno.has_ended:
+            self._replace()
         conversation = begun or self._open(function)
         try:
             value = conversation.run(call, function, args, b"R")
@@ -288,8 +291,6 @@ class JavaScriptRuntime:
         self._last_place = f"{component}{function.module}".encode()
         self._contexts_ahead = max(self._contexts_ahead - 1, 0)
         self._is_preparing = False  # what it says when it has will come before the call's end
-        if self._deno.has_ended:
-            self._replace()
         return _Conversation(self._deno, self._limits, self._maps)
 
 
@@ -304,6 +305,7 @@ class _Conversation:
         self._started = _monotonic()
         self._used_before_s = 0.0
         self._runs = 0  # each of them has randomness of its own
+        self._brings_documents = False  # the run that was sent last: a frame with some follows
         self.is_open = False
 
     def run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
@@ -331,7 +333,10 @@ class _Conversation:
     ) -> None:
         """Let the process begin with a call. Raises ProcessEnded."""
         self._runs += 1
+        self._brings_documents = has_ids(args)
         request = {
+            "run": self._runs,
+            "bringsDocuments": self._brings_documents,
             "path": function.module,
             "component": function.component,
             "name": function.name,
@@ -349,6 +354,8 @@ class _Conversation:
         """Answer syscalls until the function that `call` runs has ended."""
         syscalls = Syscalls(call, self, args)
         deno = self._deno
+        if self._brings_documents:
+            deno.send(b"D", b"%d\n%b" % (self._runs, syscalls.documents_ahead()))
         while True:
             kind, body = self._receive()
             if kind == b"S":

@@ -34,7 +34,7 @@ from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
 from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in
-from cupola.runtimes.v8.read_ahead import ReadAhead
+from cupola.runtimes.v8.read_ahead import ReadAhead, line_of
 from cupola.values import UNSET, Int64, decode_tree, encode, split_qualified, table_number_of
 
 _STREAMS_MAX = 4096
@@ -78,6 +78,10 @@ class Syscalls:
         self._call.transaction.note_unresolved(text)  # what `db.vars.commitTs` becomes
         answer = handler(self, arguments_of(op, text))
         return answer if op in _WITH_KIND else b"0" + answer
+
+    def documents_ahead(self) -> bytes:
+        """What the function will likely get first, to be sent unasked."""
+        return b"\n".join(self._ahead.prepare())
 
     def read(self, ids: str) -> None:
         """The function has read documents, one id a line, that came along with others."""
@@ -175,9 +179,8 @@ class Syscalls:
             return b"0null"
         if is_system:
             return b"0" + shown_in(document, self._call.component).body
-        found = [(document_id, table.own_name, document.body)]
-        found += self._ahead.following(document_id)
-        return b"3" + b"\n".join([b"%b %b %b" % (a.encode(), b.encode(), c) for a, b, c in found])
+        line = line_of(document_id, table.own_name, document.body)
+        return b"3" + b"\n".join([line, *self._ahead.following(document_id)])
 
     def _table_of(
         self, document_id: str, arguments: dict[str, Any], method: str

@@ -81,3 +81,18 @@ export const fromOther = query({
     }
   },
 });
+
+/** Others are called with the ids before this function looks at the documents itself. */
+export const afterOthers = query({
+  args: { ids: v.array(v.id("messages")) },
+  handler: async (ctx, { ids }) => {
+    const ignored = await ctx.runQuery(anyApi.following.ignoring, { ids });
+    const { found } = await ctx.runQuery(anyApi.following.firstOf, { ids, count: 2 });
+    return [ignored, ...found, (await ctx.db.get(ids[2]))?.body];
+  },
+});
+
+export const ignoring = query({
+  args: { ids: v.array(v.id("messages")) },
+  handler: async (_, { ids }) => ids.length,
+});

@@ -27,6 +27,7 @@
 
   // Documents that came with the answer to the last get, by id: what is likely got next.
   let known = new Map();
+  let awaited = null; // the run whose documents are on their way, unasked
   let read = []; // ids of those that were read, and the engine does not know it yet
   const READ_MAX = 64;
 
@@ -60,12 +61,18 @@
     if (WRITES.has(op)) {
       if (ahead.size > 0) rewind();
       if (known.size > 0) known = new Map();
+      awaited = null;
     }
     return cross(op, args).slice(1);
   }
 
   function get(args) {
     const { id, table, isSystem } = parse(args) ?? {};
+    if (awaited !== null) {
+      const text = host.documentsAhead(awaited);
+      awaited = null;
+      if (text !== "") remember(text);
+    }
     const found = isSystem === true ? undefined : known.get(id);
     if (found !== undefined && (table === undefined || table === found.table)) {
       if (read.push(id) >= READ_MAX) tellWhatWasRead();
@@ -73,14 +80,19 @@
     }
     const answer = cross("1.0/get", args);
     if (answer.charCodeAt(0) === 48) return answer.slice(1);
+    remember(answer.slice(1));
+    return known.get(id).text;
+  }
+
+  /** Documents, each a line with its id and its table. */
+  function remember(text) {
     known = new Map();
-    for (const line of answer.slice(1).split("\n")) {
+    for (const line of text.split("\n")) {
       const first = line.indexOf(" "), second = line.indexOf(" ", first + 1);
       known.set(line.slice(0, first), {
         table: line.slice(first + 1, second), text: line.slice(second + 1),
       });
     }
-    return known.get(id).text;
   }
 
   function nextRow(args) {
@@ -257,8 +269,10 @@
     launch,
     tellWhatWasRead,
     unsetVariable: () => unset,
-    execute() {
+    /** `run`: the number under which documents come unasked, if any do. */
+    execute(run = null) {
       isImporting = false;
+      awaited = run;
     },
   };
 })

@@ -206,10 +206,10 @@ class Context {
     }
   }
 
-  #call({ path, name, kind, args, seed, now }) {
+  #call({ path, name, kind, args, seed, now, run, bringsDocuments }) {
     const namespace = this.evaluate(path);
     this.environment.begin(seed, now, true);
-    this.abi.execute();
+    this.abi.execute(bringsDocuments ? run : null);
     const promise = this.abi.launch(namespace, path, name, kind, args);
     this.drain();
     this.abi.tellWhatWasRead();

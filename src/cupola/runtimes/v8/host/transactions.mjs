@@ -16,6 +16,7 @@ let blank = null;
 const warm = new Map();
 let recent = []; // places that were called lately, the last one first
 let held = null; // frames of what modules print while contexts are made ahead: of calls to come
+let ahead = null; // a frame of documents that was met while waiting for another
 let rejected = null; // what was rejected with nobody listening, since the last turn
 
 addEventListener("unhandledrejection", (event) => {
@@ -36,9 +37,19 @@ function syscall(op, args) {
   writeFrame(`S${op}\n${args}`);
   for (;;) {
     const answer = readFrame();
-    if (answer[0] !== "N") return answer;
-    runNested(JSON.parse(answer.slice(1)));
+    if (answer[0] === "D") ahead = answer;
+    else if (answer[0] !== "N") return answer;
+    else runNested(JSON.parse(answer.slice(1)));
   }
+}
+
+/** The documents that the worker sends unasked with each run that says so. */
+function documentsAhead(run) {
+  const head = `D${run}\n`;
+  let frame = ahead ?? readFrame();
+  while (!frame.startsWith(head)) frame = readFrame(); // those of a run that did not want them
+  ahead = null;
+  return frame.slice(head.length);
 }
 
 function log(level, text) {
@@ -74,7 +85,7 @@ function told(error) {
 }
 
 async function run(request) {
-  rejected = null;
+  rejected = ahead = null;
   let context;
   let value;
   let failure = null;
@@ -158,7 +169,7 @@ async function serve() {
       case "P": {
         const { sources, webNames } = JSON.parse(body);
         contexts = new Contexts(sources, webNames, {
-          ...functionsForContexts, syscall, log, timeObserved, documentsRead,
+          ...functionsForContexts, syscall, log, timeObserved, documentsRead, documentsAhead,
         });
         writeFrame("H");
         break;
@@ -172,6 +183,8 @@ async function serve() {
         break;
       case "R":
         await run(JSON.parse(body));
+        break;
+      case "D": // its run has ended, and did not want them
         break;
       case "W": // the worker has nothing to do, and says when we may use the processor
         if (body !== "") remember(body);
