@@ -291,6 +291,23 @@ def test_tables_and_components_are_told_of_when_they_are_gone(tell: Tell) -> Non
     tell(story)
 
 
+def test_what_takes_long_is_done_and_told_of(tell: Tell) -> None:
+    """Functions of the system have the time they need: no worker knows them."""
+
+    async def story(at: Pushing) -> None:
+        at.backend.node.runtime.time_s = 0.01
+        documents = [{"body": "text", "number": number} for number in range(4096)]
+        args = {"table": "notes", "documents": documents}
+        body = json.dumps(args).encode()
+        added = await at.value("_system/frontend/addDocument:default", body)
+        assert added == {"success": True}
+        ((action, metadata),) = await told(at)
+        assert (action, metadata["table"]) == ("add_documents", "notes")
+        assert len(metadata["document_ids"]) == 4096 - metadata["left_out"] == 1024
+
+    tell(story)
+
+
 def test_tables_that_a_stream_empties(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         await insert(at, "users", n=1)
