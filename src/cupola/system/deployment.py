@@ -65,7 +65,7 @@ def put_export(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
     """Note a new export, or how far one is. Returns its id."""
     with engine(ctx) as transaction:
         export_id = transaction.put_system(EXPORTS, id, fields)
-    if id is None:
+    if fields["state"] == "requested":
         format_, requestor = fields["format"]["format"], fields["requestor"]
         asked = {"id": export_id, "format": format_, "requestor": requestor}
         note_in(ctx, "request_export", **of_component(fields["component"] or ""), **asked)
