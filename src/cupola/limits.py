@@ -113,6 +113,8 @@ class Limits:
     package_install_s: float = 300.0
     push_size_bytes_max: int = 200_000_000
     push_idle_s: float = 300.0
+    deployment_events_max: int = 10_000
+    deployment_event_bytes_max: int = 64 * 1024
     analyzed_modules_kept_max: int = 8192
     http_batch_queries_max: int = 1000
     query_cache_bytes_max: int = 100 * MiB

@@ -135,6 +135,38 @@ def test_variables_are_set_and_read_by_code(pushed: Project) -> None:
     assert "cannot name an environment variable" in refused
 
 
+def test_what_the_command_line_changes_is_history(project: Project) -> None:
+    """It stays over a restart, which is no push; of variables there are names and no values."""
+    project.convex("dev", "--once", "--tail-logs", "disable")
+    project.convex("env", "set", "COLOUR", "a secret")
+    project.convex("env", "remove", "COLOUR")
+    deploy = ("deploy", "--yes", "--typecheck", "disable", "--message")
+    project.change("convex/messages.ts", ".take(50)", ".take(60)")
+    project.convex(*deploy, "More of them")
+    project.change("convex/messages.ts", "declare const", "throw new Error('no');\ndeclare const")
+    project.convex(*deploy, "Refused", fails=True)
+    project.server.kill()
+    project.server.start()
+
+    options = {"numItems": 100, "cursor": None}
+    args = json.dumps({"paginationOpts": options, "filters": {"minDate": 0}})
+    page = project.answer("_system/frontend/paginatedDeploymentEvents:default", args)["page"]
+    assert [event["action"] for event in page] == [
+        "push_config_with_components",
+        "delete_environment_variable",
+        "create_environment_variable",
+        "push_config_with_components",  # of TypeScript
+        "push_config_with_components",  # of Python, when the server first started
+    ]
+    assert page[1]["metadata"] == page[2]["metadata"] == {"variable_name": "COLOUR"}
+    assert "a secret" not in json.dumps(page)
+    newest = project.answer("_system/frontend/deploymentEvents:lastPushEvent", "{}")
+    assert newest == page[0]
+    assert newest["metadata"]["message"] == "More of them"
+    added = page[3]["metadata"]["component_diffs"][0]["component_diff"]["moduleDiff"]["added"]
+    assert "messages.js" in added
+
+
 def test_data_shows_tables_and_documents(pushed: Project) -> None:
     for number in range(3):
         pushed.send("data", f"row {number}")

@@ -260,6 +260,9 @@ def test_scheduled_functions_of_some_time_are_canceled(tell: Callable[..., None]
         body = {"startNextTs": times[1], "endNextTs": times[3]}
         assert (await client.post("/api/cancel_all_jobs", body)).status_code == 200
         assert await due() == [jobs[0], *jobs[3:]]
+        history = "_system/frontend/listDeploymentEventsFromTime:default"
+        noted = (await client.call(history, fromTimestamp=0))["value"][-1]["metadata"]
+        assert (noted["start_next_ts"], noted["end_next_ts"]) == (str(times[1]), str(times[3]))
         after = {"startNextTs": times[4]}
         assert (await client.post("/api/cancel_all_jobs", after)).status_code == 200
         assert await due() == [jobs[0], jobs[3]]

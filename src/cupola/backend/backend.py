@@ -56,6 +56,7 @@ from cupola.backend.workers import Workers
 from cupola.clock import Clock, SystemClock
 from cupola.database.committer import Committer
 from cupola.database.load import load_catalog
+from cupola.database.transaction import Transaction
 from cupola.errors import (
     CupolaError,
     OperatorError,
@@ -495,12 +496,15 @@ class Backend:
 
     # ---------------------------------------------------------------- code
 
-    def deploy(self, app: App, done: PushDone) -> None:
+    def deploy(
+        self, app: App, done: PushDone, also: Callable[[Transaction], None] | None = None
+    ) -> None:
         """Make `app` the running code, once its schema is accepted; until then the old one serves.
+        `also` writes in the transaction that puts the schema in force.
 
         `done(None)` when it is live, `done(error)` when the old code stays.
         """
-        self.pushes.deploy(app, done)
+        self.pushes.deploy(app, done, also)
 
     def use(self, app: App, environment: Mapping[str, str] | None = None) -> None:
         """Run other code on the schema in force. `environment`: other variables for it."""

@@ -110,8 +110,11 @@ class Pushes:
             self._waiting.popleft()
             work.fail(error)
 
-    def deploy(self, app: App, done: PushDone) -> None:
+    def deploy(
+        self, app: App, done: PushDone, also: Callable[[Transaction], None] | None = None
+    ) -> None:
         """Make `app` the running code, once its schema is accepted; until then the old one serves.
+        `also` writes in the transaction that puts the schema in force.
 
         `done(None)` when it is live, `done(error)` when the old code stays.
         """
@@ -122,7 +125,7 @@ class Pushes:
                 self._use(app)
             done(error)
 
-        self._put(_PushWork(push, push.steps(), lambda: push.is_accepted, finished))
+        self._put(_PushWork(push, push.steps(also), lambda: push.is_accepted, finished))
 
     def stage(self, schema: SchemaDefinition, done: PushDone) -> SchemaPush:
         """Get ready for a schema, without putting it in force: `done(None)` when `accept` may be

@@ -39,6 +39,7 @@ functions read them, and a catalog says nothing of what they hold.
 | `_snapshot_imports`      | an import and how far it is; see `deploy.imports`             |
 | `_cron_jobs`             | a cron job and when it is due; see `functions.crons`          |
 | `_cron_runs`             | one run of a cron job, in the form of a scheduled function    |
+| `_deployment_events`     | what an administrator has changed; see `system.events`        |
 
 What components store and schedule has a `component` in its document, which functions do not see.
 Their files are in `_storage` too; their jobs are in a table of their own, so that those of the app
@@ -83,6 +84,7 @@ STORAGE: Final = 540
 CRON_JOBS: Final = 541
 CRON_RUNS: Final = 542
 COMPONENT_JOBS: Final = 543
+EVENTS: Final = 544
 BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
 CATALOG_TABLES: Final = {"_tables": TABLES, "_indexes": INDEXES, "_schemas": SCHEMAS}
 PRIVATE_TABLES: Final = {
@@ -94,6 +96,7 @@ PRIVATE_TABLES: Final = {
     "_cron_jobs": CRON_JOBS,
     "_cron_runs": CRON_RUNS,
     "_component_scheduled_functions": COMPONENT_JOBS,
+    "_deployment_events": EVENTS,
 }
 SYSTEM_TABLES: Final = {
     **CATALOG_TABLES,
@@ -356,6 +359,7 @@ _SYSTEM_INDEXES: Final = {
         _system_index(COMPONENT_JOBS, 0, "by_due", "state.kind", "scheduledTime"),
         _system_index(COMPONENT_JOBS, 1, "by_completion", "completedTime"),
     ),
+    EVENTS: (_system_index(EVENTS, 0, "by_action", "action"),),
 }
 _SYSTEM_TABLES: Final = {
     number: _table(number, name, None, _SYSTEM_INDEXES.get(number, ()))

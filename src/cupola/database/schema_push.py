@@ -87,14 +87,14 @@ class SchemaPush:
         """The table of the document that refused the schema."""
         self._is_waiting = False
 
-    def steps(self) -> Iterator[None]:
-        """Run the push; each step is one small group.
+    def steps(self, also: Callable[[Transaction], None] | None = None) -> Iterator[None]:
+        """Run the push; each step is one small group. `also`: as in `accept`.
 
         Raises:
             SchemaError: Stored or newly written documents do not match; the message names one.
         """
         yield from self.prepare()
-        yield from self.accept()
+        yield from self.accept(also)
 
     def prepare(self) -> Iterator[None]:
         """Declare, backfill and check. Raises: as `steps`."""

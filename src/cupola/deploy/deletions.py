@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cupola.backend import Backend
 from cupola.database.system_commits import Work
 from cupola.deploy.import_works import deletions
 from cupola.deploy.zip_export import FILES, user_tables
 from cupola.errors import BadRequestError
+from cupola.system.events import note, of_component
 from cupola.values import is_component_path, qualified
 
 JOBS: Final = "_component_scheduled_functions"
@@ -34,7 +35,8 @@ async def delete_tables(backend: Backend, names: Sequence[str], component: str) 
         if qualified(component, name) not in tables:
             raise BadRequestError(f"There is no table `{name[:80]}`.", code="TableNotFound")
     works = itertools.chain.from_iterable(deletions(qualified(component, n)) for n in names)
-    await _commit(backend, "_system:deleteTables", works)
+    told = _note(backend, "delete_tables", component, table_names=list(names))
+    await _commit(backend, "_system:deleteTables", itertools.chain(works, [told]))
 
 
 async def delete_component(backend: Backend, component: str) -> None:
@@ -60,6 +62,7 @@ async def delete_component(backend: Backend, component: str) -> None:
         for work in itertools.chain.from_iterable(deletions(name) for name in names):
             _require_unused(backend, component)  # a push may have come in between
             yield work
+        yield _note(backend, "delete_component", component)
 
     await _commit(backend, "_system:deleteComponent", works())
 
@@ -72,6 +75,12 @@ def _require_unused(backend: Backend, component: str) -> None:
             "then its data can be deleted.",
             code="ComponentMustBeUnmounted",
         )
+
+
+def _note(backend: Backend, action: str, component: str, **metadata: Any) -> Work:
+    """The event that tells of it, once it is done."""
+    whole = {**of_component(component), **metadata}
+    return lambda transaction: note(transaction, backend.limits, action, whole)
 
 
 async def _commit(backend: Backend, name: str, works: Iterator[Work]) -> None:

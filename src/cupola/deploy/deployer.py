@@ -21,7 +21,9 @@ import msgspec
 from cupola.auth import Identity
 from cupola.backend import Backend, CallResult
 from cupola.backend.pushes import PushDone
+from cupola.database.catalog import Catalog
 from cupola.database.schema_push import SchemaPush
+from cupola.database.transaction import Transaction
 from cupola.deploy.analyzer import v8_analyzer
 from cupola.deploy.answers import (
     Json,
@@ -33,10 +35,12 @@ from cupola.deploy.answers import (
 from cupola.deploy.auth_config import providers_of
 from cupola.deploy.code import AUTH_CONFIG, DeployedCode, joined
 from cupola.deploy.evaluation import evaluated, evaluated_schema, missing_variables
+from cupola.deploy.events import push_finished_event
 from cupola.deploy.exports import Exports
 from cupola.deploy.imports import Imports
 from cupola.deploy.made_up_queries import MadeUpQuery, run_made_up_query
 from cupola.deploy.predictions import component_predictions, schema_prediction
+from cupola.deploy.python_code import change_event
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
 from cupola.deploy.schemas import index_diffs, joined_schema
 from cupola.deploy.storage import StoredCode, load_environment
@@ -47,6 +51,7 @@ from cupola.functions.bundles import Analyzer
 from cupola.runtimes.v8.node_version import node_runtime
 from cupola.schema import SchemaDefinition
 from cupola.system.deployment import UPDATE_ENVIRONMENT, check_total, checked_changes
+from cupola.system.events import PUSH, note
 from cupola.values import split_qualified
 
 _STAGED_MAX: Final = 20
@@ -182,7 +187,7 @@ class Deployer:
             done(error)
 
         self._backend.node.runtime.environment = self.environment
-        self._backend.deploy(app, finished)
+        self._backend.deploy(app, finished, change_event(self._backend, python, app))
 
     def deploy_python_now(self, python: App) -> None:
         """`deploy_python`, turning the backend by hand until it is over. Raises: as it failed."""
@@ -333,19 +338,14 @@ class Deployer:
             if staged is None:
                 raise _race("it was never started here, or another one was meanwhile")
             self._require_finishable(staged)
-            before = self.code
-            schema_before = _schema_text(self._backend)
             app = await self._loaded(staged)
-            await self._accept(staged, app)
+            finished = await self._accept(staged, app, request.message)
             self._note_version()
             self.on_push(app)
         # The next push finds a process ready; the first calls of this one come first.
         asyncio.get_running_loop().call_later(_EXPECT_AFTER_S, self._backend.expect_push)
         self._forget(push_id)
-        schema = [schema_before, _schema_text(self._backend)]
-        return push_finished(
-            before, staged.code, staged.index_diffs, schema=schema, had_tables=staged.had_tables
-        )
+        return finished
 
     async def _loaded(self, staged: _Staged) -> App:
         """What will run, once a worker has loaded it. Raises: BadRequestError (RaceDetected)."""
@@ -379,25 +379,41 @@ class Deployer:
                 "The schema is not ready yet; wait for it first.", code="SchemaNotReady"
             )
 
-    async def _accept(self, staged: _Staged, app: App) -> None:
-        """Returns once `app` serves and the push is durable."""
+    async def _accept(self, staged: _Staged, app: App, message: str | None) -> Json:
+        """Returns what has changed, once `app` serves and the push is durable."""
         backend = self._backend
-        live: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        live: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        finished: Json = {}
+
+        def write(transaction: Transaction) -> None:
+            nonlocal finished
+            finished = self._write(transaction, staged, message)
 
         def done(error: BaseException | None) -> None:
             if error is not None:
                 live.set_exception(error)
                 return
             self._stored.confirm()
-            backend.node.outbox.put(backend.node.head_ts, lambda: live.set_result(None))
+            backend.node.outbox.put(backend.node.head_ts, lambda: live.set_result(finished))
 
-        backend.pushes.accept(
-            staged.preparation.push,
-            app,
-            lambda transaction: self._stored.write(transaction, staged.code),
-            done,
+        backend.pushes.accept(staged.preparation.push, app, write, done)
+        return await asyncio.shield(live)
+
+    def _write(self, transaction: Transaction, staged: _Staged, message: str | None) -> Json:
+        """The code, and the event that tells of it. Returns: what they change."""
+        before, after = self.code, staged.code
+        in_force = self._backend.node.committer.catalog
+        finished = push_finished(
+            before,
+            after,
+            staged.index_diffs,
+            schema=[_schema_text(in_force), _schema_text(transaction.catalog)],
+            had_tables=staged.had_tables,
         )
-        await asyncio.shield(live)
+        self._stored.write(transaction, after)
+        metadata = push_finished_event(finished, before, after, message)
+        note(transaction, self._backend.limits, PUSH, metadata)
+        return finished
 
     async def close(self) -> None:
         """The server stops: whatever runs beside it ends."""
@@ -463,9 +479,8 @@ class Deployer:
         return dataclasses.replace(code, facts=facts)
 
 
-def _schema_text(backend: Backend) -> str | None:
-    schema = backend.node.committer.catalog.schema
-    return json.dumps(schema.to_json()) if schema is not None else None
+def _schema_text(catalog: Catalog) -> str | None:
+    return json.dumps(catalog.schema.to_json()) if catalog.schema is not None else None
 
 
 def _ignore(task: asyncio.Task[None]) -> None:

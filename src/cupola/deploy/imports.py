@@ -19,6 +19,7 @@ import msgspec
 from cupola.backend import Backend
 from cupola.database.catalog import IMPORTS, Document
 from cupola.database.load import load_documents
+from cupola.deploy.events import import_completed
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_works import works_of
 from cupola.deploy.processes import News, run_worker
@@ -265,7 +266,8 @@ class Imports:
             rows = sum(table.creates for table in plan.tables)
             now = Int64(self._backend.clock.now_ns())
             state = {"state": "completed", "timestamp": now, "num_rows_written": Int64(rows)}
-        await self._put(import_id, {**fields, "state": state})
+        completed = import_completed(plan, fields) if error is None else None
+        await self._put(import_id, {**fields, "state": state}, completed)
 
     async def _store_files(self, plan: Plan, folder: Path, news: News) -> str | None:
         """Put the bytes of files where their documents will find them. Returns: why not."""
@@ -327,8 +329,11 @@ class Imports:
     def _folder(self) -> Path:
         return Path(str(self._backend.data_path)).parent / "imports"
 
-    async def _put(self, import_id: str | None, fields: Document) -> Any:
-        args = {"id": import_id, "fields": fields}
+    async def _put(
+        self, import_id: str | None, fields: Document, completed: Document | None = None
+    ) -> Any:
+        """Note how far an import is. `completed`: with the event of its end."""
+        args = {"id": import_id, "fields": fields, "completed": completed}
         return await call_system(self._backend, PUT_IMPORT, args)
 
 

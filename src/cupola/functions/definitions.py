@@ -42,6 +42,8 @@ class Function(Generic[P, R]):
     """
     component = ""
     """The component that it belongs to; "": the app itself."""
+    is_systems = False
+    """Whether the deployment brings it along, whatever its app."""
 
     def __init__(self, handler: Callable[P, R], kind: Kind, visibility: Visibility) -> None:
         functools.update_wrapper(self, handler)

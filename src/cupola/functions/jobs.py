@@ -109,9 +109,9 @@ def _check_time(time_ms: float, now_ms: float, ahead_s_max: float) -> None:
         )
 
 
-def cancel(call: Call, job: str, component: str | None = None) -> None:
+def cancel(call: Call, job: str, component: str | None = None) -> bool:
     """Cancel a job that has not ended. One that has ended, or is gone, stays as it is; so does one
-    of another component. `component`: as in `schedule`.
+    of another component. `component`: as in `schedule`. Returns whether there was one to cancel.
 
     Raises:
         InvalidIdError: The text is no id of a scheduled function.
@@ -132,7 +132,7 @@ def cancel(call: Call, job: str, component: str | None = None) -> None:
             "A scheduled mutation cannot cancel itself while it runs; return instead.",
             code="CannotCancelItself",
         )
-    end(call.transaction, job, CANCELED, call.now_ns / 1e6)
+    return end(call.transaction, job, CANCELED, call.now_ns / 1e6)
 
 
 def end(transaction: Transaction, job: str, state: State, now_ms: float) -> bool:

@@ -29,13 +29,14 @@ from cupola.deploy.samples import shapes_of_tables
 from cupola.errors import BadRequestError, ForbiddenError, OverloadedError
 from cupola.functions.scheduler import CANCEL
 from cupola.server.app_metrics_routes import AppMetricsRoutes
+from cupola.server.event_routes import EventRoutes
 from cupola.server.function_logs import FunctionLogs, wanted_request
 from cupola.server.http_calls import output_format, result_body
 from cupola.server.messages import Request, Response
 from cupola.server.platform_routes import PlatformRoutes
 from cupola.server.push_bodies import push_body
 from cupola.server.streaming_routes import StreamingRoutes
-from cupola.system.scheduling import CANCEL_ALL, CLEAR
+from cupola.system.scheduling import CANCEL_ALL, CLEAR, JOBS_PER_CALL
 from cupola.values import Int64, decode, encode
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -102,6 +103,7 @@ class DeployRoutes:
         self.routes.update(streaming.routes)
         self.routes.update(AppMetricsRoutes(backend, self._require_admin).routes)
         self.routes.update(PlatformRoutes(self._require_admin).routes)
+        self.routes.update(EventRoutes(backend, self._admin).routes)
         self.export_files: dict[str, Handler] = {"GET": self._export_file}
         """Below EXPORT_FILES."""
 
@@ -278,7 +280,8 @@ class DeployRoutes:
 
     async def _cancel_job(self, request: Request) -> Response:
         body = read(CancelJob, await self._admin_body(request, "WriteData"))
-        await self._run_system(CANCEL, {"id": body.id, "component": body.component_id or ""})
+        args = {"id": body.id, "component": body.component_id or "", "by_administrator": True}
+        await self._run_system(CANCEL, args)
         return _json(None)
 
     async def _cancel_all_jobs(self, request: Request) -> Response:
@@ -289,15 +292,19 @@ class DeployRoutes:
         args: dict[str, Any] = {"function": body.udf_path, "component": body.component_id or ""}
         due = {"start": body.start_next_ts, "end": body.end_next_ts}
         args |= {name: Int64(ns) for name, ns in due.items() if ns is not None}
-        while await self._run_system(CANCEL_ALL, args):
-            pass
+        await self._change_jobs(CANCEL_ALL, args)
         return _json(None)
 
     async def _clear_jobs(self, request: Request) -> Response:
         body = read(InComponent, await self._admin_body(request, "WriteData"))
-        while await self._run_system(CLEAR, {"component": body.component_id or ""}):
-            pass
+        await self._change_jobs(CLEAR, {"component": body.component_id or ""})
         return _json(None)
+
+    async def _change_jobs(self, path: str, args: dict[str, Any]) -> None:
+        changed, before = JOBS_PER_CALL, 0
+        while changed >= JOBS_PER_CALL:
+            changed = int(await self._run_system(path, {**args, "before": before}))
+            before += changed
 
     async def _delete_tables(self, request: Request) -> Response:
         body = read(DeleteTables, await self._admin_body(request, "WriteData"))

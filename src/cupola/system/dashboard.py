@@ -2,7 +2,8 @@
 
 `componentId` is taken everywhere (see `registry`). Functions are in `dashboard_modules.py`, files
 in `storage.py`, schedules and cron jobs in `schedules.py`, exports and imports in
-`command_line.py`.
+`command_line.py`, the history of the deployment in `event_queries.py`; what is changed here leaves
+an event there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cupola.errors import CupolaError
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.schema.components import schema_of_component
 from cupola.system.deployment import PUSH_FACTS, is_paused
+from cupola.system.events import note_in_component
 from cupola.system.reading import (
     catalog_of,
     documents,
@@ -105,11 +107,6 @@ def auth_providers(ctx: QueryCtx) -> Any:
         if document["name"] == PUSH_FACTS:
             return json.loads(str(document["value"]))["auth"]
     return []
-
-
-@system_query("frontend/deploymentEvents:lastPushEvent")
-def last_push(ctx: QueryCtx, componentId: str | None = None) -> Any:
-    return None
 
 
 # ------------------------------------------------------------------------------------------- data
@@ -202,16 +199,35 @@ def _document(ctx: QueryCtx, document_id: str) -> Any:
         return found.value if found is not None else None
 
 
-def _written(ctx: MutationCtx, write: Callable[[Transaction], object]) -> Any:
-    """What `write` did, or why it could not, which leaves nothing of it."""
+def _table_of(ctx: QueryCtx, document_id: str) -> str:
+    """The name of a document's table; "" if the id is none."""
+    with engine(ctx) as transaction:
+        try:
+            return transaction.table_of(document_id).own_name
+        except CupolaError:
+            return ""
+
+
+def _written(
+    ctx: MutationCtx, action: str, table: str, write: Callable[[Transaction], list[str]]
+) -> Any:
+    """What `write` did to documents of a table, whose ids it returns, or why it could not, which
+    leaves nothing of it.
+    """
     with engine(ctx) as transaction:
         mark = transaction.mark()
         try:
-            write(transaction)
+            written = write(transaction)
         except CupolaError as error:
             transaction.rollback(mark)
             return _failure(error.message)
+    _note(ctx, action, table, written)
     return {"success": True}
+
+
+def _note(ctx: MutationCtx, action: str, table: str, document_ids: list[str]) -> None:
+    if document_ids:
+        note_in_component(ctx, action, table=table, document_ids=document_ids)
 
 
 @system_mutation("frontend/addDocument:default")
@@ -221,18 +237,21 @@ def add_documents(
     if len(documents) > _DOCUMENTS_MAX:
         return _failure(f"At most {_DOCUMENTS_MAX} documents can be added at once.")
 
-    def insert(transaction: Transaction) -> None:
-        for document in documents:
-            transaction.insert(table, document)
+    def insert(transaction: Transaction) -> list[str]:
+        return [transaction.insert(table, document) for document in documents]
 
-    return _written(ctx, insert)
+    return _written(ctx, "add_documents", table, insert)
 
 
 @system_mutation("frontend/replaceDocument:default")
 def replace_document(
     ctx: MutationCtx, id: str, document: dict[str, Any], componentId: str | None = None
 ) -> Any:
-    return _written(ctx, lambda transaction: transaction.replace(id, document))
+    def replace(transaction: Transaction) -> list[str]:
+        transaction.replace(id, document)
+        return [id]
+
+    return _written(ctx, "update_documents", _table_of(ctx, id), replace)
 
 
 @system_mutation("frontend/patchDocumentsFields:default")
@@ -243,11 +262,12 @@ def patch_documents(
     ids: list[str] | None = None,
     componentId: str | None = None,
 ) -> Any:
-    def patch(transaction: Transaction) -> None:
+    def patch(transaction: Transaction) -> list[str]:
         for document_id in ids or []:
             transaction.patch(document_id, fields)
+        return ids or []
 
-    return _written(ctx, patch)
+    return _written(ctx, "update_documents", table, patch)
 
 
 @system_mutation("frontend/deleteDocuments:default")
@@ -256,11 +276,15 @@ def delete_documents(
 ) -> Any:
     if len(toDelete) > _DOCUMENTS_MAX:
         return _failure(f"At most {_DOCUMENTS_MAX} documents can be deleted at once.")
+    deleted: dict[str, list[str]] = {}
     for each in toDelete:
         document_id = str(each["id"])
         if _document(ctx, document_id) is not None:
+            deleted.setdefault(_table_of(ctx, document_id), []).append(document_id)
             with engine(ctx) as transaction:
                 transaction.delete(document_id)
+    for table, document_ids in deleted.items():
+        _note(ctx, "delete_documents", table, document_ids)
     return {"success": True}
 
 
@@ -272,18 +296,22 @@ def clear_table(
     if table is None:
         return {"deleted": 0, "hasMore": False, "continueCursor": ""}
     page = filtered_page(ctx, tableName, None, {"numItems": _CLEARED_MAX, "cursor": None})
+    document_ids = [str(document["_id"]) for document in page["page"]]
     with engine(ctx) as transaction:
-        for document in page["page"]:
-            transaction.delete(str(document["_id"]))
-    deleted = len(page["page"])
+        for document_id in document_ids:
+            transaction.delete(document_id)
+    _note(ctx, "delete_documents", tableName, document_ids)
+    deleted = len(document_ids)
     return {"deleted": deleted, "hasMore": not page["isDone"], "continueCursor": ""}
 
 
 @system_mutation("frontend/createTable:default")
 def create_table(ctx: MutationCtx, table: str, componentId: str | None = None) -> None:
     with engine(ctx) as transaction:
-        if transaction.table(table) is None:
-            transaction.create_table(table)
+        if transaction.table(table) is not None:
+            return
+        transaction.create_table(table)
+    note_in_component(ctx, "create_table", table=table)
 
 
 def _failure(message: str) -> dict[str, Any]:
@@ -300,20 +328,6 @@ def environment_variables(ctx: QueryCtx) -> Any:
     return listed(ctx)
 
 
-@system_query("frontend/paginatedDeploymentEvents:default")
-def deployment_events(ctx: QueryCtx, **args: Any) -> Any:
-    return _empty_page()
-
-
-@system_query("frontend/listDeploymentEventsFromTime:default")
-def deployment_events_from(ctx: QueryCtx, fromTimestamp: float) -> Any:
-    return []
-
-
 @system_query("frontend/listConfiguredSinks:default")
 def log_sinks(ctx: QueryCtx) -> Any:
     return []
-
-
-def _empty_page() -> dict[str, Any]:
-    return {"page": [], "isDone": True, "continueCursor": ""}

@@ -9,6 +9,7 @@ from typing import Any, Final
 from cupola.database.catalog import DEPLOYMENT, ENVIRONMENT, EXPORTS, IMPORTS, Document
 from cupola.errors import BadRequestError
 from cupola.functions.context import MutationCtx
+from cupola.system.events import note_in, of_component
 from cupola.system.reading import documents, engine
 from cupola.system.registry import PREFIX, system_mutation
 
@@ -48,6 +49,11 @@ def update_environment(
                 transaction.put_system(ENVIRONMENT, old_id, {"name": name, "value": value})
             elif old_id is not None:
                 transaction.put_system(ENVIRONMENT, old_id, None)
+            old_value = document["value"] if document is not None else None
+            if value != old_value:
+                action = "create" if old_value is None else "update"
+                action = "delete" if value is None else action
+                note_in(ctx, f"{action}_environment_variable", variable_name=name)
         for document in documents(ctx, DEPLOYMENT) if push is not None else []:
             if document["name"] == PUSH_FACTS and document["value"] != push:
                 fields: Document = {"name": PUSH_FACTS, "value": push}
@@ -58,12 +64,24 @@ def update_environment(
 def put_export(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
     """Note a new export, or how far one is. Returns its id."""
     with engine(ctx) as transaction:
-        return transaction.put_system(EXPORTS, id, fields)
+        export_id = transaction.put_system(EXPORTS, id, fields)
+    if fields["state"] == "requested":
+        format_, requestor = fields["format"]["format"], fields["requestor"]
+        asked = {"id": export_id, "format": format_, "requestor": requestor}
+        note_in(ctx, "request_export", **of_component(fields["component"] or ""), **asked)
+    return export_id
 
 
 @system_mutation("deployment/imports:put")
-def put_import(ctx: MutationCtx, id: str | None, fields: dict[str, Any]) -> str:
-    """The same for an import."""
+def put_import(
+    ctx: MutationCtx,
+    id: str | None,
+    fields: dict[str, Any],
+    completed: dict[str, Any] | None = None,
+) -> str:
+    """The same for an import. `completed`: the metadata of the event that it leaves at its end."""
+    if completed is not None:
+        note_in(ctx, "snapshot_import", **completed)
     with engine(ctx) as transaction:
         return transaction.put_system(IMPORTS, id, fields)
 
@@ -89,6 +107,8 @@ def change_state(ctx: MutationCtx, paused: bool) -> None:
     if not paused and not is_paused(known):
         raise BadRequestError("The deployment is not paused.", code="UnpauseDeploymentFailed")
     fields: Document = {"name": STATE, "value": PAUSED if paused else "running"}
+    if paused != is_paused(known):
+        note_in(ctx, "pause_deployment" if paused else "unpause_deployment")
     with engine(ctx) as transaction:
         transaction.put_system(DEPLOYMENT, str(known[0]["_id"]) if known else None, fields)
 

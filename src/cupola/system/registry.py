@@ -34,6 +34,7 @@ def system_mutation(path: str) -> Callable[[Handler], Handler]:
 def _registered(path: str, kind: Kind) -> Callable[[Handler], Handler]:
     def register(handler: Handler) -> Handler:
         function: Function[Any, Any] = Function(_scoped(handler), kind, Visibility.INTERNAL)
+        function.is_systems = True
         function.compile(PREFIX + path, {})
         _FUNCTIONS[function.path] = function
         return handler
@@ -68,6 +69,7 @@ class System:
             dashboard,
             dashboard_modules,
             deployment,
+            event_queries,
             schedules,
             scheduling,
             storage,

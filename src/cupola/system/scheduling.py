@@ -19,6 +19,7 @@ from cupola.functions import jobs
 from cupola.functions.context import MutationCtx
 from cupola.functions.crons import next_time_ms
 from cupola.functions.scheduler import CANCEL, SCHEDULE
+from cupola.system.events import note_in, of_component
 from cupola.system.reading import engine
 from cupola.system.registry import PREFIX, system_mutation
 from cupola.values import UNSET, Int64, encode, encode_key
@@ -32,7 +33,8 @@ FORGET: Final = PREFIX + "scheduling/jobs:forget"
 CLEAR: Final = PREFIX + "scheduling/jobs:clear"
 DECLARE: Final = PREFIX + "scheduling/crons:declare"
 FIRE: Final = PREFIX + "scheduling/crons:fire"
-_GROUP: Final = 100
+JOBS_PER_CALL: Final = 100
+"""How many jobs one call changes: who wants all of them calls until it changes fewer."""
 
 
 @system_mutation(SCHEDULE.removeprefix(PREFIX))
@@ -51,9 +53,15 @@ def schedule(
 
 
 @system_mutation(CANCEL.removeprefix(PREFIX))
-def cancel(ctx: MutationCtx, id: str, component: str = "") -> None:
-    with engine(ctx):
-        jobs.cancel(ctx._call, id, component)
+def cancel(ctx: MutationCtx, id: str, component: str = "", by_administrator: bool = False) -> None:
+    """`by_administrator`: it leaves an event."""
+    with engine(ctx) as transaction:
+        if not jobs.cancel(ctx._call, id, component) or not by_administrator:
+            return
+        job = transaction.get_system(_jobs_of(component), id)
+    assert job is not None
+    canceled = {"scheduled_function_id": id, "function_path": job.value["name"]}
+    note_in(ctx, "cancel_scheduled_function", **of_component(component), **canceled)
 
 
 @system_mutation(CANCEL_ALL.removeprefix(PREFIX))
@@ -63,9 +71,11 @@ def cancel_all(
     component: str = "",
     start: Int64 | None = None,
     end: Int64 | None = None,
+    before: int = 0,
 ) -> int:
     """Cancel some of the jobs of the app, or of a component, that wait: all, or those of one
-    function, or that are due from `start` to before `end`, ns. Returns how many.
+    function, or that are due from `start` to before `end`, ns. Returns how many. `before`: how many
+    earlier calls have, for the event that the last one leaves.
     """
     keys = _waiting(start, end)
     with engine(ctx) as transaction:
@@ -76,9 +86,13 @@ def cancel_all(
             and _is_of(component, row.value)
             and _is_due(row.value, start, end)
         )
-        found = list(itertools.islice(waiting, _GROUP))
+        found = list(itertools.islice(waiting, JOBS_PER_CALL))
         for job in found:
             jobs.end(transaction, str(job["_id"]), jobs.CANCELED, _now_ms(ctx))
+    if _is_last(len(found), before):
+        which = {"function_path": function, "start_next_ts": start, "end_next_ts": end}
+        told = {name: value for name, value in which.items() if value is not None}
+        note_in(ctx, "cancel_all_scheduled_functions", **of_component(component), **told)
     return len(found)
 
 
@@ -98,6 +112,11 @@ def ns_of(time_ms: Any) -> Int64:
 def _is_due(job: Document, start: Int64 | None, end: Int64 | None) -> bool:
     due_ns = ns_of(job["scheduledTime"])
     return (start is None or due_ns >= start) and (end is None or due_ns < end)
+
+
+def _is_last(changed: int, before: int) -> bool:
+    """Whether this call ends what changed something."""
+    return changed < JOBS_PER_CALL and changed + before > 0
 
 
 @system_mutation(START.removeprefix(PREFIX))
@@ -141,15 +160,18 @@ def forget(ctx: MutationCtx, before: float) -> int:
 
 
 @system_mutation(CLEAR.removeprefix(PREFIX))
-def clear(ctx: MutationCtx, component: str = "") -> int:
+def clear(ctx: MutationCtx, component: str = "", before: int = 0) -> int:
     """Delete some jobs of the app, or of a component, whatever their state: one that waits never
-    runs. Returns how many.
+    runs. Returns how many. `before`: as in `cancel_all`.
     """
     table = _jobs_of(component)
     with engine(ctx) as transaction:
         rows = transaction.scan(system_index(table, "by_id"), EVERYTHING)
         own = (row.value for _, row in rows if _is_of(component, row.value))
-        return _delete(transaction, table, list(itertools.islice(own, _GROUP)))
+        count = _delete(transaction, table, list(itertools.islice(own, JOBS_PER_CALL)))
+    if _is_last(count, before):
+        note_in(ctx, "delete_scheduled_jobs_table", **of_component(component))
+    return count
 
 
 def _delete(transaction: Transaction, table: int, found: list[Document]) -> int:
@@ -250,7 +272,7 @@ def _next(job: Document, now_ms: float, due_ms: float | None) -> float:
 
 def _some(transaction: Transaction, table: int, index: str, keys: KeyRange) -> list[Document]:
     rows = transaction.scan(system_index(table, index), keys)
-    return [row.value for _, row in itertools.islice(rows, _GROUP)]
+    return [row.value for _, row in itertools.islice(rows, JOBS_PER_CALL)]
 
 
 def _now_ms(ctx: MutationCtx) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from cupola.database.catalog import STORAGE
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.functions.storage import add_file, delete_file, file_metadata, file_url, upload_url
+from cupola.system.events import note_in_component
 from cupola.system.filters import Clause, Filter
 from cupola.system.reading import depend_on_all, engine, page_where
 from cupola.system.registry import system_mutation, system_query
@@ -103,18 +104,24 @@ def _shown(ctx: QueryCtx, document: Any) -> dict[str, Any]:
 
 @system_mutation("frontend/fileStorageV2:deleteFile")
 def delete_one(ctx: MutationCtx, storageId: str, componentId: str | None = None) -> None:
-    with engine(ctx):
-        delete_file(ctx._call, storageId)
+    _delete(ctx, [storageId])
 
 
 @system_mutation("frontend/fileStorageV2:deleteFiles")
 def delete_several(ctx: MutationCtx, storageIds: list[str], componentId: str | None = None) -> None:
+    _delete(ctx, storageIds)
+
+
+def _delete(ctx: MutationCtx, storage_ids: list[str]) -> None:
     with engine(ctx):
-        for storage_id in storageIds:
+        for storage_id in storage_ids:
             delete_file(ctx._call, storage_id)
+    if storage_ids:
+        note_in_component(ctx, "delete_files", storage_ids=storage_ids)
 
 
 @system_mutation("frontend/fileStorageV2:generateUploadUrl")
 def upload_url_for_dashboard(ctx: MutationCtx, componentId: str | None = None) -> Any:
+    note_in_component(ctx, "generate_upload_url")
     with engine(ctx):
         return upload_url(ctx._call)

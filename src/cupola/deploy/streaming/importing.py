@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Iterator
 
 from cupola.backend import Backend
 from cupola.database.system_commits import Work
+from cupola.database.transaction import Transaction
 from cupola.deploy.import_works import deletions
 from cupola.deploy.streaming.records import Records, works_of
 from cupola.errors import BadRequestError
+from cupola.system.events import Metadata, note
 
 _NAME = "_system:streaming_import"
 
@@ -36,7 +39,12 @@ class StreamingImport:
         for name in names:
             if name.startswith("_"):
                 raise BadRequestError(f"`{name}` is the system's.", code="InvalidTableName")
-        await self._commit(_all(names))
+        metadata: Metadata = {"table_names": names}
+
+        def told(transaction: Transaction) -> None:
+            note(transaction, self._backend.limits, "clear_tables", metadata)
+
+        await self._commit(itertools.chain(_all(names), [told]))
 
     async def _commit(self, works: Iterable[Work]) -> None:
         loop = asyncio.get_running_loop()

@@ -8,7 +8,8 @@ ended is thrown away (a query is pure, a mutation has only an overlay) and belon
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from cupola.errors import OperatorError
 from cupola.functions.call import Call, NeedsWorker
@@ -21,6 +22,10 @@ from cupola.runtimes.python.budget import Budget, CallTooLong, never_interrupt
 from cupola.runtimes.python.guarded_call import GuardedCall
 
 __all__ = ["CallTooLong", "InProcessRuntime"]
+
+_SYSTEM_TIME_S: Final = 5.0
+"""How long a function of the system may keep the thread: no worker has those, and what they do is
+bounded. Less than the time after which a server that stands still is started again."""
 
 
 class InProcessRuntime:
@@ -45,6 +50,8 @@ class InProcessRuntime:
         if self.on_enter is not None:
             self.on_enter(function.path)
         self.prepare(call)
+        if function.is_systems:
+            call.invoke = partial(self._invoke, time_s=_SYSTEM_TIME_S)
         context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
         try:
             return execute(call, function, args, context)
@@ -56,7 +63,7 @@ class InProcessRuntime:
         call.invoke = self._invoke
         call.interruption = self.budget
 
-    def _invoke(self, call: Call, code: Callable[[], Any]) -> Any:
+    def _invoke(self, call: Call, code: Callable[[], Any], time_s: float | None = None) -> Any:
         guarded = GuardedCall(
             call.now_ns,
             call.seed,
@@ -67,7 +74,7 @@ class InProcessRuntime:
         budget = self.budget
         guard.enter(guarded)
         try:
-            budget.enter(budget.deadline_after(self.time_s))
+            budget.enter(budget.deadline_after(self.time_s if time_s is None else time_s))
             value = code()
         finally:
             too_long = budget.leave()
