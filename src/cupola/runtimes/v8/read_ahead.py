@@ -30,6 +30,7 @@ class ReadAhead:
     """What is known of one call: its arguments, and the rows that it looks at."""
 
     def __init__(self, transaction: Transaction, arguments: bytes) -> None:
+        """`arguments`: those of the call, encoded; empty if they hold no ids, see `has_ids`."""
         self._transaction = transaction
         self._arguments = arguments[:SEARCHED_BYTES_MAX]
         self._prepared: list[bytes] = []
@@ -54,6 +55,8 @@ class ReadAhead:
 
     def following(self, document_id: str) -> list[bytes]:
         """Documents that will likely be asked for after this one, as `line_of` has them."""
+        if not self._arguments and not self._rows:
+            return []
         place = self._places.get(document_id)
         if place is not None and not self._transaction.has_written:
             ready = self._prepared[place:]

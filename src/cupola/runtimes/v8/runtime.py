@@ -373,7 +373,7 @@ class _Conversation:
 
     def _converse(self, call: Call, args: bytes) -> bytes | CupolaError:
         """Answer syscalls until the function that `call` runs has ended."""
-        syscalls = Syscalls(call, self, args)
+        syscalls = Syscalls(call, self, args if self._brings_documents else b"")
         deno = self._deno
         if self._brings_documents:
             deno.send(b"D", b"%d\n%b" % (self._runs, syscalls.documents_ahead()))

@@ -52,7 +52,7 @@ class Syscalls:
     """The syscalls of one call. Open streams are numbered from 0."""
 
     def __init__(self, call: Call, nested: NestedCalls, arguments: bytes) -> None:
-        """`arguments`: those of the call, encoded."""
+        """`arguments`: those of the call, as `ReadAhead` takes them."""
         self._call = call
         self._nested = nested
         self._ahead = ReadAhead(call.transaction, arguments)
@@ -179,8 +179,11 @@ class Syscalls:
             return b"0null"
         if is_system:
             return b"0" + shown_in(document, self._call.component).body
+        following = self._ahead.following(document_id)
+        if not following:
+            return b"0" + document.body
         line = line_of(document_id, table.own_name, document.body)
-        return b"3" + b"\n".join([line, *self._ahead.following(document_id)])
+        return b"3" + b"\n".join([line, *following])
 
     def _table_of(
         self, document_id: str, arguments: dict[str, Any], method: str

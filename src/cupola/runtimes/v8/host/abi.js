@@ -67,32 +67,34 @@
   }
 
   function get(args) {
-    const { id, table, isSystem } = parse(args) ?? {};
     if (awaited !== null) {
       const text = host.documentsAhead(awaited);
       awaited = null;
       if (text !== "") remember(text);
     }
-    const found = isSystem === true ? undefined : known.get(id);
-    if (found !== undefined && (table === undefined || table === found.table)) {
-      if (read.push(id) >= READ_MAX) tellWhatWasRead();
-      return found.text;
+    if (known.size > 0) {
+      const { id, table, isSystem } = parse(args) ?? {};
+      const found = isSystem === true ? undefined : known.get(id);
+      if (found !== undefined && (table === undefined || table === found.table)) {
+        if (read.push(id) >= READ_MAX) tellWhatWasRead();
+        return found.text;
+      }
     }
     const answer = cross("1.0/get", args);
-    if (answer.charCodeAt(0) === 48) return answer.slice(1);
-    remember(answer.slice(1));
-    return known.get(id).text;
+    return answer.charCodeAt(0) === 48 ? answer.slice(1) : remember(answer.slice(1));
   }
 
-  /** Documents, each a line with its id and its table. */
+  /** Documents, each a line with its id and its table. Returns the first. */
   function remember(text) {
+    let wanted;
     known = new Map();
     for (const line of text.split("\n")) {
       const first = line.indexOf(" "), second = line.indexOf(" ", first + 1);
-      known.set(line.slice(0, first), {
-        table: line.slice(first + 1, second), text: line.slice(second + 1),
-      });
+      const document = { table: line.slice(first + 1, second), text: line.slice(second + 1) };
+      known.set(line.slice(0, first), document);
+      wanted ??= document.text;
     }
+    return wanted;
   }
 
   function nextRow(args) {
