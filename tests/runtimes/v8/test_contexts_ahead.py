@@ -52,9 +52,9 @@ def call(deno: Deno, name: str) -> None:
 def answer(deno: Deno) -> list[tuple[bytes, bytes]]:
     """All frames of a call, the last of which is its result."""
     frames = [deno.receive(PATIENCE_S)]
-    while frames[-1][0] not in (b"C", b"E"):
+    while frames[-1][0] not in (b"V", b"E"):
         frames.append(deno.receive(PATIENCE_S))
-    return [frame for frame in frames if frame[0] != b"C"]
+    return frames
 
 
 def make_contexts(deno: Deno) -> int:

@@ -319,35 +319,14 @@ class _Conversation:
             check_arguments(function, args, call.limits, unresolved=transaction.awaits_commit)
             self.send(function, args, call.seed, call.now_ns, kind)
         result = self._converse(call, args)
-        if kind == b"N":
-            return self._checked(call, function, result)
-        value: bytes | CupolaError
-        try:
-            value = self._checked(call, function, result)
-        except CupolaError as error:
-            value = error
-        if not isinstance(result, JavaScriptError):
-            value = self._rejected() or value  # it has looked while we checked the result
-        self.is_open = False
-        if isinstance(value, CupolaError):
-            raise value
-        return value
-
-    def _checked(
-        self, call: Call, function: JavaScriptFunction, result: bytes | CupolaError
-    ) -> bytes:
+        if kind == b"R":
+            self.is_open = False
         if isinstance(result, CupolaError):
             raise result
-        transaction = call.transaction
         call.app.table_numbers.update(transaction.catalog.numbers)  # some may be new
         transaction.note_unresolved(result)
         unresolved = transaction.awaits_commit
         return checked_result(function, result, call.limits, unresolved=unresolved)
-
-    def _rejected(self) -> JavaScriptError | None:
-        """What follows a result: the failure, if a promise was rejected with nobody listening."""
-        kind, body = self._receive()
-        return thrown(body, self._maps) if kind == b"E" else None
 
     def send(
         self, function: JavaScriptFunction, args: bytes, seed: bytes, now_ns: int, kind: bytes

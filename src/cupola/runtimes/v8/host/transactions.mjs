@@ -84,7 +84,6 @@ function told(error) {
   return { message: `Uncaught ${error?.name ?? "Error"}: ${error?.message ?? error}`, stack: "" };
 }
 
-/** Ends with a result (V) and that it holds (C), or with a failure (E), maybe after a result. */
 async function run(request) {
   rejected = ahead = null;
   let context;
@@ -93,13 +92,13 @@ async function run(request) {
   try {
     context = takeContext(request);
     value = context.call(request);
-    writeFrame(`V${value}`);
   } catch (error) {
     failure = told(error);
   }
   await nextTurn(); // now Deno has reported what was rejected
   if (failure === null && rejected !== null) failure = context.tell(rejected.reason);
-  writeFrame(failure === null ? "C" : `E${JSON.stringify(failure)}`);
+  if (failure === null) writeFrame(`V${value}`);
+  else writeFrame(`E${JSON.stringify(failure)}`);
 }
 
 /** A module, in the app itself or in a component, whose variables are others. */
