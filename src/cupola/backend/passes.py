@@ -437,17 +437,14 @@ class _Pass:
             frames = session.finish_update(ts, outcomes, server_ts)
             if host.session.update_due:  # again, by what came meanwhile
                 self._passes.schedule(host)
+            if frames:
+                self._node.counters["transitions"] += 1
+                host.send(ts, *frames)
         elif outcomes:
             frames = session.push(ts, outcomes.items(), server_ts, self._beginnings)
             if frames:
                 host.keep(ts, frames)
                 self._pushed.append(host)
-            return
-        else:
-            return
-        if frames:
-            self._node.counters["transitions"] += 1
-            host.send(ts, *frames)
 
     def _send_pushed(self) -> None:
         """What was pushed in this slice waits for its commit as one delivery."""

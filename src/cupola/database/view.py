@@ -91,15 +91,20 @@ class TransactionView:
         Raises:
             InvalidIdError: It is no document id, or of no table here.
         """
+        table = self._visible_table_of(document_id)
+        if table is None:
+            self._read_all_of(TABLES)
+            raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')
+        return table
+
+    def _visible_table_of(self, document_id: str) -> TableInfo | None:
+        """Raises: InvalidIdError: It is no document id."""
         number = table_number_of(document_id)
         if self.component:
             table = self.catalog.table_of(self.component, number)
         else:
             table = self.catalog.by_number.get(number)
-        if table is None or not self._may_see(table):
-            self._read_all_of(TABLES)
-            raise InvalidIdError(f'ID "{document_id}" belongs to no table of this deployment.')
-        return table
+        return table if table is not None and self._may_see(table) else None
 
     def _may_see(self, table: TableInfo) -> bool:
         """Whether the function that runs may: each component sees its own tables only."""
@@ -134,12 +139,8 @@ class TransactionView:
         Raises:
             InvalidIdError: It is no document id.
         """
-        number = table_number_of(document_id)
-        if self.component:
-            table = self.catalog.table_of(self.component, number)
-        else:
-            table = self.catalog.by_number.get(number)
-        if table is None or table.document_id is None or not self._may_see(table):
+        table = self._visible_table_of(document_id)
+        if table is None or table.document_id is None:
             return None
         if not self.sees_plainly(table.number):
             return None

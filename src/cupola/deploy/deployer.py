@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -21,7 +20,6 @@ import msgspec
 from cupola.auth import Identity
 from cupola.backend import Backend, CallResult
 from cupola.backend.pushes import PushDone
-from cupola.database.catalog import Catalog
 from cupola.database.schema_push import SchemaPush
 from cupola.database.transaction import Transaction
 from cupola.deploy.analyzer import v8_analyzer
@@ -42,7 +40,7 @@ from cupola.deploy.made_up_queries import MadeUpQuery, run_made_up_query
 from cupola.deploy.predictions import component_predictions, schema_prediction
 from cupola.deploy.python_code import change_event
 from cupola.deploy.requests import FinishPush, StartPush, VariableChange, WaitForSchema
-from cupola.deploy.schemas import index_diffs, joined_schema
+from cupola.deploy.schemas import index_diffs, joined_schema, schema_text
 from cupola.deploy.storage import StoredCode, load_environment
 from cupola.deploy.system_calls import call_system
 from cupola.errors import BadRequestError, CupolaError, DeveloperError, OverloadedError, SchemaError
@@ -407,7 +405,7 @@ class Deployer:
             before,
             after,
             staged.index_diffs,
-            schema=[_schema_text(in_force), _schema_text(transaction.catalog)],
+            schema=[schema_text(in_force), schema_text(transaction.catalog)],
             had_tables=staged.had_tables,
         )
         self._stored.write(transaction, after)
@@ -477,10 +475,6 @@ class Deployer:
             raise BadRequestError(error.message, code=error.code) from error
         facts = msgspec.structs.replace(code.facts, auth=providers_of(text))
         return dataclasses.replace(code, facts=facts)
-
-
-def _schema_text(catalog: Catalog) -> str | None:
-    return json.dumps(catalog.schema.to_json()) if catalog.schema is not None else None
 
 
 def _ignore(task: asyncio.Task[None]) -> None:

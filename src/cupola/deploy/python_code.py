@@ -7,7 +7,6 @@ that comes of them, is a push in the history. What lies outside `functions/` is 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from cupola.database.ranges import EVERYTHING
 from cupola.database.transaction import Transaction
 from cupola.deploy.answers import Json
 from cupola.deploy.events import component_diff
-from cupola.deploy.schemas import index_diffs
+from cupola.deploy.schemas import index_diffs, schema_text
 from cupola.functions.app import App
 from cupola.system.events import PUSH, note
 from cupola.values import encode
@@ -67,10 +66,8 @@ def change_event(
         document_id, before = found or (None, PythonFacts())
         fields: Document = {"name": PYTHON, "value": msgspec.json.encode(facts).decode()}
         transaction.put_system(DEPLOYMENT, document_id, fields)
-        schemas = [
-            json.dumps(each.schema.to_json()) if each.schema is not None else None
-            for each in (backend.node.committer.catalog, transaction.catalog)
-        ]
+        in_force = backend.node.committer.catalog
+        schemas = [schema_text(in_force), schema_text(transaction.catalog)]
         diff = _diff(before, facts, is_new=found is None, indexes=indexes, schemas=schemas)
         nobody: Json = {"added": [], "removed": []}
         metadata = {"auth_diff": nobody, "component_diffs": [component_diff("", diff)]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,11 @@ from cupola.values import split_qualified
 
 IndexDiff = dict[str, list[dict[str, Any]]]
 ByComponent = dict[str, dict[str, AnyIndexDefinition]]
+
+
+def schema_text(catalog: Catalog) -> str | None:
+    """The schema in force, as answers and events of pushes tell it."""
+    return json.dumps(catalog.schema.to_json()) if catalog.schema is not None else None
 
 
 def joined_schema(

@@ -3,9 +3,10 @@
 Functions follow references one by one: `for (const m of messages) await ctx.db.get(m.author)`. Each
 get is a crossing between two processes, which costs ten times what the read does. So an answer
 brings along the documents whose ids stand where the one asked for stands: further on in the
-arguments of the call, or under the same name in the rows that were sent last. Whether they are read
-is up to the function. It says which were (frame "U"), and only those count, and belong to what the
-function depends on.
+arguments of the call, or under the same name in the rows that were sent last. The first of those
+that the arguments name are sent without being asked for (frame "D"). Whether any are read is up to
+the function. It says which were (frame "U"), and only those count, and belong to what the function
+depends on.
 """
 
 from __future__ import annotations

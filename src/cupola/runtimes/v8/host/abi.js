@@ -25,7 +25,7 @@
     "1.0/insert", "1.0/shallowMerge", "1.0/replace", "1.0/remove", "1.0/runUdf",
   ]);
 
-  // Documents that came with the answer to the last get, by id: what is likely got next.
+  // Documents that came unasked, or with the answer to the last get, by id: what is likely got next.
   let known = new Map();
   let awaited = null; // the run whose documents are on their way, unasked
   let read = []; // ids of those that were read, and the engine does not know it yet
