@@ -90,8 +90,8 @@ class Offload:
         self._to_send: collections.deque[Job] = collections.deque()
         self._finished: collections.deque[_Finished] = collections.deque()
         self._running_queries: set[CacheEntry] = set()
-        self._exclusive_until_ns = 0
         self._exclusive: PendingMutation | None = None
+        self._exclusive_ends: asyncio.TimerHandle | None = None
         self._unfinished = 0
 
     def __len__(self) -> int:
@@ -111,12 +111,7 @@ class Offload:
     @property
     def holds_mutations(self) -> bool:
         """A worker's mutation that keeps losing has its exclusive turn."""
-        if self._exclusive is None:
-            return False
-        if self._node.clock.monotonic_ns() < self._exclusive_until_ns:
-            return True
-        self._exclusive = None
-        return False
+        return self._exclusive is not None
 
     def _setup(self) -> Setup:
         return self._setup_of(self._node.app)
@@ -295,8 +290,17 @@ class Offload:
         if self._exclusive is None:
             self._exclusive = mutation
             turn_s = self._node.limits.exclusive_turn_s
-            self._exclusive_until_ns = self._node.clock.monotonic_ns() + int(turn_s * 1e9)
-            self._loop.call_later(turn_s, self._node.wake)
+            self._exclusive_ends = self._loop.call_later(turn_s, self._turn_is_over, mutation)
+
+    def _turn_is_over(self, mutation: PendingMutation) -> None:
+        self._end_exclusive_turn(mutation)
+        self._node.wake()  # for those who wait
+
+    def _end_exclusive_turn(self, mutation: PendingMutation) -> None:
+        if self._exclusive is mutation:
+            assert self._exclusive_ends is not None
+            self._exclusive_ends.cancel()
+            self._exclusive = self._exclusive_ends = None
 
     # ---------------------------------------------------------------- mutations coming back
 
@@ -334,8 +338,7 @@ class Offload:
             node.committer.validate(intervals, Timestamp(outcome.ts))
         except ConflictError as error:
             return self._lost(finished, error)
-        if self._exclusive is mutation:
-            self._exclusive = None
+        self._end_exclusive_turn(mutation)
         assert outcome.value is not None
         lines = log_lines_json(outcome.log_lines)
         ts = node.committer.group_ts
@@ -385,8 +388,7 @@ class Offload:
         limits = self._node.limits
         if mutation.conflicts > limits.conflict_retries_max + limits.conflicts_before_exclusive:
             return self._answer(finished, error)
-        if self._exclusive is mutation:  # its turn was over before it came back
-            self._exclusive = None
+        self._end_exclusive_turn(mutation)  # it was over before it came back
         try:
             function = self._node.find(
                 mutation.path, Kind.MUTATION, mutation.identity, mutation.public_only
@@ -398,8 +400,7 @@ class Offload:
 
     def _failed(self, finished: _Finished) -> CallResult:
         outcome = finished.outcome
-        if self._exclusive is finished.mutation:
-            self._exclusive = None
+        self._end_exclusive_turn(finished.mutation)
         if isinstance(outcome, CallDone):
             assert outcome.failure is not None
             failure = outcome.failure

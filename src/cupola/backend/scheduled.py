@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -111,8 +112,9 @@ class ScheduledCalls:
             self._timer.cancel()
         self._timer, self._wakes_at_ns = None, time_ns
         if time_ns is not None:
-            wait_s = (time_ns - self._node.clock.now_ns()) / 1e9
-            self._timer = self.loop.call_later(max(0.0, min(wait_s, _WAIT_S_MAX)), self._woken)
+            wait_ms = math.ceil((time_ns - self._node.clock.now_ns()) / 1e6)  # loops round down
+            wait_s = min(wait_ms / 1000, _WAIT_S_MAX)
+            self._timer = self.loop.call_later(max(0.0, wait_s), self._woken)
 
     def _woken(self) -> None:
         self._timer = self._wakes_at_ns = None

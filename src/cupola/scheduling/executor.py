@@ -103,7 +103,10 @@ class Engine(Protocol):
         ...
 
     def wake_at(self, time_ns: int | None) -> None:
-        """Ask for a turn at a wall-clock time, instead of at the one asked for before."""
+        """Ask for a turn at a wall-clock time, instead of at the one asked for before.
+
+        A timer may go off early and a clock may be set back: whoever is woken too soon asks again.
+        """
         ...
 
 
@@ -142,6 +145,7 @@ class Executor:
         self._sweep_at_ms = 0.0
         self._rows_of = {rows.index: rows for rows in (*self._jobs, self._crons)}
         self._rests_until_ms = 0.0
+        self._wakes_at_ns: int | None = None
         self.begun = 0
         """How many jobs have begun here."""
 
@@ -212,6 +216,7 @@ class Executor:
             return
         now_ms = self._now_ms()
         if now_ms < self._rests_until_ms:
+            self._engine.wake_at(self._wakes_at_ns)  # again, if this turn is the one asked for
             return
         is_paused = self._engine.is_paused
         if not is_paused:
@@ -226,7 +231,8 @@ class Executor:
                 self._begin_due(now_ms)
                 self._start_waiting()
             self._sweep(now_ms)
-        self._engine.wake_at(self._next_due_ns(now_ms))
+        self._wakes_at_ns = self._next_due_ns(now_ms)
+        self._engine.wake_at(self._wakes_at_ns)
         self._rests_until_ms = self._nothing_to_do_until_ms()
 
     def _nothing_to_do_until_ms(self) -> float:
