@@ -487,9 +487,11 @@ class Offload:
         self.ask(request, key, done)
 
     def asks_for(self, key: QueryKey) -> bool:
-        """Whether a worker should run this query. Who may not ask it is refused in process."""
+        """Whether a worker should run this query. What may not be asked is refused in process."""
         function = self._node.app.functions.get(key.path)
-        if function is None or (function.visibility is Visibility.INTERNAL and not key.internal):
+        if function is None or function.kind is not Kind.QUERY:
+            return False
+        if function.visibility is Visibility.INTERNAL and not key.internal:
             return False
         return self._belongs_here(key.path)
 

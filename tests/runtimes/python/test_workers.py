@@ -257,6 +257,29 @@ def test_mutations_of_one_client_keep_their_order_over_a_worker(serve):
     serve(story, main=APP)
 
 
+def test_a_mutation_that_is_asked_as_a_query_fails_and_does_not_only_seem_to_happen(serve):
+    """A worker takes it for what it is, and nobody commits what a query has written."""
+    app = APP + """
+    @mutation
+    def add_many(ctx: MutationCtx, count: int) -> Id[Item]:
+        return ctx.db.insert(Item(rank=float(sum(range(count)))))
+    """
+
+    async def story(server):
+        wrong_kind = "Trying to execute main:add_many as query, but it is defined as mutation."
+        failure = await server.failure("query", "main:add_many", count=3)
+        assert wrong_kind in failure.error_message
+        client = server.connect()
+        query = client.subscribe("main:add_many", count=3)
+        await client.until(lambda: client.newest(query) is not None)
+        assert wrong_kind in client.newest(query)
+        assert await server.value("query", "main:ranks") == []
+        await server.value("mutation", "main:add_many", count=3)
+        assert await server.value("query", "main:ranks") == [3.0]
+
+    serve(story, main=app)
+
+
 # ---------------------------------------------------------------- live queries
 
 
