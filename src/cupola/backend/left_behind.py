@@ -61,7 +61,12 @@ class LeftBehind:
 
 
 def _entries_of(host: SessionHost) -> list[CacheEntry]:
-    """What a session shows, but for queries that nobody has touched since it moved last."""
+    """What a session shows, but for what its client has and nobody has touched since."""
     moved_ts = host.session.ts
-    entries = dict.fromkeys(host.queries.values())
-    return [entry for entry in entries if entry.must_run or entry.ts > moved_ts]
+    return list(
+        dict.fromkeys(
+            entry
+            for query_id, entry in host.queries.items()
+            if entry.must_run or entry.ts > moved_ts or query_id in host.changed
+        )
+    )

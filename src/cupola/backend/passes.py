@@ -179,10 +179,13 @@ class Passes:
                 if not is_shown and entry.outcome is not None:
                     outcomes[query_id] = entry.outcome
             elif run is not None and (
-                not run.identity_observed or host.identity.cache_key == entry.identity.cache_key
+                entry.identity_observed  # so all its listeners are of its identity
+                or not run.identity_observed
+                or host.identity.cache_key == entry.identity.cache_key
             ):
                 outcomes[query_id] = run.outcome
-                newer.append(query_id)
+                if run.outcome.digest != entry.last_digest:
+                    newer.append(query_id)
             else:
                 return
         outcomes = self.shown(host, outcomes, ts)
