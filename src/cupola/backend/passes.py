@@ -167,9 +167,9 @@ class Passes:
         """
         session = host.session
         waits = session.update_due and not session.updating
-        if not host.is_open or not host.is_writable or waits or ts < session.ts:
+        if not host.is_open or not host.is_writable or waits:
             return
-        if not host.identity_holds():
+        if ts < max(session.ts, session.least_ts) or not host.identity_holds():
             return
         outcomes: dict[int, QueryOutcome] = {}
         newer = []
