@@ -191,10 +191,14 @@ class AskedQueries:
         if entry is not None and not entry.stale and entry.outcome is not None and entry.ts <= ts:
             self._shown(request, entry.audits, head.ts)
             return _result(entry.outcome, ts)
-        raise OutOfRetentionError(
-            f"This deployment reads only its newest state; {ts} is older than {head.ts}. "
-            "Ask for the newest timestamp again and repeat the query.",
-        )
+        raise too_old(ts, head.ts)
+
+
+def too_old(ts: int, head_ts: int) -> OutOfRetentionError:
+    return OutOfRetentionError(
+        f"This deployment reads only its newest state; {ts} is older than {head_ts}. "
+        "Ask for the newest timestamp again and repeat the query.",
+    )
 
 
 def _result(outcome: QueryOutcome, ts: int, error: BaseException | None = None) -> CallResult:

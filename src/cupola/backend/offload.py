@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cupola.auth import Identity
+from cupola.backend.answers import deliver, failed
+from cupola.backend.asked_queries import too_old
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
@@ -566,11 +568,21 @@ class Offload:
     def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
         app, started_ns = self._node.app, self._node.clock.monotonic_ns()
         request_id = request.request_id or self._node.new_request_id()
+        log, at_ts = self._node.committer.write_log, request.at_ts
+        if at_ts is not None:  # the head of this moment; the worker's snapshot may be a later one
+            log.open_snapshot(at_ts)
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             run = self._query_run(
                 key.path, outcome, since, None, started_ns, request.identity, request_id
             )
+            if at_ts is not None:
+                touched_ts = log.first_touch(run.intervals, at_ts)
+                log.close_snapshot(at_ts)
+                if touched_ts is not None and touched_ts <= run.ts:
+                    deliver(self._node, failed(self._node, too_old(at_ts, run.ts), request), done)
+                    release()
+                    return
             shown = run.outcome
             if run.audits:
                 ts, number = run.ts, request.request_id

@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+from cupola.backend.calls import CallRequest
+from cupola.errors import OutOfRetentionError
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.sync.client_session import Token
 
@@ -281,6 +283,35 @@ def test_a_mutation_that_is_asked_as_a_query_fails_and_does_not_only_seem_to_hap
         assert await server.value("query", "main:ranks") == [3.0]
 
     serve(story, main=app)
+
+
+COUNT_IN_A_WORKER = """
+    @query
+    def count_in_a_worker(ctx: QueryCtx, n: int) -> int:
+        return sum(range(n)) * ctx.db.query(Item).count()
+
+    @query
+    def value_in_a_worker(ctx: QueryCtx, n: int) -> int:
+        return sum(range(n)) + ctx.db.query(Counter).count()
+"""
+
+
+def test_a_query_at_a_timestamp_never_shows_what_was_written_while_its_worker_started(serve):
+    async def story(server):
+        at_ts = server.backend.node.head_ts
+        args = b'{"n":2}'
+        calls = [
+            server.backend.call(CallRequest("query", f"main:{name}", args, at_ts=at_ts))
+            for name in ("count_in_a_worker", "value_in_a_worker")
+        ]
+        answers = asyncio.gather(*calls)
+        await asyncio.sleep(0)
+        await server.value("mutation", "main:add", rank=4.0)
+        touched, untouched = await answers
+        assert isinstance(touched.error, OutOfRetentionError)
+        assert untouched.value == b"1.0"
+
+    serve(story, main=APP + COUNT_IN_A_WORKER)
 
 
 # ---------------------------------------------------------------- live queries
