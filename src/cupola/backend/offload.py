@@ -14,7 +14,7 @@ import asyncio
 import collections
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -65,6 +65,15 @@ class _Finished:
     outcome: Outcome
     started_ns: int
     release: Callable[[], None]
+
+
+class _Together(NamedTuple):
+    """One of several queries at one snapshot."""
+
+    key: QueryKey
+    identity: Identity
+    journal: str | None
+    request_id: str
 
 
 class Offload:
@@ -491,29 +500,68 @@ class Offload:
         `done`: with their runs; without any, if the worker has failed, or the code is another.
         """
         node = self._node
-        entries = [entry for entry in entries if self._may_be_asked(entry.key)]
+        entries = [entry for entry in entries if self.may_be_asked(entry.key)]
         if not entries or node.is_paused:
             self._loop.call_soon(done, {})
             return
-        app, started_ns = node.app, node.clock.monotonic_ns()
-        first = entries[0]
-        asked = [(entry, entry.journal, node.new_request_id()) for entry in entries]
+        app = node.app
+
+        def finished(runs: list[QueryRun]) -> None:
+            is_sound = node.app is app and all(run.reads_known for run in runs)
+            done(dict(zip(entries, runs, strict=True)) if is_sound else {})
+
+        self._send_together(
+            [
+                _Together(entry.key, entry.identity, entry.journal, node.new_request_id())
+                for entry in entries
+            ],
+            finished,
+        )
+
+    def ask_together(
+        self,
+        asked: Sequence[tuple[CallRequest, QueryKey]],
+        done: Callable[[list[QueryRun]], None],
+    ) -> None:
+        """Run queries that are asked once in one worker, at one snapshot."""
+        new_id = self._node.new_request_id
+        self._send_together(
+            [
+                _Together(key, request.identity, None, request.request_id or new_id())
+                for request, key in asked
+            ],
+            done,
+        )
+
+    def _send_together(
+        self, calls: Sequence[_Together], done: Callable[[list[QueryRun]], None]
+    ) -> None:
+        node, started_ns = self._node, self._node.clock.monotonic_ns()
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
-            runs: dict[CacheEntry, QueryRun] = {}
-            if node.app is app and isinstance(outcome, CallDone):
-                for (entry, journal, number), part in zip(
-                    asked, [outcome, *outcome.more], strict=True
-                ):
-                    path, who = entry.key.path, entry.identity
-                    runs[entry] = self._query_run(
-                        path, part, since, journal, started_ns, who, number
-                    )
+            parts: Sequence[Outcome] = (
+                [outcome, *outcome.more]
+                if isinstance(outcome, CallDone)
+                else [outcome] * len(calls)
+            )
+            runs = []
+            for call, part in zip(calls, parts, strict=True):
+                path, journal, who = call.key.path, call.journal, call.identity
+                runs.append(
+                    self._query_run(path, part, since, journal, started_ns, who, call.request_id)
+                )
             done(runs)
             release()
 
-        _, journal, number = asked[0]
-        job = self._job(first.key.path, first.key.args, first.identity, journal, number, finished)
+        first = calls[0]
+        job = self._job(
+            first.key.path,
+            first.key.args,
+            first.identity,
+            first.journal,
+            first.request_id,
+            finished,
+        )
         prepare_first = job.prepare
 
         def prepare() -> RunCall:
@@ -521,14 +569,14 @@ class Offload:
             more = [
                 msgspec.structs.replace(
                     run,
-                    path=entry.key.path,
-                    args=entry.key.args,
-                    caller=caller_of(entry.identity),
+                    path=call.key.path,
+                    args=call.key.args,
+                    caller=caller_of(call.identity),
                     seed=node.clock.random_bytes(16),
-                    request_id=number,
-                    journal=journal,
+                    request_id=call.request_id,
+                    journal=call.journal,
                 )
-                for entry, journal, number in asked[1:]
+                for call in calls[1:]
             ]
             return msgspec.structs.replace(run, more=more)
 
@@ -544,9 +592,10 @@ class Offload:
 
     def asks_for(self, key: QueryKey) -> bool:
         """Whether a worker should run this query. What may not be asked is refused in process."""
-        return self._may_be_asked(key) and self._belongs_here(key.path)
+        return self.may_be_asked(key) and self._belongs_here(key.path)
 
-    def _may_be_asked(self, key: QueryKey) -> bool:
+    def may_be_asked(self, key: QueryKey) -> bool:
+        """Whether it is a query that this caller may know of."""
         function = self._node.app.functions.get(key.path)
         if function is None or function.kind is not Kind.QUERY:
             return False

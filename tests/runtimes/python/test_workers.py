@@ -11,6 +11,7 @@ from cupola.backend.calls import CallRequest
 from cupola.errors import OutOfRetentionError
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.sync.client_session import Token
+from cupola.values import decode
 
 BOUND_S = 0.5  # what others may wait at worst on a busy machine; in process the budget is 50 ms
 
@@ -310,6 +311,30 @@ def test_a_query_at_a_timestamp_never_shows_what_was_written_while_its_worker_st
         touched, untouched = await answers
         assert isinstance(touched.error, OutOfRetentionError)
         assert untouched.value == b"1.0"
+
+    serve(story, main=APP + COUNT_IN_A_WORKER)
+
+
+def test_a_batch_of_queries_is_of_one_moment_wherever_they_run(serve):
+    """Those that are refused are refused beside the others."""
+
+    async def story(server):
+        batch = [
+            CallRequest("query", "main:ranks"),
+            CallRequest("query", "main:count_in_a_worker", b'{"n":2}'),
+            CallRequest("query", "main:add", b'{"rank":1}'),
+            CallRequest("query", "main:nowhere"),
+            CallRequest("query", "main:value_in_a_worker", b'{"n":2}'),
+        ]
+        answers = asyncio.get_running_loop().create_future()
+        server.backend.submit_batch(batch, answers.set_result)
+        while not answers.done():
+            await server.value("mutation", "main:add", rank=4.0)
+        ranks, count, wrong_kind, missing, value = await answers
+        assert ranks.ts == count.ts == value.ts
+        assert decode(count.value) == len(decode(ranks.value))
+        assert "defined as mutation" in wrong_kind.error_message
+        assert "Could not find public function for 'main:nowhere'" in missing.error_message
 
     serve(story, main=APP + COUNT_IN_A_WORKER)
 
