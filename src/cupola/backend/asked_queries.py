@@ -80,7 +80,9 @@ class AskedQueries:
         self, requests: Sequence[CallRequest], receive: Callable[[int, CallResult], None]
     ) -> Sequence[int]:
         """Send a batch to a worker if one of its queries needs one, so that all are run at one
-        snapshot. Returns: which of them are left; then all, or those that are refused.
+        snapshot. Returns: which of them are left; then all, or those that are refused. If the
+        worker has to be ended, each is asked on its own, so that one that does not end harms itself
+        alone.
         """
         node, offload, everything = self._node, self._mutations.offload, range(len(requests))
         if offload is None or node.is_paused:
@@ -94,6 +96,11 @@ class AskedQueries:
         places = [place for place, key in keys.items() if offload.may_be_asked(key)]
 
         def finished(runs: list[QueryRun]) -> None:
+            if not runs[0].reads_known:
+                for place in places:
+                    self._asked.append(_Asked(requests[place], partial(receive, place)))
+                node.wake()
+                return
             for place, run in zip(places, runs, strict=True):
                 self._shown(requests[place], run.audits, run.ts)
                 result = _result(run.outcome, run.ts, run.error)

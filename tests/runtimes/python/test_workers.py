@@ -339,6 +339,23 @@ def test_a_batch_of_queries_is_of_one_moment_wherever_they_run(serve):
     serve(story, main=APP + COUNT_IN_A_WORKER)
 
 
+def test_a_query_of_a_batch_that_does_not_end_harms_itself_alone(serve):
+    async def story(server):
+        batch = [
+            CallRequest("query", "main:endless"),
+            CallRequest("query", "main:count_in_a_worker", b'{"n":2}'),
+            CallRequest("query", "main:ranks"),
+        ]
+        answers = asyncio.get_running_loop().create_future()
+        server.backend.submit_batch(batch, answers.set_result)
+        endless, count, ranks = await answers
+        assert "timed out" in endless.error_message
+        assert (count.value, ranks.value) == (b"0.0", b"[]")
+
+    limits = dataclasses.replace(DEFAULT_LIMITS, transaction_age_s=1.0)
+    serve(story, limits, main=APP + COUNT_IN_A_WORKER + ENDLESS)
+
+
 # ---------------------------------------------------------------- live queries
 
 
