@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cupola.auth import Identity
+from cupola.backend.answers import deliver, failed, moved_on
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
@@ -509,11 +510,22 @@ class Offload:
     def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
         app, started_ns = self._node.app, self._node.clock.monotonic_ns()
         request_id = request.request_id or self._node.new_request_id()
+        write_log, at_ts = self._node.committer.write_log, request.at_ts
+        if at_ts is not None:  # the head; the worker's snapshot may be a later one
+            write_log.open_snapshot(at_ts)
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             run = self._query_run(
                 key.path, outcome, since, None, started_ns, request.identity, request_id
             )
+            if at_ts is not None:
+                is_touched = write_log.first_touch(run.intervals, at_ts) is not None
+                write_log.close_snapshot(at_ts)
+                if is_touched:
+                    error = moved_on(at_ts, self._node.head_ts)
+                    deliver(self._node, failed(self._node, error, request), done)
+                    release()
+                    return
             shown = run.outcome
             if run.audits:
                 ts, number = run.ts, request.request_id

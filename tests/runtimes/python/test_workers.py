@@ -1,12 +1,15 @@
 """Slow functions run in workers, and nobody else waits for them."""
 
 import asyncio
+import contextlib
 import dataclasses
+import functools
 import os
 import signal
 
 import pytest
 
+from cupola.backend import CallRequest
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.sync.client_session import Token
 
@@ -316,6 +319,79 @@ def test_a_slow_query_that_looks_at_its_caller_is_answered_for_each(serve):
 
 def admin_token(server):
     return Token("Admin", server.backend.admin_keys.issue())
+
+
+# ---------------------------------------------------------------- reads at one timestamp
+
+READS = """
+    class Item(Table, name="items"):
+        rank: float
+
+    @mutation
+    def add(ctx: MutationCtx, rank: float) -> None:
+        ctx.db.insert(Item(rank=rank))
+
+    @query
+    def ranks(ctx: QueryCtx, steps: int) -> list[float]:
+        sum(range(steps))  # may take long inside C: this runs in a worker
+        return [item.rank for item in ctx.db.query(Item)]
+
+    @query
+    def count(ctx: QueryCtx) -> float:
+        return float(ctx.db.query(Item).count())
+"""
+LONG = Limits(user_time_s=20)  # however slow the machine is
+RANKS = CallRequest("query", "main:ranks", b'{"steps":3}')
+
+
+@contextlib.asynccontextmanager
+async def a_worker_held_up(server):
+    """One that has started; what it is sent in here it begins afterwards."""
+    await server.value("query", "main:ranks", steps=1)
+    (pid,) = server.workers()
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+async def ask_a_worker(server, submit):
+    """The answer to come, of what a worker has been sent."""
+    answer = asyncio.get_running_loop().create_future()
+    submit(answer.set_result)
+    while not server.backend.mutations.offload._pool.paths()[0]:
+        await asyncio.sleep(0)
+    return answer
+
+
+def test_a_read_at_a_timestamp_shows_nothing_newer(serve):
+    """The worker opens its snapshot when it gets to it; there may have been commits until then."""
+
+    async def story(server):
+        await server.value("mutation", "main:add", rank=1.0)
+        async with a_worker_held_up(server):
+            request = dataclasses.replace(RANKS, at_ts=server.backend.node.head_ts)
+            ask = functools.partial(server.backend.submit, request)
+            answer = await ask_a_worker(server, ask)
+            await server.value("mutation", "main:add", rank=2.0)
+        assert (await answer).error.code == "OutOfRetention"
+        request = dataclasses.replace(RANKS, at_ts=server.backend.node.head_ts)
+        assert (await server.backend.call(request)).value == b"[1.0,2.0]"
+
+    serve(story, LONG, main=READS)
+
+
+def test_a_batch_is_of_one_timestamp_in_workers_too(serve):
+    async def story(server):
+        await server.value("mutation", "main:add", rank=1.0)
+        async with a_worker_held_up(server):
+            requests = [CallRequest("query", "main:count"), RANKS]
+            ask = functools.partial(server.backend.submit_batch, requests)
+            answer = await ask_a_worker(server, ask)
+            await server.value("mutation", "main:add", rank=2.0)
+        count, ranks = await answer
+        assert (count.value, ranks.value) == (b"2.0", b"[1.0,2.0]")
+
+    serve(story, LONG, main=READS)
 
 
 # ---------------------------------------------------------------- workers that end
