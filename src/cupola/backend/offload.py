@@ -316,6 +316,13 @@ class Offload:
         self._finished.remove(finished)
         return finished
 
+    def give_up_finished(self) -> PendingMutation:
+        """The mutation of a result that cannot be committed."""
+        finished = self.next_finished()
+        finished.release()
+        self._end_exclusive_turn(finished.mutation)
+        return finished.mutation
+
     def _next(self) -> _Finished | None:
         may_come = self._finished
         if self.holds_mutations:

@@ -6,6 +6,8 @@ import dataclasses
 import functools
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -392,6 +394,44 @@ def test_a_batch_is_of_one_timestamp_in_workers_too(serve):
         assert (count.value, ranks.value) == (b"2.0", b"[1.0,2.0]")
 
     serve(story, LONG, main=READS)
+
+
+# ---------------------------------------------------------------- a file that takes no commits
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held_by_another_program(path):
+    """Its lock, which no group can begin beside."""
+    command = [sys.executable, "-c", HOLD, path]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.stdin.close()
+
+
+def test_a_result_that_no_group_can_take_is_answered(serve):
+    """As a mutation of the loop is; the loop does not try in vain as long as the lock lasts."""
+
+    async def story(server):
+        server.backend.mutations.offload.stalled = ["main:add"]
+        server.backend.mutations.offload.code_changed()
+        with held_by_another_program(server.backend.data_path):
+            failure = await server.failure("mutation", "main:add", rank=1.0)
+        assert "Another program holds a lock" in failure.error_message
+        assert not server.backend.needs_turn
+        await server.value("mutation", "main:add", rank=2.0)
+        assert await server.value("query", "main:ranks") == [2.0]
+
+    serve(story, main=APP)
 
 
 # ---------------------------------------------------------------- workers that end
