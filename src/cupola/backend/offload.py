@@ -461,11 +461,11 @@ class Offload:
             return
         self._running_queries.add(entry)
         journal, started_ns = entry.journal, self._node.clock.monotonic_ns()
-        app, request_id = self._node.app, self._node.new_request_id()
+        generation, request_id = self._node.cache.generation, self._node.new_request_id()
 
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             self._running_queries.discard(entry)
-            if self._node.app is not app:  # a result of the code before
+            if self._node.cache.generation != generation:  # of the code before, say
                 release()
                 if entry.stale:
                     self._backend.passes.mark_stale(entry)
@@ -515,7 +515,7 @@ class Offload:
         self._node.wake()
 
     def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
-        app, started_ns = self._node.app, self._node.clock.monotonic_ns()
+        generation, started_ns = self._node.cache.generation, self._node.clock.monotonic_ns()
         request_id = request.request_id or self._node.new_request_id()
         write_log, at_ts = self._node.committer.write_log, request.at_ts
         if at_ts is not None:  # the head; the worker's snapshot may be a later one
@@ -552,7 +552,7 @@ class Offload:
             self._loop.call_soon(keep, run, release)  # whoever waits for the answer comes first
 
         def keep(run: QueryRun, release: Callable[[], None]) -> None:
-            if self._node.app is app:
+            if self._node.cache.generation == generation:
                 self._remember(request, key, run)
             release()
 

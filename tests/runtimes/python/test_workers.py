@@ -326,6 +326,8 @@ def admin_token(server):
 # ---------------------------------------------------------------- reads at one timestamp
 
 READS = """
+    import os
+
     class Item(Table, name="items"):
         rank: float
 
@@ -341,6 +343,11 @@ READS = """
     @query
     def count(ctx: QueryCtx) -> float:
         return float(ctx.db.query(Item).count())
+
+    @query
+    def mode(ctx: QueryCtx, steps: int) -> str:
+        sum(range(steps))
+        return os.environ["MODE"]
 """
 LONG = Limits(user_time_s=20)  # however slow the machine is
 RANKS = CallRequest("query", "main:ranks", b'{"steps":3}')
@@ -526,6 +533,28 @@ def test_a_live_slow_query_shows_the_new_code_in_the_end(serve, write_app):
         assert client.newest(total) == 101.0
 
     serve(story, main=APP)
+
+
+def test_a_result_of_variables_as_they_were_is_given_to_nobody_later(serve):
+    """The code is the same, so nothing but the variables tells that the result is old."""
+
+    async def story(server):
+        backend = server.backend
+        backend.use(backend.app, {"MODE": "before"})
+        client = server.connect()
+        async with a_worker_held_up(server):
+            asked = CallRequest("query", "main:mode", b'{"steps":3}')
+            ask = functools.partial(backend.submit, asked)
+            answer = await ask_a_worker(server, ask)
+            mode = client.subscribe("main:mode", steps=2)
+            while len(backend.mutations.offload) < 2:
+                await asyncio.sleep(0)
+            backend.use(backend.app, {"MODE": "after"})
+        assert (await answer).value == b'"before"'
+        await client.until(lambda: client.newest(mode) == "after")
+        assert await server.value("query", "main:mode", steps=3) == "after"
+
+    serve(story, LONG, main=READS)
 
 
 def test_a_file_that_was_broken_after_the_push_does_not_break_slow_calls(serve, write_app):
