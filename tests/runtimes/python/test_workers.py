@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -353,6 +354,19 @@ LONG = Limits(user_time_s=20)  # however slow the machine is
 RANKS = CallRequest("query", "main:ranks", b'{"steps":3}')
 
 
+@contextlib.contextmanager
+def no_descriptor_left():
+    """As where so many clients are connected as may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @contextlib.asynccontextmanager
 async def a_worker_held_up(server):
     """One that has started; what it is sent in here it begins afterwards."""
@@ -469,6 +483,23 @@ def test_idle_workers_that_die_are_not_missed(serve):
         assert await server.value("query", "main:slow_sum") == 0.0
 
     serve(story, main=APP)
+
+
+def test_a_machine_without_room_for_another_worker_has_those_it_has(serve):
+    """A call that finds them busy waits, as where there are as many as may be."""
+
+    async def story(server):
+        backend = server.backend
+        async with a_worker_held_up(server):
+            first = await ask_a_worker(server, functools.partial(backend.submit, RANKS))
+            with no_descriptor_left():
+                asked = CallRequest("query", "main:ranks", b'{"steps":4}')
+                second = asyncio.ensure_future(backend.call(asked))
+                await asyncio.sleep(0)
+        assert (await first).value == b"[]"
+        assert (await second).value == b"[]", (await second).error_message
+
+    serve(story, LONG, main=READS)
 
 
 # ---------------------------------------------------------------- code that changes meanwhile
