@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cupola.auth import Identity
+from cupola.backend.answers import deliver, failed, moved_on
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
@@ -315,6 +316,13 @@ class Offload:
         self._finished.remove(finished)
         return finished
 
+    def give_up_finished(self) -> PendingMutation:
+        """The mutation of a result that cannot be committed."""
+        finished = self.next_finished()
+        finished.release()
+        self._end_exclusive_turn(finished.mutation)
+        return finished.mutation
+
     def _next(self) -> _Finished | None:
         may_come = self._finished
         if self.holds_mutations:
@@ -453,11 +461,11 @@ class Offload:
             return
         self._running_queries.add(entry)
         journal, started_ns = entry.journal, self._node.clock.monotonic_ns()
-        app, request_id = self._node.app, self._node.new_request_id()
+        generation, request_id = self._node.cache.generation, self._node.new_request_id()
 
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             self._running_queries.discard(entry)
-            if self._node.app is not app:  # a result of the code before
+            if self._node.cache.generation != generation:  # of the code before, say
                 release()
                 if entry.stale:
                     self._backend.passes.mark_stale(entry)
@@ -507,13 +515,24 @@ class Offload:
         self._node.wake()
 
     def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
-        app, started_ns = self._node.app, self._node.clock.monotonic_ns()
+        generation, started_ns = self._node.cache.generation, self._node.clock.monotonic_ns()
         request_id = request.request_id or self._node.new_request_id()
+        write_log, at_ts = self._node.committer.write_log, request.at_ts
+        if at_ts is not None:  # the head; the worker's snapshot may be a later one
+            write_log.open_snapshot(at_ts)
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             run = self._query_run(
                 key.path, outcome, since, None, started_ns, request.identity, request_id
             )
+            if at_ts is not None:
+                is_touched = write_log.first_touch(run.intervals, at_ts) is not None
+                write_log.close_snapshot(at_ts)
+                if is_touched:
+                    error = moved_on(at_ts, self._node.head_ts)
+                    deliver(self._node, failed(self._node, error, request), done)
+                    release()
+                    return
             shown = run.outcome
             if run.audits:
                 ts, number = run.ts, request.request_id
@@ -533,7 +552,7 @@ class Offload:
             self._loop.call_soon(keep, run, release)  # whoever waits for the answer comes first
 
         def keep(run: QueryRun, release: Callable[[], None]) -> None:
-            if self._node.app is app:
+            if self._node.cache.generation == generation:
                 self._remember(request, key, run)
             release()
 
