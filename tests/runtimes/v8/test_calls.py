@@ -100,6 +100,12 @@ def test_a_long_scan_comes_whole_and_a_short_one_stops(server):
     assert server.query("messages:firstOfMany") == [["0", "2", "3"], 40, 0]
 
 
+def test_a_query_may_call_others_while_it_reads(server):
+    """All rows were sent with the first one; none changes for it."""
+    server.mutation("messages:many", count=3)
+    assert server.query("messages:callsWhileReading") == [["0", 3], ["1", 3], ["2", 3]]
+
+
 # ------------------------------------------------------------------------------------ pagination
 
 

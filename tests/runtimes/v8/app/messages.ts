@@ -422,3 +422,14 @@ export const stampLater = mutation({
     await ctx.scheduler.runAfter(0, anyApi.messages.echoStamp, { at: (ctx.db as any).vars.commitTs });
   },
 });
+
+export const callsWhileReading = query({
+  args: {},
+  handler: async (ctx) => {
+    const seen: [string, number][] = [];
+    for await (const message of ctx.db.query("messages")) {
+      seen.push([message.body, await ctx.runQuery("messages:count" as any, {})]);
+    }
+    return seen;
+  },
+});

@@ -18,6 +18,7 @@
     return error;
   }
 
+  let isQuery = false; // what runs: nothing changes for it, whatever it calls
   // Rows that the engine has sent ahead, by the arguments that ask for the next one.
   const ahead = new Map();
   const NO_MORE = '{"value":null,"done":true}';
@@ -59,7 +60,7 @@
     }
     if (op === "1.0/get") return get(args);
     if (WRITES.has(op)) {
-      if (ahead.size > 0) rewind();
+      if (ahead.size > 0 && !isQuery) rewind();
       if (known.size > 0) known = new Map();
       awaited = null;
     }
@@ -262,6 +263,7 @@
 
   /** A call under way. The host looks at its promise itself, which counts as handling it. */
   function launch(namespace, path, name, kind, args) {
+    isQuery = kind === "query";
     const promise = start(namespace, path, name, kind, args);
     apply(then, promise, [undefined, ignore]);
     return promise;
