@@ -27,11 +27,11 @@ from cupola.errors import (
     OperatorError,
 )
 from cupola.functions.bundles import Bundle
-from cupola.functions.call import Call
+from cupola.functions.call import Call, Interrupted
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, check_arguments, execution_of, run_nested
-from cupola.functions.failure import tell
+from cupola.functions.failure import error_message, tell
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.functions.log_lines import LogBuffer
 from cupola.functions.near_limits import warn_of_time
@@ -435,11 +435,7 @@ class _Conversation:
     def run_nested(self, call: Call, function: Function[Any, Any], args: bytes) -> bytes:
         """Run a function inside the caller's transaction; a failed mutation's writes are undone."""
         if not isinstance(function, JavaScriptFunction):
-            context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
-            arguments: Any = decode_canonical(args)
-            outer = call.entering(function.component)
-            with call.transaction.within(function.component):
-                return encode(run_nested(outer, function, arguments, context))
+            return self._run_python(call.entering(function.component), function, args)
         inner = call.entering(function.component).nested(function.path, function.kind)
         mark = call.transaction.mark()
         try:
@@ -448,6 +444,22 @@ class _Conversation:
             if function.kind is Kind.MUTATION:
                 call.transaction.rollback(mark)
             raise
+
+    def _run_python(self, call: Call, function: Function[Any, Any], args: bytes) -> bytes:
+        """Raises DeveloperError in place of whatever it raises that is no error of ours."""
+        context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
+        arguments: Any = decode_canonical(args)
+        with call.transaction.within(function.component):
+            try:
+                return encode(run_nested(call, function, arguments, context))
+            except (CupolaError, Interrupted):
+                raise
+            except BaseException as raised:
+                error = raised
+            folder = call.app.folder  # what the error says of itself is code of the app
+            text = call.invoke(call, lambda: error_message(error, call.request_id, folder))
+        _, _, what = text.partition("\n")
+        raise DeveloperError(what, code="FunctionFailed") from error
 
 
 def _largest_module(bundle: Bundle) -> bytes:

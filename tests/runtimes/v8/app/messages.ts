@@ -433,3 +433,15 @@ export const callsWhileReading = query({
     return seen;
   },
 });
+
+export const callsPythonThatFails = query({
+  args: { isCaught: v.boolean() },
+  handler: async (ctx, { isCaught }) => {
+    try {
+      return await ctx.runQuery("snakes:fail" as any, {});
+    } catch (error: any) {
+      if (!isCaught) throw error;
+      return error.message.split("\n");
+    }
+  },
+});
