@@ -445,3 +445,25 @@ export const callsPythonThatFails = query({
     }
   },
 });
+
+export const hop = query({
+  args: { hops: v.number() },
+  handler: async (ctx, { hops }): Promise<any> => {
+    const before = (await ctx.db.query("messages").collect()).length;
+    if (hops === 0) return [before];
+    return [before, ...await ctx.runQuery("snakes:hop" as any, { hops: hops - 1 })];
+  },
+});
+
+export const hopAndCatch = mutation({
+  args: { path: v.string() },
+  handler: async (ctx, { path }) => {
+    try {
+      return await ctx.runMutation("snakes:hop_and_catch" as any, { path });
+    } catch (error: any) {
+      return error.message;
+    }
+  },
+});
+
+export const loopsForEver = mutation({ args: {}, handler: async () => { for (;;); } });
