@@ -467,3 +467,42 @@ export const hopAndCatch = mutation({
 });
 
 export const loopsForEver = mutation({ args: {}, handler: async () => { for (;;); } });
+
+export const patchesWhileReading = mutation({
+  args: {},
+  handler: async (ctx) => {
+    let count = 0;
+    for await (const message of ctx.db.query("messages")) {
+      await ctx.db.patch(message._id, { body: `${message.body}!` });
+      count++;
+    }
+    return count;
+  },
+});
+
+export const addsAtTheEnd = mutation({
+  args: {},
+  handler: async (ctx) => {
+    const seen: string[] = [];
+    for await (const message of ctx.db.query("messages")) {
+      seen.push(message.body);
+      if (message.body === "2") await ctx.db.insert("messages", { channel: "late", body: "late" });
+    }
+    return seen;
+  },
+});
+
+export const cancelsWhileReading = mutation({
+  args: {},
+  handler: async (ctx) => {
+    const jobs = [];
+    for (let i = 0; i < 3; i++) jobs.push(await ctx.scheduler.runAfter(3_600_000, "messages:clear" as any, {}));
+    const seen: string[] = [];
+    for await (const job of ctx.db.system.query("_scheduled_functions").order("desc")) {
+      if (!jobs.includes(job._id)) break;
+      seen.push(job.state.kind);
+      for (const each of jobs) await ctx.scheduler.cancel(each);
+    }
+    return seen;
+  },
+});

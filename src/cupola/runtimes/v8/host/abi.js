@@ -118,10 +118,11 @@
 
   /** What was sent ahead may be out of date after a write: the engine will send it again. */
   function rewind() {
-    for (const [args, { texts, at }] of ahead) {
+    for (const [args, { texts, at, isLast }] of ahead) {
       const unread = texts.length - at;
-      if (unread > 0) cross("cupola/rewind", stringify({ ...parse(args), unread }));
-      if (unread > 0) ahead.delete(args);
+      if (unread === 0 && !isLast) continue;
+      cross("cupola/rewind", stringify({ ...parse(args), unread }));
+      ahead.delete(args);
     }
   }
 
