@@ -159,6 +159,20 @@ def test_a_process_that_dies_between_calls_is_replaced(runtime: JavaScriptRuntim
         assert answer(deno_of(runtime))[-1] == (b"V", b"1")
 
 
+def test_a_spare_that_has_died_does_not_take_its_place(runtime: JavaScriptRuntime) -> None:
+    """Else the next call would be told that it ran out of memory."""
+    engine, ours = socket.socketpair()
+    with engine, ours:
+        runtime.rest(ours)
+        for each in (deno_of(runtime), runtime._spare):
+            assert each is not None
+            os.kill(each.pid, signal.SIGKILL)
+            each._process.wait()
+        runtime._replace()
+        call(deno_of(runtime), "count")
+        assert answer(deno_of(runtime))[-1] == (b"V", b"1")
+
+
 @pytest.fixture
 def count() -> JavaScriptFunction:
     found = JavaScriptFunction("counters.js", AnalyzedFunction("count", "query", None, None, None))

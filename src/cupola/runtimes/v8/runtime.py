@@ -165,6 +165,9 @@ class JavaScriptRuntime:
         self.replaced += 1
         self._contexts_ahead, self._is_preparing = 0, False
         deno, self._spare = self._spare, None
+        if deno is not None and deno.has_ended:  # the system was short of memory, say
+            deno.kill()
+            deno = None
         if deno is None:
             deno = self._start()
         self._await_ready(deno)
