@@ -152,6 +152,22 @@ def test_results_are_json(server):
     assert json.loads(result.value)[0] == "ab"
 
 
+@pytest.mark.parametrize("how", ["exit", "abort", "later", "Deno.exit"])
+def test_an_action_of_node_that_exits_fails(server, how):
+    """Its thread would be gone, and nobody would tell whoever waits."""
+    text = server.failure("action", "actions/node:exits", how=how)
+    assert text.startswith("Uncaught Error: An action cannot exit")
+
+
+def test_texts_may_end_in_half_a_character(server):
+    """As `slice` leaves it. It is printed and thrown as a whole one, and stops no other action."""
+    assert server.logs("action", "outside:printsHalfACharacter") == ["[LOG] 'cut ?'"]
+    for kind, path in (("action", "outside"), ("query", "messages")):
+        text = server.failure(kind, f"{path}:throwsHalfACharacter")
+        assert text.startswith("Uncaught Error: cut ?\n")
+    assert server.action("outside:sendAndRead", body="hi") == ["hi"]
+
+
 def test_what_an_action_of_node_prints_becomes_a_log_line(server):
     assert server.logs("action", "actions/node:prints") == ["[LOG] printed"]
 
