@@ -506,3 +506,10 @@ export const cancelsWhileReading = mutation({
     return seen;
   },
 });
+
+export const throwsHalfACharacter = query({
+  args: {},
+  handler: async () => {
+    throw new Error(`cut ${"😀".slice(0, 1)}`);
+  },
+});
