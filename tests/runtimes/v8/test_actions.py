@@ -9,6 +9,9 @@ import threading
 import pytest
 
 from cupola.auth import Identity
+from cupola.errors import OperatorError
+from cupola.limits import DEFAULT_LIMITS
+from cupola.runtimes.v8 import action_host
 from cupola.values import Int64, decode
 
 from .conftest import Server
@@ -189,6 +192,14 @@ def test_a_function_that_ran_out_of_memory_once_ends_no_other_again(server):
     assert "ended unexpectedly" in bomb.error_message
     assert still_waits
     assert waited.ok
+
+
+def test_a_process_that_does_not_come_up_is_told_of_and_ended(bundle, monkeypatch):
+    monkeypatch.setattr(action_host, "_START_S", 0.0)
+    host = action_host.ActionHost(bundle, DEFAULT_LIMITS)
+    with pytest.raises(OperatorError, match="does not start"):
+        asyncio.run(host.start())
+    assert host._process.returncode is not None
 
 
 def test_private_addresses_can_be_forbidden(code, tmp_path):
