@@ -265,11 +265,14 @@ def test_mutations_of_one_client_keep_their_order_over_a_worker(serve):
 
 def test_a_mutation_that_is_asked_as_a_query_fails_and_does_not_only_seem_to_happen(serve):
     """A worker takes it for what it is, and nobody commits what a query has written."""
-    app = APP + """
+    app = (
+        APP
+        + """
     @mutation
     def add_many(ctx: MutationCtx, count: int) -> Id[Item]:
         return ctx.db.insert(Item(rank=float(sum(range(count)))))
     """
+    )
 
     async def story(server):
         wrong_kind = "Trying to execute main:add_many as query, but it is defined as mutation."
@@ -361,11 +364,14 @@ def test_a_session_with_a_slow_query_and_a_quick_one_is_not_starved_by_constant_
 
 def test_results_that_do_not_fit_into_memory_together_are_shown_together_all_the_same(serve):
     """The cache keeps the bytes of the last alone, while the session waits for all three."""
-    app = APP + """
+    app = (
+        APP
+        + """
     @query
     def slow_text(ctx: QueryCtx, letter: str) -> str:
         return letter * sum(range(50))
     """
+    )
 
     async def story(server):
         client = server.connect()
