@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from cupola.backend.answers import deliver, failed
+from cupola.backend.answers import deliver, failed, moved_on
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import MutationQueue
 from cupola.backend.node import Node
-from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
+from cupola.backend.queries import QueryRunner, Snapshot, report_shown
 from cupola.errors import BadRequestError, CupolaError, OutOfRetentionError, OverloadedError
 from cupola.reactivity import QueryKey
 from cupola.runtimes.python.in_process import CallTooLong
@@ -22,10 +21,13 @@ from cupola.values import parse_function_path, split_qualified
 
 @dataclasses.dataclass(slots=True)
 class _Asked:
-    """A query over HTTP that waits for its turn; `is_followed`: by another of its batch."""
+    """A query over HTTP that waits for its turn; `is_followed`: by another of its batch, which is
+    answered at the same timestamp.
+    """
 
     request: CallRequest
     done: Done
+    is_in_batch: bool = False
     is_followed: bool = False
 
 
@@ -50,9 +52,14 @@ class AskedQueries:
         return len(self._asked)
 
     def submit_batch(
-        self, requests: Sequence[CallRequest], done: Callable[[list[CallResult]], None]
+        self,
+        requests: Sequence[CallRequest],
+        done: Callable[[list[CallResult]], None],
+        attempts: int = 0,
     ) -> None:
-        """Run several queries at one timestamp, in order."""
+        """Run several queries at one timestamp, in order. Where a worker's result does not hold
+        there any more they are all run again, a few times.
+        """
         results: list[CallResult | None] = [None] * len(requests)
         left = len(requests)
         if not requests:
@@ -63,51 +70,23 @@ class AskedQueries:
             nonlocal left
             results[place] = result
             left -= 1
-            if left == 0:
-                done([r for r in results if r is not None])
+            if left > 0:
+                return
+            ended = [r for r in results if r is not None]
+            moved = any(isinstance(r.error, OutOfRetentionError) for r in ended)
+            if moved and attempts < self._node.limits.conflict_retries_max:
+                self.submit_batch(requests, done, attempts + 1)
+            else:
+                done(ended)
 
         if self._waiting + len(requests) > self._node.limits.queued_calls_max:
             error = self._too_many()
             done([failed(self._node, error, request) for request in requests])
             return
-        places = self._ask_together(requests, receive)
-        for place in places:
-            followed = place != places[-1]
-            self._asked.append(_Asked(requests[place], partial(receive, place), followed))
+        for place, request in enumerate(requests):
+            followed = place + 1 < len(requests)
+            self._asked.append(_Asked(request, partial(receive, place), True, followed))
         self._node.wake()
-
-    def _ask_together(
-        self, requests: Sequence[CallRequest], receive: Callable[[int, CallResult], None]
-    ) -> Sequence[int]:
-        """Send a batch to a worker if one of its queries needs one, so that all are run at one
-        snapshot. Returns: which of them are left; then all, or those that are refused. If the
-        worker has to be ended, each is asked on its own, so that one that does not end harms itself
-        alone.
-        """
-        node, offload, everything = self._node, self._mutations.offload, range(len(requests))
-        if offload is None or node.is_paused:
-            return everything
-        keys: dict[int, QueryKey] = {}
-        for place in everything:
-            with contextlib.suppress(CupolaError):
-                keys[place] = self._key_of(requests[place])
-        if not any(offload.asks_for(key) for key in keys.values()):
-            return everything
-        places = [place for place, key in keys.items() if offload.may_be_asked(key)]
-
-        def finished(runs: list[QueryRun]) -> None:
-            if not runs[0].reads_known:
-                for place in places:
-                    self._asked.append(_Asked(requests[place], partial(receive, place)))
-                node.wake()
-                return
-            for place, run in zip(places, runs, strict=True):
-                self._shown(requests[place], run.audits, run.ts)
-                result = _result(run.outcome, run.ts, run.error)
-                deliver(node, result, partial(receive, place))
-
-        offload.ask_together([(requests[place], keys[place]) for place in places], finished)
-        return [place for place in everything if place not in set(places)]
 
     def submit(self, request: CallRequest, done: Done) -> None:
         if request.at_ts is not None:
@@ -176,7 +155,7 @@ class AskedQueries:
         while self._asked:
             asked = self._asked.popleft()
             try:
-                result = self._run(asked.request, asked.done)
+                result = self._run(asked)
             except CupolaError as error:
                 result = failed(self._node, error, asked.request)
             if result is not None:
@@ -184,7 +163,8 @@ class AskedQueries:
             if not asked.is_followed and self._node.clock.monotonic_ns() >= deadline:
                 return
 
-    def _run(self, request: CallRequest, done: Done) -> CallResult | None:
+    def _run(self, asked: _Asked) -> CallResult | None:
+        request, done = asked.request, asked.done
         snapshot = self._runner.head()
         if request.at_ts is not None and request.at_ts < snapshot.ts:
             return self._at(request, request.at_ts, snapshot)
@@ -194,6 +174,8 @@ class AskedQueries:
             self._shown(request, entry.audits, snapshot.ts)
             return _result(entry.outcome, snapshot.ts)
         offload = self._mutations.offload
+        if asked.is_in_batch:
+            request = dataclasses.replace(request, at_ts=snapshot.ts)
         if offload is not None and offload.asks_for(key):
             offload.ask(request, key, done)
             return None
@@ -226,14 +208,7 @@ class AskedQueries:
         if entry is not None and not entry.stale and entry.outcome is not None and entry.ts <= ts:
             self._shown(request, entry.audits, head.ts)
             return _result(entry.outcome, ts)
-        raise too_old(ts, head.ts)
-
-
-def too_old(ts: int, head_ts: int) -> OutOfRetentionError:
-    return OutOfRetentionError(
-        f"This deployment reads only its newest state; {ts} is older than {head_ts}. "
-        "Ask for the newest timestamp again and repeat the query.",
-    )
+        raise moved_on(ts, head.ts)
 
 
 def _result(outcome: QueryOutcome, ts: int, error: BaseException | None = None) -> CallResult:

@@ -14,13 +14,12 @@ import asyncio
 import collections
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from cupola.auth import Identity
-from cupola.backend.answers import deliver, failed
-from cupola.backend.asked_queries import too_old
+from cupola.backend.answers import deliver, failed, moved_on
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
@@ -65,15 +64,6 @@ class _Finished:
     outcome: Outcome
     started_ns: int
     release: Callable[[], None]
-
-
-class _Together(NamedTuple):
-    """One of several queries at one snapshot."""
-
-    key: QueryKey
-    identity: Identity
-    journal: str | None
-    request_id: str
 
 
 class Offload:
@@ -326,6 +316,13 @@ class Offload:
         self._finished.remove(finished)
         return finished
 
+    def give_up_finished(self) -> PendingMutation:
+        """The mutation of a result that cannot be committed."""
+        finished = self.next_finished()
+        finished.release()
+        self._end_exclusive_turn(finished.mutation)
+        return finished.mutation
+
     def _next(self) -> _Finished | None:
         may_come = self._finished
         if self.holds_mutations:
@@ -464,11 +461,11 @@ class Offload:
             return
         self._running_queries.add(entry)
         journal, started_ns = entry.journal, self._node.clock.monotonic_ns()
-        app, request_id = self._node.app, self._node.new_request_id()
+        generation, request_id = self._node.cache.generation, self._node.new_request_id()
 
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             self._running_queries.discard(entry)
-            if self._node.app is not app:  # a result of the code before
+            if self._node.cache.generation != generation:  # of the code before, say
                 release()
                 if entry.stale:
                     self._backend.passes.mark_stale(entry)
@@ -500,68 +497,29 @@ class Offload:
         `done`: with their runs; without any, if the worker has failed, or the code is another.
         """
         node = self._node
-        entries = [entry for entry in entries if self.may_be_asked(entry.key)]
+        entries = [entry for entry in entries if self._may_be_asked(entry.key)]
         if not entries or node.is_paused:
             self._loop.call_soon(done, {})
             return
-        app = node.app
-
-        def finished(runs: list[QueryRun]) -> None:
-            is_sound = node.app is app and all(run.reads_known for run in runs)
-            done(dict(zip(entries, runs, strict=True)) if is_sound else {})
-
-        self._send_together(
-            [
-                _Together(entry.key, entry.identity, entry.journal, node.new_request_id())
-                for entry in entries
-            ],
-            finished,
-        )
-
-    def ask_together(
-        self,
-        asked: Sequence[tuple[CallRequest, QueryKey]],
-        done: Callable[[list[QueryRun]], None],
-    ) -> None:
-        """Run queries that are asked once in one worker, at one snapshot."""
-        new_id = self._node.new_request_id
-        self._send_together(
-            [
-                _Together(key, request.identity, None, request.request_id or new_id())
-                for request, key in asked
-            ],
-            done,
-        )
-
-    def _send_together(
-        self, calls: Sequence[_Together], done: Callable[[list[QueryRun]], None]
-    ) -> None:
-        node, started_ns = self._node, self._node.clock.monotonic_ns()
+        generation, started_ns = node.cache.generation, node.clock.monotonic_ns()
+        first = entries[0]
+        asked = [(entry, entry.journal, node.new_request_id()) for entry in entries]
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
-            parts: Sequence[Outcome] = (
-                [outcome, *outcome.more]
-                if isinstance(outcome, CallDone)
-                else [outcome] * len(calls)
-            )
-            runs = []
-            for call, part in zip(calls, parts, strict=True):
-                path, journal, who = call.key.path, call.journal, call.identity
-                runs.append(
-                    self._query_run(path, part, since, journal, started_ns, who, call.request_id)
-                )
+            runs: dict[CacheEntry, QueryRun] = {}
+            if node.cache.generation == generation and isinstance(outcome, CallDone):
+                for (entry, journal, number), part in zip(
+                    asked, [outcome, *outcome.more], strict=True
+                ):
+                    path, who = entry.key.path, entry.identity
+                    runs[entry] = self._query_run(
+                        path, part, since, journal, started_ns, who, number
+                    )
             done(runs)
             release()
 
-        first = calls[0]
-        job = self._job(
-            first.key.path,
-            first.key.args,
-            first.identity,
-            first.journal,
-            first.request_id,
-            finished,
-        )
+        _, journal, number = asked[0]
+        job = self._job(first.key.path, first.key.args, first.identity, journal, number, finished)
         prepare_first = job.prepare
 
         def prepare() -> RunCall:
@@ -569,14 +527,14 @@ class Offload:
             more = [
                 msgspec.structs.replace(
                     run,
-                    path=call.key.path,
-                    args=call.key.args,
-                    caller=caller_of(call.identity),
+                    path=entry.key.path,
+                    args=entry.key.args,
+                    caller=caller_of(entry.identity),
                     seed=node.clock.random_bytes(16),
-                    request_id=call.request_id,
-                    journal=call.journal,
+                    request_id=number,
+                    journal=journal,
                 )
-                for call in calls[1:]
+                for entry, journal, number in asked[1:]
             ]
             return msgspec.structs.replace(run, more=more)
 
@@ -592,10 +550,9 @@ class Offload:
 
     def asks_for(self, key: QueryKey) -> bool:
         """Whether a worker should run this query. What may not be asked is refused in process."""
-        return self.may_be_asked(key) and self._belongs_here(key.path)
+        return self._may_be_asked(key) and self._belongs_here(key.path)
 
-    def may_be_asked(self, key: QueryKey) -> bool:
-        """Whether it is a query that this caller may know of."""
+    def _may_be_asked(self, key: QueryKey) -> bool:
         function = self._node.app.functions.get(key.path)
         if function is None or function.kind is not Kind.QUERY:
             return False
@@ -615,21 +572,22 @@ class Offload:
         self._node.wake()
 
     def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
-        app, started_ns = self._node.app, self._node.clock.monotonic_ns()
+        generation, started_ns = self._node.cache.generation, self._node.clock.monotonic_ns()
         request_id = request.request_id or self._node.new_request_id()
-        log, at_ts = self._node.committer.write_log, request.at_ts
-        if at_ts is not None:  # the head of this moment; the worker's snapshot may be a later one
-            log.open_snapshot(at_ts)
+        write_log, at_ts = self._node.committer.write_log, request.at_ts
+        if at_ts is not None:  # the head; the worker's snapshot may be a later one
+            write_log.open_snapshot(at_ts)
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             run = self._query_run(
                 key.path, outcome, since, None, started_ns, request.identity, request_id
             )
             if at_ts is not None:
-                touched_ts = log.first_touch(run.intervals, at_ts)
-                log.close_snapshot(at_ts)
-                if touched_ts is not None and touched_ts <= run.ts:
-                    deliver(self._node, failed(self._node, too_old(at_ts, run.ts), request), done)
+                is_touched = write_log.first_touch(run.intervals, at_ts) is not None
+                write_log.close_snapshot(at_ts)
+                if is_touched:
+                    error = moved_on(at_ts, self._node.head_ts)
+                    deliver(self._node, failed(self._node, error, request), done)
                     release()
                     return
             shown = run.outcome
@@ -651,7 +609,7 @@ class Offload:
             self._loop.call_soon(keep, run, release)  # whoever waits for the answer comes first
 
         def keep(run: QueryRun, release: Callable[[], None]) -> None:
-            if self._node.app is app:
+            if self._node.cache.generation == generation:
                 self._remember(request, key, run)
             release()
 

@@ -13,6 +13,7 @@ then one Transition takes them to the newest timestamp.
 from __future__ import annotations
 
 import collections
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
@@ -26,6 +27,7 @@ from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
 from cupola.backend.redaction import outcomes_shown_to
 from cupola.backend.sessions import SessionHost
 from cupola.database.committer import Published
+from cupola.errors import PersistenceError
 from cupola.persistence import Snapshot as PinnedReader
 from cupola.reactivity import CacheEntry
 from cupola.runtimes.python.in_process import CallTooLong
@@ -34,6 +36,8 @@ from cupola.sync.frames import Beginnings
 from cupola.sync.outcome import QueryOutcome
 from cupola.values import qualified
 
+_LOG = logging.getLogger("cupola")
+_NEVER = 1 << 63  # ns
 _delivery = attrgetter("deliver")
 _NO_RUNS: Final[Mapping[CacheEntry, QueryRun]] = MappingProxyType({})
 
@@ -107,13 +111,24 @@ class Passes:
                 return False
             self._pass = self._begin()
         deadline = self._node.clock.monotonic_ns() + int(self._node.limits.rerun_time_s * 1e9)
-        if self._pass.work(deadline):
+        if self._pass.work(deadline) or not self._may_wait(self._pass):
             self._pass.end()
             self._pass = None
         else:
-            self._pass.keep_snapshot()
             self._node.counters["passes_over_turns"] += 1
         return self._pass is not None or self._is_asked
+
+    def _may_wait(self, unfinished: _Pass) -> bool:
+        """Hold on to a pass's snapshot until the next turn. Where none can be opened, the pass ends
+        in this one: that stops all others for a while, and an error would stop them for good.
+        """
+        try:
+            unfinished.keep_snapshot()
+        except PersistenceError as error:
+            _LOG.warning("Live queries could not wait for the next turn: %s", error.message)
+            unfinished.work(_NEVER)
+            return False
+        return True
 
     def worker_result(self, entry: CacheEntry, run: QueryRun) -> None:
         """A worker has run a live query. Its sessions move in the next pass; or, if a commit has

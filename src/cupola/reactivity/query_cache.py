@@ -111,6 +111,8 @@ class QueryCache:
         self._live_full: dict[
             CacheEntry, None
         ] = {}  # live entries that hold their bytes, oldest first
+        self.generation = 0
+        """Of results: what began in an older one may not be given out as fresh."""
         self.bytes = 0
         self.hits = 0
         self.misses = 0
@@ -259,6 +261,7 @@ class QueryCache:
 
     def everything_stale(self) -> list[CacheEntry]:
         """New code: nothing that was computed by the old one may be given out as fresh."""
+        self.generation += 1
         for entry in list(self._idle):
             self.drop(entry)
         for entry in self._live:

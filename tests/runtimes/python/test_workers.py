@@ -1,17 +1,20 @@
 """Slow functions run in workers, and nobody else waits for them."""
 
 import asyncio
+import contextlib
 import dataclasses
+import functools
 import os
+import resource
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from cupola.backend.calls import CallRequest
-from cupola.errors import OutOfRetentionError
+from cupola.backend import CallRequest
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.sync.client_session import Token
-from cupola.values import decode
 
 BOUND_S = 0.5  # what others may wait at worst on a busy machine; in process the budget is 50 ms
 
@@ -286,76 +289,6 @@ def test_a_mutation_that_is_asked_as_a_query_fails_and_does_not_only_seem_to_hap
     serve(story, main=app)
 
 
-COUNT_IN_A_WORKER = """
-    @query
-    def count_in_a_worker(ctx: QueryCtx, n: int) -> int:
-        return sum(range(n)) * ctx.db.query(Item).count()
-
-    @query
-    def value_in_a_worker(ctx: QueryCtx, n: int) -> int:
-        return sum(range(n)) + ctx.db.query(Counter).count()
-"""
-
-
-def test_a_query_at_a_timestamp_never_shows_what_was_written_while_its_worker_started(serve):
-    async def story(server):
-        at_ts = server.backend.node.head_ts
-        args = b'{"n":2}'
-        calls = [
-            server.backend.call(CallRequest("query", f"main:{name}", args, at_ts=at_ts))
-            for name in ("count_in_a_worker", "value_in_a_worker")
-        ]
-        answers = asyncio.gather(*calls)
-        await asyncio.sleep(0)
-        await server.value("mutation", "main:add", rank=4.0)
-        touched, untouched = await answers
-        assert isinstance(touched.error, OutOfRetentionError)
-        assert untouched.value == b"1.0"
-
-    serve(story, main=APP + COUNT_IN_A_WORKER)
-
-
-def test_a_batch_of_queries_is_of_one_moment_wherever_they_run(serve):
-    """Those that are refused are refused beside the others."""
-
-    async def story(server):
-        batch = [
-            CallRequest("query", "main:ranks"),
-            CallRequest("query", "main:count_in_a_worker", b'{"n":2}'),
-            CallRequest("query", "main:add", b'{"rank":1}'),
-            CallRequest("query", "main:nowhere"),
-            CallRequest("query", "main:value_in_a_worker", b'{"n":2}'),
-        ]
-        answers = asyncio.get_running_loop().create_future()
-        server.backend.submit_batch(batch, answers.set_result)
-        while not answers.done():
-            await server.value("mutation", "main:add", rank=4.0)
-        ranks, count, wrong_kind, missing, value = await answers
-        assert ranks.ts == count.ts == value.ts
-        assert decode(count.value) == len(decode(ranks.value))
-        assert "defined as mutation" in wrong_kind.error_message
-        assert "Could not find public function for 'main:nowhere'" in missing.error_message
-
-    serve(story, main=APP + COUNT_IN_A_WORKER)
-
-
-def test_a_query_of_a_batch_that_does_not_end_harms_itself_alone(serve):
-    async def story(server):
-        batch = [
-            CallRequest("query", "main:endless"),
-            CallRequest("query", "main:count_in_a_worker", b'{"n":2}'),
-            CallRequest("query", "main:ranks"),
-        ]
-        answers = asyncio.get_running_loop().create_future()
-        server.backend.submit_batch(batch, answers.set_result)
-        endless, count, ranks = await answers
-        assert "timed out" in endless.error_message
-        assert (count.value, ranks.value) == (b"0.0", b"[]")
-
-    limits = dataclasses.replace(DEFAULT_LIMITS, transaction_age_s=1.0)
-    serve(story, limits, main=APP + COUNT_IN_A_WORKER + ENDLESS)
-
-
 # ---------------------------------------------------------------- live queries
 
 
@@ -465,6 +398,137 @@ def admin_token(server):
     return Token("Admin", server.backend.admin_keys.issue())
 
 
+# ---------------------------------------------------------------- reads at one timestamp
+
+READS = """
+    import os
+
+    class Item(Table, name="items"):
+        rank: float
+
+    @mutation
+    def add(ctx: MutationCtx, rank: float) -> None:
+        ctx.db.insert(Item(rank=rank))
+
+    @query
+    def ranks(ctx: QueryCtx, steps: int) -> list[float]:
+        sum(range(steps))  # may take long inside C: this runs in a worker
+        return [item.rank for item in ctx.db.query(Item)]
+
+    @query
+    def count(ctx: QueryCtx) -> float:
+        return float(ctx.db.query(Item).count())
+
+    @query
+    def mode(ctx: QueryCtx, steps: int) -> str:
+        sum(range(steps))
+        return os.environ["MODE"]
+"""
+LONG = Limits(user_time_s=20)  # however slow the machine is
+RANKS = CallRequest("query", "main:ranks", b'{"steps":3}')
+
+
+@contextlib.contextmanager
+def no_descriptor_left():
+    """As where so many clients are connected as may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.asynccontextmanager
+async def a_worker_held_up(server):
+    """One that has started; what it is sent in here it begins afterwards."""
+    await server.value("query", "main:ranks", steps=1)
+    (pid,) = server.workers()
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+async def ask_a_worker(server, submit):
+    """The answer to come, of what a worker has been sent."""
+    answer = asyncio.get_running_loop().create_future()
+    submit(answer.set_result)
+    while not server.backend.mutations.offload._pool.paths()[0]:
+        await asyncio.sleep(0)
+    return answer
+
+
+def test_a_read_at_a_timestamp_shows_nothing_newer(serve):
+    """The worker opens its snapshot when it gets to it; there may have been commits until then."""
+
+    async def story(server):
+        await server.value("mutation", "main:add", rank=1.0)
+        async with a_worker_held_up(server):
+            request = dataclasses.replace(RANKS, at_ts=server.backend.node.head_ts)
+            ask = functools.partial(server.backend.submit, request)
+            answer = await ask_a_worker(server, ask)
+            await server.value("mutation", "main:add", rank=2.0)
+        assert (await answer).error.code == "OutOfRetention"
+        request = dataclasses.replace(RANKS, at_ts=server.backend.node.head_ts)
+        assert (await server.backend.call(request)).value == b"[1.0,2.0]"
+
+    serve(story, LONG, main=READS)
+
+
+def test_a_batch_is_of_one_timestamp_in_workers_too(serve):
+    async def story(server):
+        await server.value("mutation", "main:add", rank=1.0)
+        async with a_worker_held_up(server):
+            requests = [CallRequest("query", "main:count"), RANKS]
+            ask = functools.partial(server.backend.submit_batch, requests)
+            answer = await ask_a_worker(server, ask)
+            await server.value("mutation", "main:add", rank=2.0)
+        count, ranks = await answer
+        assert (count.value, ranks.value) == (b"2.0", b"[1.0,2.0]")
+
+    serve(story, LONG, main=READS)
+
+
+# ---------------------------------------------------------------- a file that takes no commits
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held_by_another_program(path):
+    """Its lock, which no group can begin beside."""
+    command = [sys.executable, "-c", HOLD, path]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.stdin.close()
+
+
+def test_a_result_that_no_group_can_take_is_answered(serve):
+    """As a mutation of the loop is; the loop does not try in vain as long as the lock lasts."""
+
+    async def story(server):
+        server.backend.mutations.offload.stalled = ["main:add"]
+        server.backend.mutations.offload.code_changed()
+        with held_by_another_program(server.backend.data_path):
+            failure = await server.failure("mutation", "main:add", rank=1.0)
+        assert "Another program holds a lock" in failure.error_message
+        assert not server.backend.needs_turn
+        await server.value("mutation", "main:add", rank=2.0)
+        assert await server.value("query", "main:ranks") == [2.0]
+
+    serve(story, main=APP)
+
+
 # ---------------------------------------------------------------- workers that end
 
 
@@ -493,6 +557,23 @@ def test_idle_workers_that_die_are_not_missed(serve):
         assert await server.value("query", "main:slow_sum") == 0.0
 
     serve(story, main=APP)
+
+
+def test_a_machine_without_room_for_another_worker_has_those_it_has(serve):
+    """A call that finds them busy waits, as where there are as many as may be."""
+
+    async def story(server):
+        backend = server.backend
+        async with a_worker_held_up(server):
+            first = await ask_a_worker(server, functools.partial(backend.submit, RANKS))
+            with no_descriptor_left():
+                asked = CallRequest("query", "main:ranks", b'{"steps":4}')
+                second = asyncio.ensure_future(backend.call(asked))
+                await asyncio.sleep(0)
+        assert (await first).value == b"[]"
+        assert (await second).value == b"[]", (await second).error_message
+
+    serve(story, LONG, main=READS)
 
 
 # ---------------------------------------------------------------- code that changes meanwhile
@@ -557,6 +638,28 @@ def test_a_live_slow_query_shows_the_new_code_in_the_end(serve, write_app):
         assert client.newest(total) == 101.0
 
     serve(story, main=APP)
+
+
+def test_a_result_of_variables_as_they_were_is_given_to_nobody_later(serve):
+    """The code is the same, so nothing but the variables tells that the result is old."""
+
+    async def story(server):
+        backend = server.backend
+        backend.use(backend.app, {"MODE": "before"})
+        client = server.connect()
+        async with a_worker_held_up(server):
+            asked = CallRequest("query", "main:mode", b'{"steps":3}')
+            ask = functools.partial(backend.submit, asked)
+            answer = await ask_a_worker(server, ask)
+            mode = client.subscribe("main:mode", steps=2)
+            while len(backend.mutations.offload) < 2:
+                await asyncio.sleep(0)
+            backend.use(backend.app, {"MODE": "after"})
+        assert (await answer).value == b'"before"'
+        await client.until(lambda: client.newest(mode) == "after")
+        assert await server.value("query", "main:mode", steps=3) == "after"
+
+    serve(story, LONG, main=READS)
 
 
 def test_a_file_that_was_broken_after_the_push_does_not_break_slow_calls(serve, write_app):
