@@ -91,6 +91,7 @@ class WorkerPool:
         self.kills = 0
         self._lost_starts = 0  # in a row
         self._rests_until = 0.0
+        self._is_full_until = 0.0  # no room on the machine for more than there are
         self.keeps_warm = False
         self._prepared: tuple[str, _Worker] | None = None
         self._blank: _Worker | None = None  # of no code yet
@@ -122,6 +123,8 @@ class WorkerPool:
             if not self._workers:
                 self.fail_waiting(_lost_starts_error())
             return
+        if self._workers and self._loop.time() < self._is_full_until:
+            return
         starting = sum(not worker.process.is_ready for worker in self._workers)
         while (
             len(self._waiting) > starting
@@ -130,6 +133,9 @@ class WorkerPool:
             try:
                 worker = _Worker(self, self._setup(), self._loop, self._limits)
             except OSError as error:
+                if self._workers:  # whichever ends its call takes the next
+                    self._is_full_until = self._loop.time() + _REST_S
+                    return
                 reason = f"No worker process can be started: {error}"
                 self.fail_waiting(OperatorError(reason, code="NoWorker"))
                 return
