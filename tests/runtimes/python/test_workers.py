@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from cupola.backend import CallRequest
@@ -503,6 +504,26 @@ def test_a_machine_without_room_for_another_worker_has_those_it_has(serve):
 
 
 # ---------------------------------------------------------------- code that changes meanwhile
+
+
+def test_code_to_come_that_cannot_be_loaded_fails_no_call_of_the_present_code(serve):
+    """A worker tries it beforehand; calls that wait for one of theirs go on waiting."""
+
+    async def story(server):
+        backend = server.backend
+        pool = backend.mutations.offload._pool
+        pool._limits = dataclasses.replace(LONG, transaction_workers_max=1)
+        async with a_worker_held_up(server):
+            first = await ask_a_worker(server, functools.partial(backend.submit, RANKS))
+            asked = CallRequest("query", "main:ranks", b'{"steps":4}')
+            second = asyncio.ensure_future(backend.call(asked))
+            sources = {"main.py": b"raise ValueError('not like this')"}
+            pool.prepare(msgspec.structs.replace(pool._setup(), sources=sources), "next")
+            await pool.wait_prepared("next")
+        assert (await first).value == b"[]"
+        assert (await second).value == b"[]", (await second).error_message
+
+    serve(story, LONG, main=READS)
 
 
 @pytest.mark.parametrize("kept", [True, False])

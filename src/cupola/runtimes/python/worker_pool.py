@@ -187,6 +187,11 @@ class WorkerPool:
                 self._waiting.appendleft(job)
         self.assign()
 
+    def cannot_run(self, worker: _Worker, problem: str) -> None:
+        """A worker cannot load its code. That is no news for calls of other code."""
+        if worker in self._workers:
+            self.fail_waiting(DeveloperError(problem, code="ImportFailed"))
+
     def fail_waiting(self, error: Exception) -> None:
         """No worker can be started with this app."""
         waiting, self._waiting = self._waiting, collections.deque()
@@ -331,7 +336,7 @@ class _Worker:
             self.started.set()
             self._timeout.cancel()
             if message.problem is not None:
-                self._pool.fail_waiting(DeveloperError(message.problem, code="ImportFailed"))
+                self._pool.cannot_run(self, message.problem)
                 self.process.kill()
                 return
             self._idle()
