@@ -132,6 +132,26 @@ BAD: dict[str, tuple[str, bytes, str]] = {
 }
 
 
+@pytest.mark.parametrize("step", ["_plan", "_store_files"])
+def test_an_import_that_meets_a_full_disk_has_failed(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The command line waits for one of the two."""
+
+    async def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def story(at: Pushing) -> None:
+        with monkeypatch.context() as disk:
+            disk.setattr(at.deployer.imports, step, full)
+            state = await load(at, b'{"a":1}\n', "jsonLines", "things")
+        assert state["state"] == "failed" and "No space left" in state["error_message"]
+        state = await load(at, b'{"a":1}\n', "jsonLines", "things")
+        assert state["state"] == "completed"
+
+    tell(story, app())
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_row_changes_nothing(tell: Tell, case: str) -> None:
     form, data, words = BAD[case]

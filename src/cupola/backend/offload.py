@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -489,17 +489,74 @@ class Offload:
         )
         self._node.wake()
 
+    def run_together(
+        self, entries: Sequence[CacheEntry], done: Callable[[dict[CacheEntry, QueryRun]], None]
+    ) -> None:
+        """Run live queries in one worker, one after the other, at one snapshot.
+
+        `done`: with their runs; without any, if the worker has failed, or the code is another.
+        """
+        node = self._node
+        entries = [entry for entry in entries if self._may_be_asked(entry.key)]
+        if not entries or node.is_paused:
+            self._loop.call_soon(done, {})
+            return
+        generation, started_ns = node.cache.generation, node.clock.monotonic_ns()
+        first = entries[0]
+        asked = [(entry, entry.journal, node.new_request_id()) for entry in entries]
+
+        def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
+            runs: dict[CacheEntry, QueryRun] = {}
+            if node.cache.generation == generation and isinstance(outcome, CallDone):
+                for (entry, journal, number), part in zip(
+                    asked, [outcome, *outcome.more], strict=True
+                ):
+                    path, who = entry.key.path, entry.identity
+                    runs[entry] = self._query_run(
+                        path, part, since, journal, started_ns, who, number
+                    )
+            done(runs)
+            release()
+
+        _, journal, number = asked[0]
+        job = self._job(first.key.path, first.key.args, first.identity, journal, number, finished)
+        prepare_first = job.prepare
+
+        def prepare() -> RunCall:
+            run = prepare_first()
+            more = [
+                msgspec.structs.replace(
+                    run,
+                    path=entry.key.path,
+                    args=entry.key.args,
+                    caller=caller_of(entry.identity),
+                    seed=node.clock.random_bytes(16),
+                    request_id=number,
+                    journal=journal,
+                )
+                for entry, journal, number in asked[1:]
+            ]
+            return msgspec.structs.replace(run, more=more)
+
+        job.prepare = prepare
+        job.watches_time = True  # the bound is that of a snapshot's age
+        self._to_send.append(job)
+        node.wake()
+
     def answer_query(self, request: CallRequest, key: QueryKey, done: Done) -> None:
         """A query asked over HTTP, run for this caller alone."""
         self._slow.add(key.path)
         self.ask(request, key, done)
 
     def asks_for(self, key: QueryKey) -> bool:
-        """Whether a worker should run this query. Who may not ask it is refused in process."""
+        """Whether a worker should run this query. What may not be asked is refused in process."""
+        return self._may_be_asked(key) and self._belongs_here(key.path)
+
+    def _may_be_asked(self, key: QueryKey) -> bool:
         function = self._node.app.functions.get(key.path)
-        if function is None or (function.visibility is Visibility.INTERNAL and not key.internal):
+        if function is None or function.kind is not Kind.QUERY:
             return False
-        return self._belongs_here(key.path)
+        return function.visibility is not Visibility.INTERNAL or key.internal
 
     def ask_now(self, request: CallRequest, key: QueryKey, done: Done) -> bool:
         """Send a query that needs a worker without waiting for a turn. False: it needs none, or

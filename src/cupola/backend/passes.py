@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
+from cupola.backend.left_behind import LeftBehind, is_left_behind, missed_max
 from cupola.backend.node import Node
 from cupola.backend.outbox import attempt_each
 from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
@@ -37,6 +39,7 @@ from cupola.values import qualified
 _LOG = logging.getLogger("cupola")
 _NEVER = 1 << 63  # ns
 _delivery = attrgetter("deliver")
+_NO_RUNS: Final[Mapping[CacheEntry, QueryRun]] = MappingProxyType({})
 
 
 class Passes:
@@ -49,6 +52,7 @@ class Passes:
         self._first: dict[SessionHost, None] = {}
         self._waiting: dict[SessionHost, None] = {}
         self._pass: _Pass | None = None
+        self._left_behind = LeftBehind(self)
         self.offload: Any = None  # backend.offload.Offload, where workers exist
         node.followers.append(self.follow)
 
@@ -136,17 +140,25 @@ class Passes:
             return
         if not entry.listeners:
             return
+        self.record(entry, run)
+        for host, _ in list(entry.listeners):
+            host.missed += 1
+            if entry.stale:
+                self.move(host, run.ts)
+            else:
+                self.schedule(host)
+            if is_left_behind(host):
+                self._left_behind.add(host)
+
+    def record(self, entry: CacheEntry, run: QueryRun) -> None:
+        """Note what a worker has found, for its listeners."""
         before = entry.identity_observed
         changed = self._runner.record(entry, run)
         if run.identity_observed and not before:
             self._split_listeners(entry)
-        for host, query_id in list(entry.listeners):
-            if changed:
+        if changed:
+            for host, query_id in entry.listeners:
                 host.changed[query_id] = None
-            if not entry.stale:
-                self.schedule(host)
-            elif all(other.is_valid_at(run.ts) for other in host.queries.values()):
-                self._move(host, run.ts)
         if entry.stale:
             self._stale[entry] = None
             self._node.wake()
@@ -162,21 +174,41 @@ class Passes:
                 host.changed[query_id] = None
                 self.schedule(host)
 
-    def _move(self, host: SessionHost, ts: int) -> None:
-        """One session's Transition to `ts`, at which all its queries hold."""
+    def move(
+        self, host: SessionHost, ts: int, runs: Mapping[CacheEntry, QueryRun] = _NO_RUNS
+    ) -> None:
+        """One session's Transition to `ts`, if all its queries hold there; `runs`: some of them, at
+        that very moment.
+        """
         session = host.session
         waits = session.update_due and not session.updating
-        if not host.is_open or not host.is_writable or waits or ts < session.ts:
+        if not host.is_open or not host.is_writable or waits:
             return
-        if not host.identity_holds():
+        if ts < max(session.ts, session.least_ts) or not host.identity_holds():
             return
-        outcomes = {
-            query_id: entry.outcome
-            for query_id in host.changed
-            if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
-        }
+        outcomes: dict[int, QueryOutcome] = {}
+        newer = []
+        for query_id, entry in host.queries.items():
+            run, is_shown = runs.get(entry), query_id not in host.changed
+            if entry.is_valid_at(ts) and (is_shown or entry.outcome is not None):
+                if not is_shown and entry.outcome is not None:
+                    outcomes[query_id] = entry.outcome
+            elif run is not None and (
+                entry.identity_observed  # so all its listeners are of its identity
+                or not run.identity_observed
+                or host.identity.cache_key == entry.identity.cache_key
+            ):
+                outcomes[query_id] = run.outcome
+                if run.outcome.digest != entry.last_digest:
+                    newer.append(query_id)
+            else:
+                return
         outcomes = self.shown(host, outcomes, ts)
+        host.missed = missed_max(host) if runs else 0  # it will be left behind again soon
         host.changed.clear()
+        if newer:
+            host.changed.update(dict.fromkeys(newer))
+            self.schedule(host)
         server_ts = self._node.clock.now_ns()
         if session.updating:
             frames = session.finish_update(ts, outcomes, server_ts)
@@ -447,6 +479,7 @@ class _Pass:
         if self._shows_audited or self._node.redacts_errors:
             outcomes = self._passes.shown(host, outcomes, ts)
         host.changed.clear()
+        host.missed = 0
         server_ts = self._server_ts
         if session.updating:
             frames = session.finish_update(ts, outcomes, server_ts)

@@ -6,6 +6,7 @@ How far an export is stands in a private table, so whoever waits for it asks wit
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from cupola.errors import BadRequestError, ClientError
 from cupola.system.deployment import FORGET_EXPORT, PUT_EXPORT
 from cupola.values import Int64
 
+_LOG = logging.getLogger("cupola")
 _WORKER: Final = "cupola.deploy.export_worker"
 _KEPT_MAX: Final = 5
 _KEPT_NS: Final = 14 * 24 * 3600 * 10**9
@@ -34,6 +36,7 @@ class Exports:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._task: asyncio.Task[None] | None = None
+        self._is_beginning = False
 
     async def request(self, *, include_storage: bool) -> None:
         """Begin an export. Returns when it is noted, so that a live query shows it.
@@ -51,19 +54,23 @@ class Exports:
                 "This deployment keeps its files in memory; export without them.",
                 code="ExportNotAvailable",
             )
-        if self._task is not None and not self._task.done():
+        if self._is_beginning or (self._task is not None and not self._task.done()):
             raise BadRequestError(
                 "An export is under way already; wait for it.", code="ExportInProgress"
             )
-        await self._forget_older()
-        fields: Document = {
-            "state": "requested",
-            "format": {"format": "zip", "include_storage": include_storage},
-            "component": None,
-            "requestor": "snapshotExport",
-        }
-        export_id = str(await self._put(None, fields))
-        self._task = asyncio.create_task(self._run(export_id, fields))
+        self._is_beginning = True
+        try:
+            await self._forget_older()
+            fields: Document = {
+                "state": "requested",
+                "format": {"format": "zip", "include_storage": include_storage},
+                "component": None,
+                "requestor": "snapshotExport",
+            }
+            export_id = str(await self._put(None, fields))
+            self._task = asyncio.create_task(self._run(export_id, fields))
+        finally:
+            self._is_beginning = False
 
     async def close(self) -> None:
         """End the export that is under way, if one is."""
@@ -82,7 +89,11 @@ class Exports:
 
         path = self._file(export_id)
         format_: Any = fields["format"]
-        ts = await self._write(path, news, include_storage=format_["include_storage"])
+        try:
+            ts = await self._write(path, news, include_storage=format_["include_storage"])
+        except Exception:  # whoever waits for it must not wait for ever
+            _LOG.exception("An export failed.")
+            ts = None
         now = clock.now_ns()
         if ts is None:
             failed: Document = {"state": "failed", "start_ts": started, "failed_ts": Int64(now)}

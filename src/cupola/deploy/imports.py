@@ -9,6 +9,7 @@ one leads nowhere says so and failed, though its rows are there.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -29,6 +30,7 @@ from cupola.errors import BadRequestError
 from cupola.system.deployment import FORGET_IMPORT, PUT_IMPORT
 from cupola.values import Int64, is_component_path, split_qualified
 
+_LOG = logging.getLogger("cupola")
 _WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
 _KEPT_MAX: Final = 50
@@ -156,7 +158,8 @@ class Imports:
         await self._forget_older()
         import_id = str(await self._put(None, fields))
         self._begun.add(import_id)
-        return import_id, self._start(self._check(import_id, fields, settings, folder, parts))
+        checking = self._check(import_id, fields, settings, folder, parts)
+        return import_id, self._start(import_id, fields, folder, checking)
 
     async def _forget_older(self) -> None:
         """All but the newest; and tell of those that a killed server left unfinished."""
@@ -234,7 +237,8 @@ class Imports:
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
         state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
         await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
-        return self._start(self._store(import_id, fields, *planned))
+        storing = self._store(import_id, fields, *planned)
+        return self._start(import_id, fields, planned[1], storing)
 
     async def cancel(self, import_id: str) -> None:
         """Forget an import that was not confirmed. Raises: as `perform`."""
@@ -316,8 +320,21 @@ class Imports:
         for folder in [*self._uploads.values(), *(folder for _, folder in self._plans.values())]:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+    def _start(
+        self, import_id: str, fields: Document, folder: Path, work: Coroutine[Any, Any, None]
+    ) -> asyncio.Task[None]:
+        async def told() -> None:
+            try:
+                await work
+            except Exception as error:  # no room, say; whoever waits must not wait for ever
+                _LOG.exception("An import failed.")
+                self._plans.pop(import_id, None)
+                shutil.rmtree(folder, ignore_errors=True)
+                text = f"The server could not go on: {error}. See its log."
+                failed: Document = {"state": "failed", "error_message": text}
+                await self._put(import_id, {**fields, "state": failed})
+
+        task = asyncio.create_task(told())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -92,10 +92,10 @@ class CacheEntry:
         return self.stale or self.outcome is None
 
     def is_valid_at(self, ts: int) -> bool:
-        """Whether the outcome held here is the query's result at `ts`."""
-        if self.outcome is None or self.ts > ts:
-            return False
-        return not self.stale or ts < self.touched_ts
+        """Whether the last outcome, of which maybe only the digest is left, is the query's result
+        at `ts`.
+        """
+        return self.ts <= ts and (not self.stale or ts < self.touched_ts)
 
 
 class QueryCache:

@@ -264,6 +264,32 @@ def test_mutations_of_one_client_keep_their_order_over_a_worker(serve):
     serve(story, main=APP)
 
 
+def test_a_mutation_that_is_asked_as_a_query_fails_and_does_not_only_seem_to_happen(serve):
+    """A worker takes it for what it is, and nobody commits what a query has written."""
+    app = (
+        APP
+        + """
+    @mutation
+    def add_many(ctx: MutationCtx, count: int) -> Id[Item]:
+        return ctx.db.insert(Item(rank=float(sum(range(count)))))
+    """
+    )
+
+    async def story(server):
+        wrong_kind = "Trying to execute main:add_many as query, but it is defined as mutation."
+        failure = await server.failure("query", "main:add_many", count=3)
+        assert wrong_kind in failure.error_message
+        client = server.connect()
+        query = client.subscribe("main:add_many", count=3)
+        await client.until(lambda: client.newest(query) is not None)
+        assert wrong_kind in client.newest(query)
+        assert await server.value("query", "main:ranks") == []
+        await server.value("mutation", "main:add_many", count=3)
+        assert await server.value("query", "main:ranks") == [3.0]
+
+    serve(story, main=app)
+
+
 # ---------------------------------------------------------------- live queries
 
 
@@ -307,6 +333,54 @@ def test_a_live_slow_query_is_not_starved_by_constant_writes(serve):
         assert server.worst_stall_s < BOUND_S, server.worst_stall_s
 
     serve(story, main=APP)
+
+
+def test_a_session_with_a_slow_query_and_a_quick_one_is_not_starved_by_constant_writes(serve):
+    """Each write touches both, and no result of one holds when that of the other comes."""
+
+    async def story(server):
+        client = server.connect()
+        slow = client.subscribe("main:slow_value_of", name="a")
+        quick = client.subscribe("main:value_of", name="a")
+        await client.until(lambda: client.newest(slow) == client.newest(quick) == 0)
+        stop = asyncio.Event()
+
+        async def write():
+            while not stop.is_set():
+                await server.value("mutation", "main:bump", name="a")
+                await asyncio.sleep(0.002)
+
+        writing = asyncio.create_task(write())
+        await client.until(lambda: len(client.results[slow]) >= 3)
+        stop.set()
+        await writing
+        final = await server.value("query", "main:value_of", name="a")
+        await client.until(lambda: client.newest(slow) == final)
+        seen = [float(result.value) for result in client.results[slow]]
+        assert seen == sorted(set(seen))
+        assert seen == [float(result.value) for result in client.results[quick]]
+
+    serve(story, main=APP)
+
+
+def test_results_that_do_not_fit_into_memory_together_are_shown_together_all_the_same(serve):
+    """The cache keeps the bytes of the last alone, while the session waits for all three."""
+    app = (
+        APP
+        + """
+    @query
+    def slow_text(ctx: QueryCtx, letter: str) -> str:
+        return letter * sum(range(50))
+    """
+    )
+
+    async def story(server):
+        client = server.connect()
+        queries = [client.subscribe("main:slow_text", letter=letter) for letter in "abc"]
+        await client.until(lambda: all(client.newest(query) for query in queries))
+        assert [client.newest(query)[0] for query in queries] == ["a", "b", "c"]
+
+    serve(story, dataclasses.replace(DEFAULT_LIMITS, query_cache_bytes_max=2000), main=app)
 
 
 def test_a_slow_query_that_looks_at_its_caller_is_answered_for_each(serve):

@@ -187,8 +187,8 @@ class WorkerPool:
                 self._waiting.appendleft(job)
         self.assign()
 
-    def cannot_run(self, worker: _Worker, problem: str) -> None:
-        """A worker cannot load its code. That is no news for calls of other code."""
+    def cannot_load(self, worker: _Worker, problem: str) -> None:
+        """What waits is for the running code, which may be another than this worker was given."""
         if worker in self._workers:
             self.fail_waiting(DeveloperError(problem, code="ImportFailed"))
 
@@ -214,9 +214,10 @@ class WorkerPool:
         self._forget_prepared()
         blank, self._blank = self._blank, None
         if blank is not None and setup.javascript:
-            blank.set_up(setup)
             self._prepared = (version, blank)
-            return
+            blank.set_up(setup)
+            if blank.process.is_open:  # else it had gone, and `forget` was told of that
+                return
         # Without room the first call will tell.
         with contextlib.suppress(OSError):
             self._prepared = (version, _Worker(self, setup, self._loop, self._limits))
@@ -343,7 +344,7 @@ class _Worker:
             self.started.set()
             self._timeout.cancel()
             if message.problem is not None:
-                self._pool.cannot_run(self, message.problem)
+                self._pool.cannot_load(self, message.problem)
                 self.process.kill()
                 return
             self._idle()
