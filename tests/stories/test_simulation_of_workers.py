@@ -212,7 +212,7 @@ class WorldWithWorkers(World):
         self._loop = Loop()
         offload = Offload(backend, "nowhere", bytes(32), self._loop)  # type: ignore[arg-type]
         self._pool = Pool(self)
-        offload._pool = self._pool  # type: ignore[assignment]
+        offload._pool = offload.calls.pool = self._pool  # type: ignore[assignment]
         share = self.chance.choice([0.0, 0.5, 1.0])
         functions = [*QUERIES, "add", "refuse"]
         offload.stalled = [f"tickets:{name}" for name in functions if self.chance.random() < share]
@@ -289,7 +289,7 @@ class WorldWithWorkers(World):
             self.deployment.settle()
             moved = [self._pool.begin(), self._pool.open(), self._pool.finish(), self._loop.turn()]
             if not any(moved) and not self.deployment.backend.needs_turn:
-                if not self.deployment.backend.mutations.offload.holds_mutations:
+                if not self.deployment.backend.mutations.offload.mutations.is_exclusive:
                     return
                 self._loop.fire()
         raise AssertionError("somebody waits for ever")
@@ -301,7 +301,7 @@ class WorldWithWorkers(World):
         log, cache = node.committer.write_log, node.cache
         assert not log._snapshots
         assert not log._writes
-        assert not self.deployment.backend.mutations.offload._running_queries
+        assert not self.deployment.backend.mutations.offload.queries.running
         assert not cache._live
         assert not cache._live_full
         for entry in list(cache._idle):
