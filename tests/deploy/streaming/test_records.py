@@ -66,6 +66,7 @@ def test_records_without_a_key_are_appended(tell: Tell) -> None:
 
 BAD: dict[str, tuple[Records, str]] = {
     "no object": (records(None, 7), "BadRecord"),
+    "no object but an int64": (records(None, {"$integer": "AAAAAAAAAAA="}), "BadRecord"),
     "no key": (records([["id"]], {"id": 1}, {"x": 1}), "BadRecord"),
     "empty key": (records([], {"id": 1}), "EmptyPrimaryKey"),
     "two names": (records(None, {"_a": 1, "source_a": 2}), "BadRecord"),
