@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 
+from cupola.database.ranges import EVERYTHING
+from cupola.deploy.import_plans import Plan, TablePlan
+from cupola.deploy.import_works import works_of
 from cupola.deploy.imports import FinishUpload, ImportSettings
-from cupola.errors import BadRequestError
+from cupola.errors import BadRequestError, DatabaseUseError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.schema import SchemaDefinition
+from cupola.values import encode_id
 
+from ..database.by_hand import Database
 from .conftest import Pushing, notes
 
 Tell = Callable[..., None]
@@ -127,6 +132,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "no array": ("jsonArray", b'{"a": 1}', "no JSON array"),
     "no json": ("jsonArray", b"[", "no JSON"),
     "id": ("jsonLines", b'{"_id": "nonsense"}\n', "Row 1 of `things`"),
+    "no id": ("jsonLines", b'{"_id": null}\n', "Row 1 of `things`"),
     "time": ("jsonLines", b'{"_creationTime": "now"}\n', "_creationTime"),
     "schema": ("jsonLines", b'{"body": "fine"}\n{"body": 7}\n', "Row 2 of `notes`"),
 }
@@ -228,6 +234,75 @@ def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
         assert plain(await all_of(at, "mine")) == [{"a": 1.0}]
 
     tell(story, app())
+
+
+def test_an_import_takes_no_number_that_a_table_has_got_meanwhile(tell: Tell) -> None:
+    """Between the check of a file and its confirmation others go on, and create tables."""
+
+    async def story(at: Pushing) -> None:
+        await insert(at, "mine", a=1)
+        assert (await load(at, b"", "jsonLines", "mine", "replace"))["state"] == "completed"
+        imports = at.deployer.imports
+        token = imports.start_upload()
+        row = json.dumps({"_id": encode_id(10_001, bytes(16)), "_creationTime": 1.5})
+        parts = [imports.part(token, "1", export(theirs=(10_001, [row])))]
+        settings = ImportSettings("replace", "zip")
+        import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+        await ended(at)
+        new = await insert(at, "new", a=1)
+
+        await imports.perform(import_id)
+        await ended(at)
+
+        state = await state_of(at, import_id)
+        assert state["state"] == "failed" and "Import it again" in state["error_message"]
+        assert [row["_id"] for row in await all_of(at, "new")] == [new]
+        assert await all_of(at, "mine") == []
+
+    tell(story, app())
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_what_is_written_during_an_import_stays_in_its_table(
+    tmp_path: Path, replaces: bool
+) -> None:
+    """Two tables get each other's numbers, by which documents are found; the app writes to one
+    between all the import's transactions.
+    """
+    database = Database()
+    for name in ("one", "two"):
+        transaction = database.begin()
+        document_id = transaction.insert(name, {"of": name})
+        database.commit(transaction)
+        if not replaces:
+            transaction = database.begin()
+            transaction.delete(document_id)
+            database.commit(transaction)
+    numbers = {"one": 10_002, "two": 10_001}
+    tables = [TablePlan(name, n, int(replaces), 0, None) for name, n in numbers.items()]
+    works = works_of(Plan(tables, numbers), tmp_path, lambda name, rows: None)
+
+    def run() -> None:
+        for work in works:
+            transaction = database.begin()
+            work(transaction)
+            database.commit(transaction)
+            transaction = database.begin()
+            transaction.insert("one", {"of": "one"})
+            database.commit(transaction)
+
+    if replaces:
+        run()
+        assert database.committer.catalog.numbers.items() >= numbers.items()
+    else:  # nobody has said that documents may go
+        with pytest.raises(DatabaseUseError, match="Import it again"):
+            run()
+    transaction = database.begin()
+    for name in ("one", "two"):
+        table = transaction.table(name)
+        assert table is not None
+        for _, document in transaction.scan(table.primary, EVERYTHING):
+            assert document.value["of"] == name
 
 
 def test_a_damaged_zip_is_refused_by_name_of_what_is_damaged(tell: Tell) -> None:

@@ -160,9 +160,8 @@ class _Rows:
                     raise ImportRefused(text, code="InvalidConvexValue") from None
 
     def _encoded(self, row: Row) -> bytes:
-        document_id = row.get("_id")
-        if document_id is not None:
-            number = table_number_of(str(document_id))
+        if "_id" in row:
+            number = table_number_of(str(row["_id"]))
             if self.number not in (None, number):
                 raise ImportRefused(
                     "Its id is of another table than those before.", code="InvalidId"
