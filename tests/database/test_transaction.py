@@ -272,6 +272,19 @@ def test_limits_name_themselves():
         ranks(reading.begin(), by_rank(reading))
 
 
+def test_a_count_past_the_bound_is_refused_also_after_deletions():
+    """What was deleted here is not counted, and does not hide what lies behind the bound."""
+    database = open_database(Limits(documents_read_max=10))
+    seeding = database.begin()
+    ids = [seeding.insert("items", {"rank": float(rank)}) for rank in range(20)]
+    database.commit(seeding)
+    transaction = database.begin()
+    for document_id in ids[:3]:
+        transaction.delete(document_id)
+    with pytest.raises(LimitError, match=r"documents read .*limit: 10"):
+        figures.count(transaction, *by_rank(database))
+
+
 @pytest.mark.parametrize(
     ("constraints", "says"),
     [
