@@ -14,6 +14,7 @@ from cupola.database.catalog import EXPORTS, Document
 from cupola.database.load import load_documents
 from cupola.deploy.processes import News, run_worker
 from cupola.deploy.system_calls import call_system
+from cupola.deploy.zip_export import unfinished
 from cupola.errors import BadRequestError, ClientError
 from cupola.system.deployment import FORGET_EXPORT, PUT_EXPORT
 from cupola.values import Int64
@@ -103,8 +104,11 @@ class Exports:
         path.parent.mkdir(exist_ok=True, mode=0o700)
         files = self._backend.files
         more = [files.store.address] if include_storage else []
-        with files.keeping_all():  # what the snapshot knows of is there until it is written
-            printed = await run_worker(_WORKER, str(self._data), str(path), *more, news=news)
+        try:
+            with files.keeping_all():  # what the snapshot knows of is there until it is written
+                printed = await run_worker(_WORKER, str(self._data), str(path), *more, news=news)
+        finally:
+            unfinished(path).unlink(missing_ok=True)
         return None if printed is None else int(printed)
 
     @property
@@ -114,12 +118,17 @@ class Exports:
     async def _forget_older(self) -> None:
         """What is too old or too much; and what a killed server left unfinished."""
         now = self._backend.clock.now_ns()
+        kept: set[Path] = set()
         for place, (export_id, document) in enumerate(self._newest_first()):
             expires = document.get("expiration_ts")
             is_old = isinstance(expires, Int64) and expires < now
             if is_old or place >= _KEPT_MAX - 1 or document["state"] != "completed":
-                self._file(export_id).unlink(missing_ok=True)
                 await call_system(self._backend, FORGET_EXPORT, {"id": export_id})
+            else:
+                kept.add(self._file(export_id))
+        for path in self._file("any").parent.glob("*.*"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def find(self, name: str) -> tuple[Path, int]:
         """The file of a finished export, by its id or timestamp, and that timestamp.
