@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import errno
 import io
 import json
+import os
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -484,6 +488,51 @@ def test_an_import_that_a_crash_cut_off_is_told_and_cleared_away(
 
     tell(killed, app())
     tell(later, app())
+
+
+def test_an_import_that_the_disk_has_no_room_for_says_so(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for it asks with a live query, and would wait for ever."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("cupola.deploy.imports.shutil.copyfileobj", full)
+
+    async def story(at: Pushing) -> None:
+        state = await load(at, b'{"a": 1}', "jsonLines", "things")
+        assert state["state"] == "failed" and "No space left" in state["error_message"]
+        assert await all_of(at, "things") == []
+
+    tell(story, app())
+
+
+def test_an_import_ends_though_the_server_has_more_to_do_than_it_can(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far it is cannot be noted then, until there is room for that in the queue."""
+    monkeypatch.setattr("cupola.deploy.system_calls._RETRY_S", 0.01)
+
+    async def story(at: Pushing) -> None:
+        imports, node = at.deployer.imports, at.backend.node
+        token = imports.start_upload()
+        parts = [imports.part(token, "1", b'{"a": 1}')]
+        settings = ImportSettings("append", "jsonLines", "things")
+        import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+        await ended(at)
+
+        await imports.perform(import_id)
+        limits, node.limits = node.limits, dataclasses.replace(node.limits, queued_calls_max=0)
+        while "things" not in node.committer.catalog.by_name:
+            await asyncio.sleep(0)
+        (task,) = imports._tasks
+        while not (await asyncio.wait([task], timeout=0.1))[0]:
+            node.limits = limits
+
+        assert (await state_of(at, import_id))["state"] == "completed"
+
+    tell(story, app())
 
 
 def test_few_imports_are_remembered(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ How far an export is stands in a private table, so whoever waits for it asks wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from cupola.database.load import load_documents
 from cupola.deploy.processes import News, run_worker
 from cupola.deploy.system_calls import call_system
 from cupola.deploy.zip_export import unfinished
-from cupola.errors import BadRequestError, ClientError
+from cupola.errors import BadRequestError, ClientError, CupolaError
 from cupola.system.deployment import FORGET_EXPORT, PUT_EXPORT
 from cupola.values import Int64
 
@@ -76,10 +77,11 @@ class Exports:
         clock = self._backend.clock
         started = Int64(clock.now_ns())
         under_way: Document = {**fields, "state": "in_progress", "start_ts": started}
-        await self._put(export_id, under_way)
+        await self._put(export_id, under_way, is_patient=True)
 
         async def news(text: str) -> None:
-            await self._put(export_id, {**under_way, "progress_message": text})
+            with contextlib.suppress(CupolaError):  # a full queue, or disk, must not end it
+                await self._put(export_id, {**under_way, "progress_message": text})
 
         path = self._file(export_id)
         format_: Any = fields["format"]
@@ -87,7 +89,7 @@ class Exports:
         now = clock.now_ns()
         if ts is None:
             failed: Document = {"state": "failed", "start_ts": started, "failed_ts": Int64(now)}
-            await self._put(export_id, {**fields, **failed})
+            await self._put(export_id, {**fields, **failed}, is_patient=True)
             return
         done: Document = {
             "state": "completed",
@@ -97,7 +99,7 @@ class Exports:
             "zip_object_key": path.name,
             "size": Int64(path.stat().st_size),
         }
-        await self._put(export_id, {**fields, **done})
+        await self._put(export_id, {**fields, **done}, is_patient=True)
 
     async def _write(self, path: Path, news: News, *, include_storage: bool) -> int | None:
         """The snapshot's timestamp; None if the process failed, whose words are in the log."""
@@ -157,6 +159,8 @@ class Exports:
     def _file(self, export_id: str) -> Path:
         return self._data.parent / "exports" / f"{export_id}.zip"
 
-    async def _put(self, export_id: str | None, fields: Document) -> Any:
+    async def _put(
+        self, export_id: str | None, fields: Document, *, is_patient: bool = False
+    ) -> Any:
         args = {"id": export_id, "fields": fields}
-        return await call_system(self._backend, PUT_EXPORT, args)
+        return await call_system(self._backend, PUT_EXPORT, args, is_patient=is_patient)

@@ -9,6 +9,8 @@ one leads nowhere says so and failed, though its rows are there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import shutil
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -25,10 +27,11 @@ from cupola.deploy.import_works import works_of
 from cupola.deploy.processes import News, run_worker
 from cupola.deploy.system_calls import call_system
 from cupola.deploy.zip_export import FILES
-from cupola.errors import BadRequestError
+from cupola.errors import BadRequestError, CupolaError
 from cupola.system.deployment import FORGET_IMPORT, PUT_IMPORT
 from cupola.values import Int64, is_component_path, split_qualified
 
+_LOG = logging.getLogger("cupola")
 _WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
 _KEPT_MAX: Final = 50
@@ -156,7 +159,8 @@ class Imports:
         await self._forget_older()
         import_id = str(await self._put(None, fields))
         self._begun.add(import_id)
-        return import_id, self._start(self._check(import_id, fields, settings, folder, parts))
+        check = self._check(import_id, fields, settings, folder, parts)
+        return import_id, self._start(self._told(import_id, fields, folder, check))
 
     async def _forget_older(self) -> None:
         """All but the newest; and tell of those that a killed server left unfinished."""
@@ -198,7 +202,7 @@ class Imports:
                 "message_to_confirm": _summary(answer),
                 "require_manual_confirmation": any(table.delete for table in answer.tables),
             }
-        await self._put(import_id, {**fields, "state": state})
+        await self._put(import_id, {**fields, "state": state}, is_patient=True)
 
     async def _plan(self, settings: ImportSettings, file: Path, folder: Path) -> Plan | str:
         """What the import would do; or why it cannot be."""
@@ -234,7 +238,8 @@ class Imports:
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
         state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
         await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
-        return self._start(self._store(import_id, fields, *planned))
+        store = self._store(import_id, fields, *planned)
+        return self._start(self._told(import_id, fields, planned[1], store))
 
     async def cancel(self, import_id: str) -> None:
         """Forget an import that was not confirmed. Raises: as `perform`."""
@@ -250,7 +255,8 @@ class Imports:
     async def _store(self, import_id: str, fields: Document, plan: Plan, folder: Path) -> None:
         async def news(text: str) -> None:
             now: Document = {"progress_message": text, "checkpoint_messages": []}
-            await self._put(import_id, {**fields, "state": {"state": "in_progress", **now}})
+            with contextlib.suppress(CupolaError):  # a full queue, or disk, must not end it
+                await self._put(import_id, {**fields, "state": {"state": "in_progress", **now}})
 
         with self._backend.files.keeping_all():
             error = await self._store_files(plan, folder, news)
@@ -267,7 +273,7 @@ class Imports:
             now = Int64(self._backend.clock.now_ns())
             state = {"state": "completed", "timestamp": now, "num_rows_written": Int64(rows)}
         completed = import_completed(plan, fields) if error is None else None
-        await self._put(import_id, {**fields, "state": state}, completed)
+        await self._put(import_id, {**fields, "state": state}, completed, is_patient=True)
 
     async def _store_files(self, plan: Plan, folder: Path, news: News) -> str | None:
         """Put the bytes of files where their documents will find them. Returns: why not."""
@@ -308,6 +314,19 @@ class Imports:
 
     # ---------------------------------------------------------------- inside
 
+    async def _told(
+        self, import_id: str, fields: Document, folder: Path, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """Do what is to be done, and tell if that fails in a way that nobody has thought of."""
+        try:
+            await work
+        except Exception as error:
+            _LOG.exception("An import has failed")
+            shutil.rmtree(folder, ignore_errors=True)
+            self._begun.discard(import_id)  # if it cannot be told now, the next import does
+            state: Document = {"state": "failed", "error_message": f"It ended early: {error}"}
+            await self._put(import_id, {**fields, "state": state}, is_patient=True)
+
     async def close(self) -> None:
         """End what is under way; what is stored so far stays."""
         for task in self._tasks:
@@ -330,11 +349,16 @@ class Imports:
         return Path(str(self._backend.data_path)).parent / "imports"
 
     async def _put(
-        self, import_id: str | None, fields: Document, completed: Document | None = None
+        self,
+        import_id: str | None,
+        fields: Document,
+        completed: Document | None = None,
+        *,
+        is_patient: bool = False,
     ) -> Any:
         """Note how far an import is. `completed`: with the event of its end."""
         args = {"id": import_id, "fields": fields, "completed": completed}
-        return await call_system(self._backend, PUT_IMPORT, args)
+        return await call_system(self._backend, PUT_IMPORT, args, is_patient=is_patient)
 
 
 def _check_settings(settings: ImportSettings) -> None:

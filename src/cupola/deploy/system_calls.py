@@ -11,19 +11,26 @@ from typing import Any, Final
 from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest
 from cupola.database.system_commits import Work
-from cupola.errors import BadRequestError
+from cupola.errors import BadRequestError, OverloadedError
 from cupola.values import decode, encode
 
 _SYSTEM: Final = Identity("admin")
+_RETRY_S: Final = 0.5
 
 
-async def call_system(backend: Backend, path: str, args: dict[str, Any]) -> Any:
-    """Run a mutation of the system; what it returned.
+async def call_system(
+    backend: Backend, path: str, args: dict[str, Any], *, is_patient: bool = False
+) -> Any:
+    """Run a mutation of the system; what it returned. `is_patient`: nobody waits who could try
+    again, so wait for a place in the queue if it is full.
 
     Raises: what it failed with.
     """
     request = CallRequest("mutation", path, encode(args), _SYSTEM, visibility="any")
     result = await backend.call(request)
+    while is_patient and isinstance(result.error, OverloadedError):
+        await asyncio.sleep(_RETRY_S)
+        result = await backend.call(request)
     if result.value is None:
         raise result.error or BadRequestError(result.error_message or "")
     return decode(result.value)
