@@ -41,7 +41,7 @@ from cupola.database.catalog import (
     building,
 )
 from cupola.database.committer import Committer, Published
-from cupola.database.constraints import dangling, twins, unique_prefix
+from cupola.database.constraints import dangling, stored_twin, twins, unique_prefix
 from cupola.database.search_indexes import (
     NothingToBuild,
     SearchBuilds,
@@ -354,21 +354,23 @@ class SchemaPush:
 
     def _check_unique(self, table: TableInfo, index: Index) -> Iterator[None]:
         """Neighbours in a new unique index must differ."""
-        start, last, last_id = b"", None, ""
+        start, last = b"", None
+        reader = self._persistence.reader
         while True:
             self._refuse_violation()
-            rows = self._persistence.reader.scan(
-                index.number, start, None, descending=False, limit=_BATCH
-            )
+            rows = reader.scan(index.number, start, None, descending=False, limit=_BATCH)
             if not rows:
                 return
             for _, _, body in rows:
                 document = decode_canonical(body)
                 assert isinstance(document, dict)
-                prefix, document_id = unique_prefix(index, index.parts(document)), document["_id"]
+                parts = index.parts(document)
+                prefix = unique_prefix(index, parts)
                 if prefix is not None and prefix == last:
-                    self._refuse(table, twins(table, index, last_id, str(document_id)))
-                last, last_id = prefix, str(document_id)
+                    found = stored_twin(reader, index, parts)
+                    if found is not None:  # else the one before has gone since it was looked at
+                        self._refuse(table, twins(table, index, *found))
+                last = prefix
             start = rows[-1][0] + b"\0"
             yield
 
