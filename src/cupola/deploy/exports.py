@@ -36,6 +36,20 @@ class Exports:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._task: asyncio.Task[None] | None = None
+        self._recovering: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Tell of those that an earlier server left unfinished. Needs a running loop."""
+        self._recovering = asyncio.create_task(self._recover(self._newest_first()))
+
+    async def _recover(self, found: list[tuple[str, Document]]) -> None:
+        for export_id, document in found:
+            if document["state"] in ("requested", "in_progress"):
+                now = Int64(self._backend.clock.now_ns())
+                fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+                failed: Document = {"state": "failed", "failed_ts": now}
+                with contextlib.suppress(CupolaError):  # then the next export forgets it
+                    await self._put(export_id, {"start_ts": now, **fields, **failed})
 
     async def request(self, *, include_storage: bool) -> None:
         """Begin an export. Returns when it is noted, so that a live query shows it.
@@ -69,9 +83,10 @@ class Exports:
 
     async def close(self) -> None:
         """End the export that is under way, if one is."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._task, self._recovering) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, export_id: str, fields: Document) -> None:
         clock = self._backend.clock

@@ -71,6 +71,14 @@ class Imports:
         self._begun: set[str] = set()  # by this process
         self._is_cleared = False
 
+    def start(self) -> None:
+        """Tell of those that an earlier server left unfinished. Needs a running loop."""
+        self._start(self._recover())
+
+    async def _recover(self) -> None:
+        with contextlib.suppress(CupolaError):  # then the next import tells of them
+            await self._forget_older()
+
     # ---------------------------------------------------------------- uploading
 
     def start_upload(self) -> str:
