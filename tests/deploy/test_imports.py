@@ -22,6 +22,7 @@ from cupola.deploy.imports import FinishUpload, ImportSettings
 from cupola.errors import BadRequestError, DatabaseUseError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
+from cupola.limits import Limits
 from cupola.schema import SchemaDefinition
 from cupola.values import encode_id
 
@@ -226,6 +227,27 @@ def test_an_export_comes_back_with_ids_values_and_references(tell: Tell, tmp_pat
     for file in tmp_path.glob("data.sqlite3-*"):
         file.unlink()
     tell(target, app(*({**notes(), "tableName": n, "documentType": {"type": "any"}} for n in "xy")))
+
+
+def test_what_the_limits_of_a_deployment_allow_goes_out_and_comes_in(tell: Tell) -> None:
+    """Its own limits, not the usual ones."""
+    limits = Limits(array_length_max=10_000, document_size_bytes_max=1 << 21)
+    large = {"list": [1.0] * 9000, "text": "x" * 1_100_000}
+    kept: list[bytes] = []
+
+    async def story(at: Pushing) -> None:
+        row = json.dumps(large).encode()
+        assert (await load(at, row, "jsonLines", "things"))["state"] == "completed"
+        kept.append(await exported(at))
+        assert (await load(at, kept[0], "zip", None, "replace"))["state"] == "completed"
+        assert plain(await all_of(at, "things")) == [large]
+
+    async def elsewhere(at: Pushing) -> None:
+        state = await load(at, kept[0], "zip", None, "replace")
+        assert state["state"] == "failed" and "too long" in state["error_message"]
+
+    tell(story, app(), limits=limits)
+    tell(elsewhere, app(), limits=Limits(array_length_max=8000))
 
 
 def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:

@@ -123,7 +123,8 @@ class Exports:
         more = [files.store.address] if include_storage else []
         try:
             with files.keeping_all():  # what the snapshot knows of is there until it is written
-                printed = await run_worker(_WORKER, str(self._data), str(path), *more, news=news)
+                arguments = (str(self._data), str(path), *more)
+                printed = await run_worker(_WORKER, self._backend.limits, *arguments, news=news)
         finally:
             unfinished(path).unlink(missing_ok=True)
         return None if printed is None else int(printed)

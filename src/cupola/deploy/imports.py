@@ -217,6 +217,7 @@ class Imports:
         table = [settings.table_name] if settings.table_name is not None else []
         printed = await run_worker(
             "cupola.deploy.import_worker",
+            self._backend.limits,
             str(self._backend.data_path),
             str(file),
             settings.format,
@@ -293,10 +294,10 @@ class Imports:
                 return "This deployment keeps its files in memory; import without them."
             printed = await run_worker(
                 "cupola.deploy.import_files",
+                self._backend.limits,
                 str(folder / _WHOLE),
                 str(folder / str(files.file)),
                 address,
-                str(self._backend.limits.file_size_bytes_max),
                 news=news,
             )
             if printed != b"null":

@@ -15,6 +15,7 @@ from cupola.deploy.streaming.importing import StreamingImport
 from cupola.deploy.streaming.records import Records
 from cupola.errors import CupolaError
 from cupola.functions.app import App
+from cupola.limits import Limits
 from cupola.persistence import MemoryPersistence
 
 from ..conftest import Pushing, notes
@@ -90,6 +91,15 @@ def test_a_bad_record_is_told(tell: Tell, case: str) -> None:
         assert await all_of(at, "users") == [] and await all_of(at, "notes") == []
 
     tell(story, app(notes()))
+
+
+def test_records_are_as_large_as_the_deployment_allows(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        row = {"text": "x" * 1_100_000}
+        await StreamingImport(at.backend).store(records(None, row))
+        assert plain(await all_of(at, "users")) == [row]
+
+    tell(story, app(), limits=Limits(document_size_bytes_max=1 << 21))
 
 
 def test_tables_are_emptied(tell: Tell) -> None:
