@@ -103,6 +103,7 @@ def allowed_origin(site: str, origin: str) -> str | None:
         return found
 
 
+@pytest.mark.timeout(300)  # five commands of the published CLI, one after the other
 def test_keys_may_be_in_a_variable(project: Project, drive: Any) -> None:
     """A static key set, as larger deployments have it; then fetched and rotated keys again."""
     old = drive("signed_in.mjs", "joan@example.org")
