@@ -557,6 +557,44 @@ def test_an_import_ends_though_the_server_has_more_to_do_than_it_can(
     tell(story, app())
 
 
+def test_an_upload_that_is_cut_off_leaves_nothing(tell: Tell, tmp_path: Path) -> None:
+    async def cut_off() -> AsyncIterator[bytes]:
+        yield b'{"a": 1}'
+        raise ConnectionResetError
+
+    async def story(at: Pushing) -> None:
+        settings = ImportSettings("append", "jsonLines", "things")
+        with pytest.raises(ConnectionResetError):
+            await at.deployer.imports.import_at_once(settings, cut_off())
+        assert list((tmp_path / "imports").iterdir()) == []
+
+    tell(story, app())
+
+
+def test_imports_that_nobody_confirms_do_not_gather(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each keeps its file; whoever asked for it may have gone away."""
+    monkeypatch.setattr("cupola.deploy.imports._WAITING_MAX", 2)
+
+    async def story(at: Pushing) -> None:
+        imports, ids = at.deployer.imports, []
+        for _ in range(3):
+            token = imports.start_upload()
+            parts = [imports.part(token, "1", b'{"a": 1}')]
+            settings = ImportSettings("append", "jsonLines", "things")
+            ids.append(await imports.finish_upload(FinishUpload(token, parts, settings)))
+            await ended(at)
+        states = [(await state_of(at, import_id))["state"] for import_id in ids]
+        assert states == ["failed", "waiting_for_confirmation", "waiting_for_confirmation"]
+        assert len(list((tmp_path / "imports").iterdir())) == 2
+        await imports.perform(ids[1])
+        await ended(at)
+        assert (await state_of(at, ids[1]))["state"] == "completed"
+
+    tell(story, app())
+
+
 def test_few_imports_are_remembered(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cupola.deploy.imports._KEPT_MAX", 2)
 

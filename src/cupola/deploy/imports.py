@@ -34,6 +34,7 @@ from cupola.values import Int64, is_component_path, split_qualified
 _LOG = logging.getLogger("cupola")
 _WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
+_WAITING_MAX: Final = 8  # each keeps its file
 _KEPT_MAX: Final = 50
 _PARTS_MAX: Final = 9999
 _NEWS_EVERY_S: Final = 0.5
@@ -133,10 +134,16 @@ class Imports:
         _check_settings(settings)
         token = self.start_upload()
         file = self._uploads[token] / "0001.part"
-        with file.open("wb") as part:
-            async for piece in body:
-                await asyncio.to_thread(part.write, piece)
-        folder = self._uploads.pop(token)
+        try:
+            with file.open("wb") as part:
+                async for piece in body:
+                    await asyncio.to_thread(part.write, piece)
+        except BaseException:  # the client has gone away, or the disk is full
+            shutil.rmtree(self._uploads.pop(token, file.parent), ignore_errors=True)
+            raise
+        folder = self._uploads.pop(token, None)
+        if folder is None:  # many others have begun since
+            raise BadRequestError("There is no such upload (any more).", code="UploadNotFound")
         import_id, checked = await self._begin(settings, folder, [file])
         await checked
         if import_id in self._plans:
@@ -165,6 +172,8 @@ class Imports:
             "requestor": {"type": "snapshotImport"},
         }
         await self._forget_older()
+        while len(self._plans) >= _WAITING_MAX:
+            await self._drop(next(iter(self._plans)), "It was not confirmed; import again.")
         import_id = str(await self._put(None, fields))
         self._begun.add(import_id)
         check = self._check(import_id, fields, settings, folder, parts)
@@ -252,13 +261,16 @@ class Imports:
 
     async def cancel(self, import_id: str) -> None:
         """Forget an import that was not confirmed. Raises: as `perform`."""
+        await self._drop(import_id, "Canceled.")
+
+    async def _drop(self, import_id: str, why: str) -> None:
         planned = self._plans.pop(import_id, None)
         if planned is None:
             raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
         document = self._document(import_id)
         shutil.rmtree(planned[1], ignore_errors=True)
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
-        state: Document = {"state": "failed", "error_message": "Canceled."}
+        state: Document = {"state": "failed", "error_message": why}
         await self._put(import_id, {**fields, "state": state})
 
     async def _store(self, import_id: str, fields: Document, plan: Plan, folder: Path) -> None:
