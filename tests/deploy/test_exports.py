@@ -95,6 +95,18 @@ def test_only_one_export_is_made_at_a_time_and_few_are_kept(tell: Tell) -> None:
     tell(story, app())
 
 
+def test_two_who_ask_for_an_export_at_once_get_one(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        exports = at.deployer.exports
+        asked = [exports.request(include_storage=False) for _ in range(2)]
+        first, second = await asyncio.gather(*asked, return_exceptions=True)
+        assert first is None and isinstance(second, BadRequestError)
+        assert (await finished(at))["state"] == "completed"
+        assert len(exports._newest_first()) == 1
+
+    tell(story, app())
+
+
 def test_an_export_that_a_crash_cut_off_is_no_obstacle(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         exports = at.deployer.exports

@@ -36,6 +36,7 @@ class Exports:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._task: asyncio.Task[None] | None = None
+        self._is_beginning = False
         self._recovering: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -67,10 +68,17 @@ class Exports:
                 "This deployment keeps its files in memory; export without them.",
                 code="ExportNotAvailable",
             )
-        if self._task is not None and not self._task.done():
+        if self._is_beginning or (self._task is not None and not self._task.done()):
             raise BadRequestError(
                 "An export is under way already; wait for it.", code="ExportInProgress"
             )
+        self._is_beginning = True
+        try:
+            await self._begin(include_storage=include_storage)
+        finally:
+            self._is_beginning = False
+
+    async def _begin(self, *, include_storage: bool) -> None:
         await self._forget_older()
         fields: Document = {
             "state": "requested",
