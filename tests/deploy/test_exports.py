@@ -95,14 +95,28 @@ def test_only_one_export_is_made_at_a_time_and_few_are_kept(tell: Tell) -> None:
     tell(story, app())
 
 
-def test_two_who_ask_for_an_export_at_once_get_one(tell: Tell) -> None:
+def test_of_two_that_are_asked_for_at_once_one_is_made(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
-        exports = at.deployer.exports
-        asked = [exports.request(include_storage=False) for _ in range(2)]
+        asked = (at.deployer.exports.request(include_storage=False) for _ in range(2))
         first, second = await asyncio.gather(*asked, return_exceptions=True)
-        assert first is None and isinstance(second, BadRequestError)
+        assert first is None
+        assert isinstance(second, BadRequestError) and second.code == "ExportInProgress"
         assert (await finished(at))["state"] == "completed"
-        assert len(exports._newest_first()) == 1
+
+    tell(story, app())
+
+
+def test_an_export_that_cannot_be_written_has_failed(tell: Tell) -> None:
+    """The command line waits for one of the two."""
+
+    async def story(at: Pushing) -> None:
+        folder = Path(str(at.backend.data_path)).parent / "exports"
+        folder.write_text("in the way")
+        await at.deployer.exports.request(include_storage=False)
+        assert (await finished(at))["state"] == "failed"
+        folder.unlink()
+        await at.deployer.exports.request(include_storage=False)
+        assert (await finished(at))["state"] == "completed"
 
     tell(story, app())
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import errno
 import io
 import json
-import os
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -141,6 +139,26 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "time": ("jsonLines", b'{"_creationTime": "now"}\n', "_creationTime"),
     "schema": ("jsonLines", b'{"body": "fine"}\n{"body": 7}\n', "Row 2 of `notes`"),
 }
+
+
+@pytest.mark.parametrize("step", ["_plan", "_store_files"])
+def test_an_import_that_meets_a_full_disk_has_failed(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The command line waits for one of the two."""
+
+    async def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def story(at: Pushing) -> None:
+        with monkeypatch.context() as disk:
+            disk.setattr(at.deployer.imports, step, full)
+            state = await load(at, b'{"a":1}\n', "jsonLines", "things")
+        assert state["state"] == "failed" and "No space left" in state["error_message"]
+        state = await load(at, b'{"a":1}\n', "jsonLines", "things")
+        assert state["state"] == "completed"
+
+    tell(story, app())
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -510,24 +528,6 @@ def test_an_import_that_a_crash_cut_off_is_told_and_cleared_away(
 
     tell(killed, app())
     tell(later, app())
-
-
-def test_an_import_that_the_disk_has_no_room_for_says_so(
-    tell: Tell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever waits for it asks with a live query, and would wait for ever."""
-
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("cupola.deploy.imports.shutil.copyfileobj", full)
-
-    async def story(at: Pushing) -> None:
-        state = await load(at, b'{"a": 1}', "jsonLines", "things")
-        assert state["state"] == "failed" and "No space left" in state["error_message"]
-        assert await all_of(at, "things") == []
-
-    tell(story, app())
 
 
 def test_an_import_ends_though_the_server_has_more_to_do_than_it_can(

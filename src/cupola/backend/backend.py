@@ -462,6 +462,8 @@ class Backend:
 
     def end_action(self) -> None:
         self._running_actions -= 1
+        if self.scheduler.waiting:  # for the room that this one leaves
+            self.node.wake()
 
     # ---------------------------------------------------------------- sessions
 

@@ -130,9 +130,16 @@ class MutationQueue:
             self._current = None
             group.append()
         except PersistenceError as error:
-            if self._current is None and not group and len(self):
-                self._current = self._next()  # the group could not even begin
+            if self._current is None and not group:
+                self._current = self._first()  # the group could not even begin
             group.fail(error, self._current)
+
+    def _first(self) -> PendingMutation | None:
+        """Whose turn it would have been."""
+        if self._has_results:
+            mutation: PendingMutation = self.offload.give_up_finished()
+            return mutation
+        return self._next() if len(self) else None
 
     def _all_go_to_workers(self) -> bool:
         """Send those away that head the queue. True: no group is needed, before they come back."""

@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from cupola.auth import Identity
+from cupola.backend.answers import deliver, failed, moved_on
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import PendingMutation
 from cupola.backend.node import ExecutionLog, arguments_digest
@@ -315,6 +316,13 @@ class Offload:
         self._finished.remove(finished)
         return finished
 
+    def give_up_finished(self) -> PendingMutation:
+        """The mutation of a result that cannot be committed."""
+        finished = self.next_finished()
+        finished.release()
+        self._end_exclusive_turn(finished.mutation)
+        return finished.mutation
+
     def _next(self) -> _Finished | None:
         may_come = self._finished
         if self.holds_mutations:
@@ -453,11 +461,11 @@ class Offload:
             return
         self._running_queries.add(entry)
         journal, started_ns = entry.journal, self._node.clock.monotonic_ns()
-        app, request_id = self._node.app, self._node.new_request_id()
+        generation, request_id = self._node.cache.generation, self._node.new_request_id()
 
         def done(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             self._running_queries.discard(entry)
-            if self._node.app is not app:  # a result of the code before
+            if self._node.cache.generation != generation:  # of the code before, say
                 release()
                 if entry.stale:
                     self._backend.passes.mark_stale(entry)
@@ -481,17 +489,74 @@ class Offload:
         )
         self._node.wake()
 
+    def run_together(
+        self, entries: Sequence[CacheEntry], done: Callable[[dict[CacheEntry, QueryRun]], None]
+    ) -> None:
+        """Run live queries in one worker, one after the other, at one snapshot.
+
+        `done`: with their runs; without any, if the worker has failed, or the code is another.
+        """
+        node = self._node
+        entries = [entry for entry in entries if self._may_be_asked(entry.key)]
+        if not entries or node.is_paused:
+            self._loop.call_soon(done, {})
+            return
+        generation, started_ns = node.cache.generation, node.clock.monotonic_ns()
+        first = entries[0]
+        asked = [(entry, entry.journal, node.new_request_id()) for entry in entries]
+
+        def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
+            runs: dict[CacheEntry, QueryRun] = {}
+            if node.cache.generation == generation and isinstance(outcome, CallDone):
+                for (entry, journal, number), part in zip(
+                    asked, [outcome, *outcome.more], strict=True
+                ):
+                    path, who = entry.key.path, entry.identity
+                    runs[entry] = self._query_run(
+                        path, part, since, journal, started_ns, who, number
+                    )
+            done(runs)
+            release()
+
+        _, journal, number = asked[0]
+        job = self._job(first.key.path, first.key.args, first.identity, journal, number, finished)
+        prepare_first = job.prepare
+
+        def prepare() -> RunCall:
+            run = prepare_first()
+            more = [
+                msgspec.structs.replace(
+                    run,
+                    path=entry.key.path,
+                    args=entry.key.args,
+                    caller=caller_of(entry.identity),
+                    seed=node.clock.random_bytes(16),
+                    request_id=number,
+                    journal=journal,
+                )
+                for entry, journal, number in asked[1:]
+            ]
+            return msgspec.structs.replace(run, more=more)
+
+        job.prepare = prepare
+        job.watches_time = True  # the bound is that of a snapshot's age
+        self._to_send.append(job)
+        node.wake()
+
     def answer_query(self, request: CallRequest, key: QueryKey, done: Done) -> None:
         """A query asked over HTTP, run for this caller alone."""
         self._slow.add(key.path)
         self.ask(request, key, done)
 
     def asks_for(self, key: QueryKey) -> bool:
-        """Whether a worker should run this query. Who may not ask it is refused in process."""
+        """Whether a worker should run this query. What may not be asked is refused in process."""
+        return self._may_be_asked(key) and self._belongs_here(key.path)
+
+    def _may_be_asked(self, key: QueryKey) -> bool:
         function = self._node.app.functions.get(key.path)
-        if function is None or (function.visibility is Visibility.INTERNAL and not key.internal):
+        if function is None or function.kind is not Kind.QUERY:
             return False
-        return self._belongs_here(key.path)
+        return function.visibility is not Visibility.INTERNAL or key.internal
 
     def ask_now(self, request: CallRequest, key: QueryKey, done: Done) -> bool:
         """Send a query that needs a worker without waiting for a turn. False: it needs none, or
@@ -507,13 +572,24 @@ class Offload:
         self._node.wake()
 
     def _asked_job(self, request: CallRequest, key: QueryKey, done: Done) -> Job:
-        app, started_ns = self._node.app, self._node.clock.monotonic_ns()
+        generation, started_ns = self._node.cache.generation, self._node.clock.monotonic_ns()
         request_id = request.request_id or self._node.new_request_id()
+        write_log, at_ts = self._node.committer.write_log, request.at_ts
+        if at_ts is not None:  # the head; the worker's snapshot may be a later one
+            write_log.open_snapshot(at_ts)
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
             run = self._query_run(
                 key.path, outcome, since, None, started_ns, request.identity, request_id
             )
+            if at_ts is not None:
+                is_touched = write_log.first_touch(run.intervals, at_ts) is not None
+                write_log.close_snapshot(at_ts)
+                if is_touched:
+                    error = moved_on(at_ts, self._node.head_ts)
+                    deliver(self._node, failed(self._node, error, request), done)
+                    release()
+                    return
             shown = run.outcome
             if run.audits:
                 ts, number = run.ts, request.request_id
@@ -533,7 +609,7 @@ class Offload:
             self._loop.call_soon(keep, run, release)  # whoever waits for the answer comes first
 
         def keep(run: QueryRun, release: Callable[[], None]) -> None:
-            if self._node.app is app:
+            if self._node.cache.generation == generation:
                 self._remember(request, key, run)
             release()
 

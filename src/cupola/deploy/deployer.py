@@ -177,14 +177,17 @@ class Deployer:
         Raises:
             SchemaError: The two do not fit together.
         """
-        app = joined(python, self.code, self.environment)
+        code, environment = self.code, self.environment
+        app = joined(python, code, environment)
 
         def finished(error: BaseException | None) -> None:
             if error is None:
                 self._python = python
+                if self.code is not code or self.environment != environment:
+                    self._use()  # variables were changed meanwhile
             done(error)
 
-        self._backend.node.runtime.environment = self.environment
+        self._backend.node.runtime.environment = environment
         self._backend.deploy(app, finished, change_event(self._backend, python, app))
 
     def deploy_python_now(self, python: App) -> None:

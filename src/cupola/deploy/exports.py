@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from cupola.errors import BadRequestError, ClientError, CupolaError
 from cupola.system.deployment import FORGET_EXPORT, PUT_EXPORT
 from cupola.values import Int64
 
+_LOG = logging.getLogger("cupola")
 _WORKER: Final = "cupola.deploy.export_worker"
 _KEPT_MAX: Final = 5
 _KEPT_NS: Final = 14 * 24 * 3600 * 10**9
@@ -108,7 +110,11 @@ class Exports:
 
         path = self._file(export_id)
         format_: Any = fields["format"]
-        ts = await self._write(path, news, include_storage=format_["include_storage"])
+        try:
+            ts = await self._write(path, news, include_storage=format_["include_storage"])
+        except Exception:  # whoever waits for it must not wait for ever
+            _LOG.exception("An export failed.")
+            ts = None
         now = clock.now_ns()
         if ts is None:
             failed: Document = {"state": "failed", "start_ts": started, "failed_ts": Int64(now)}

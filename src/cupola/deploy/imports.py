@@ -338,15 +338,17 @@ class Imports:
     async def _told(
         self, import_id: str, fields: Document, folder: Path, work: Coroutine[Any, Any, None]
     ) -> None:
-        """Do what is to be done, and tell if that fails in a way that nobody has thought of."""
+        """Do what is to be done, and tell whatever ends it: who waits must not wait for ever."""
         try:
             await work
-        except Exception as error:
-            _LOG.exception("An import has failed")
+        except Exception as error:  # no room, say
+            _LOG.exception("An import failed.")
+            self._plans.pop(import_id, None)
             shutil.rmtree(folder, ignore_errors=True)
             self._begun.discard(import_id)  # if it cannot be told now, the next import does
-            state: Document = {"state": "failed", "error_message": f"It ended early: {error}"}
-            await self._put(import_id, {**fields, "state": state}, is_patient=True)
+            text = f"The server could not go on: {error}. See its log."
+            failed: Document = {"state": "failed", "error_message": text}
+            await self._put(import_id, {**fields, "state": failed}, is_patient=True)
 
     async def close(self) -> None:
         """End what is under way; what is stored so far stays."""

@@ -63,6 +63,7 @@ class Caller(msgspec.Struct, frozen=True):
 class RunCall(Message, frozen=True):
     """Run a query or mutation at the newest snapshot; `creation_time`: ms, for the first insert.
     `job`, `completes_job`: as in `functions.call.Call`. `counts_rows`: tell which were read.
+    `more`: queries to run after it, at the same snapshot.
     """
 
     call: int
@@ -77,6 +78,7 @@ class RunCall(Message, frozen=True):
     job: str | None = None
     completes_job: bool = False
     counts_rows: bool = False
+    more: Sequence[RunCall] = ()
 
 
 class Tables(Message, frozen=True):
@@ -195,7 +197,7 @@ class RemoteWrite(msgspec.Struct, frozen=True):
 
 class CallDone(Message, frozen=True):
     """What a run came to, at snapshot `ts`. `intervals` as in `database.read_set`; `rows_read`: by
-    table, if that was asked for.
+    table, if that was asked for; `more`: what those came to that were to run after it.
     """
 
     call: int
@@ -212,6 +214,7 @@ class CallDone(Message, frozen=True):
     awaits_commit: bool = False
     audits: Sequence[str] = ()
     rows_read: dict[int, int] | None = None
+    more: Sequence[CallDone] = ()
 
 
 class ActionDone(Message, frozen=True):

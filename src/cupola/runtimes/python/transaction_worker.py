@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from cupola.auth import SessionTokens
 from cupola.database.catalog import STORAGE
 from cupola.database.counted_transaction import CountedTransaction
@@ -139,7 +141,11 @@ class TransactionWorker:
     def _run(self, run: RunCall) -> None:
         snapshot = self._snapshots.open()
         try:
-            self._send(self._run_at(run, snapshot))
+            done = self._run_at(run, snapshot)
+            if run.more:
+                more = [self._run_at(each, snapshot) for each in run.more]
+                done = msgspec.structs.replace(done, more=more)
+            self._send(done)
         finally:
             snapshot.close()  # while the engine is at work with the result already
 

@@ -91,6 +91,7 @@ class WorkerPool:
         self.kills = 0
         self._lost_starts = 0  # in a row
         self._rests_until = 0.0
+        self._is_full_until = 0.0  # no room on the machine for more than there are
         self.keeps_warm = False
         self._prepared: tuple[str, _Worker] | None = None
         self._blank: _Worker | None = None  # of no code yet
@@ -122,6 +123,8 @@ class WorkerPool:
             if not self._workers:
                 self.fail_waiting(_lost_starts_error())
             return
+        if self._workers and self._loop.time() < self._is_full_until:
+            return
         starting = sum(not worker.process.is_ready for worker in self._workers)
         while (
             len(self._waiting) > starting
@@ -130,6 +133,9 @@ class WorkerPool:
             try:
                 worker = _Worker(self, self._setup(), self._loop, self._limits)
             except OSError as error:
+                if self._workers:  # whichever ends its call takes the next
+                    self._is_full_until = self._loop.time() + _REST_S
+                    return
                 reason = f"No worker process can be started: {error}"
                 self.fail_waiting(OperatorError(reason, code="NoWorker"))
                 return
@@ -181,6 +187,11 @@ class WorkerPool:
                 self._waiting.appendleft(job)
         self.assign()
 
+    def cannot_load(self, worker: _Worker, problem: str) -> None:
+        """What waits is for the running code, which may be another than this worker was given."""
+        if worker in self._workers:
+            self.fail_waiting(DeveloperError(problem, code="ImportFailed"))
+
     def fail_waiting(self, error: Exception) -> None:
         """No worker can be started with this app."""
         waiting, self._waiting = self._waiting, collections.deque()
@@ -203,9 +214,10 @@ class WorkerPool:
         self._forget_prepared()
         blank, self._blank = self._blank, None
         if blank is not None and setup.javascript:
-            blank.set_up(setup)
             self._prepared = (version, blank)
-            return
+            blank.set_up(setup)
+            if blank.process.is_open:  # else it had gone, and `forget` was told of that
+                return
         # Without room the first call will tell.
         with contextlib.suppress(OSError):
             self._prepared = (version, _Worker(self, setup, self._loop, self._limits))
@@ -325,7 +337,7 @@ class _Worker:
             self.started.set()
             self._timeout.cancel()
             if message.problem is not None:
-                self._pool.fail_waiting(DeveloperError(message.problem, code="ImportFailed"))
+                self._pool.cannot_load(self, message.problem)
                 self.process.kill()
                 return
             self._idle()
