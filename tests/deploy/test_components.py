@@ -268,7 +268,7 @@ def test_a_push_tells_what_it_does_to_each_component(tell: Tell) -> None:
         added = first["schemaChange"]["indexDiffs"]["left"]["added_indexes"]
         assert [index["name"] for index in added] == ["rows.by_body"]
         exported = first["analysis"]["box"]["definition"]["exports"]["branch"]
-        assert [name for name, _ in exported[0][1]["branch"]] == ["add", "count"]
+        assert [name for name, _ in exported[0][1]["branch"]] == ["add", "count", "now"]
         assert (await at.wait(first))["type"] == "complete"
         finished = await at.finish(first)
         assert finished["componentDiffs"]["left"]["diffType"] == {"type": "create"}

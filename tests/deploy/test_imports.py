@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -157,6 +158,24 @@ def test_an_import_that_meets_a_full_disk_has_failed(
         assert state["state"] == "failed" and "No space left" in state["error_message"]
         state = await load(at, b'{"a":1}\n', "jsonLines", "things")
         assert state["state"] == "completed"
+
+    tell(story, app())
+
+
+def test_an_upload_that_is_gone_when_it_is_confirmed_stops_nothing_else(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        imports = at.deployer.imports
+        token = imports.start_upload()
+        parts = [imports.part(token, "1", b'{"a":1}\n')]
+        settings = ImportSettings("append", "jsonLines", "things", None)
+        import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+        await ended(at)
+        shutil.rmtree(imports._plans[import_id][1])
+        await imports.perform(import_id)
+        await ended(at)
+        state = await state_of(at, import_id)
+        assert state["state"] == "failed" and "cannot be read" in state["error_message"]
+        assert await insert(at, "things", a=2.0)
 
     tell(story, app())
 

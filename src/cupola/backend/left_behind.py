@@ -9,7 +9,8 @@ and so do others that show the same. One session is helped at a time: all else g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from cupola.backend.queries import QueryRun
 from cupola.backend.sessions import SessionHost
@@ -17,6 +18,9 @@ from cupola.reactivity import CacheEntry
 
 if TYPE_CHECKING:
     from cupola.backend.passes import Passes
+
+
+_REST: Final = 10
 
 
 def missed_max(host: SessionHost) -> int:
@@ -46,11 +50,13 @@ class LeftBehind:
             del self._waiting[host]
             if host.is_open and host.is_writable and is_left_behind(host):
                 self._is_running = True
-                self._passes.offload.run_together(_entries_of(host), self._ran)
+                self._passes.offload.run_together(_entries_of(host), partial(self._ran, host))
 
-    def _ran(self, runs: dict[CacheEntry, QueryRun]) -> None:
+    def _ran(self, helped: SessionHost, runs: dict[CacheEntry, QueryRun]) -> None:
         """`runs`: all at one timestamp; none if they have failed."""
         self._is_running = False
+        if not runs:  # one of them may not end, and would keep the worker busy
+            helped.missed = -_REST * missed_max(helped)
         hosts = dict.fromkeys(host for entry in runs for host, _ in entry.listeners)
         for entry, run in runs.items():
             if entry.listeners and entry.must_run and entry.ts <= run.ts:

@@ -42,7 +42,7 @@ from cupola.errors import ConflictError, CupolaError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.functions.execution import Execution
-from cupola.functions.failure import RemoteError, error_data, error_message
+from cupola.functions.failure import RemoteError, RemoteSystemError, error_data, error_message
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.persistence import CommitRecord, Timestamp
 from cupola.reactivity import CacheEntry, QueryKey
@@ -412,7 +412,9 @@ class Offload:
         if isinstance(outcome, CallDone):
             assert outcome.failure is not None
             failure = outcome.failure
-            error: Exception = RemoteError(failure.message, failure.code, failure.data)
+            may_work = failure.is_systems and finished.mutation.completes_job
+            kind = RemoteSystemError if may_work else RemoteError  # a job is tried again
+            error: Exception = kind(failure.message, failure.code, failure.data)
             return self._answer(finished, error, outcome.log_lines)
         self._node.counters["worker_kills"] = self._pool.kills
         return self._answer(finished, outcome)

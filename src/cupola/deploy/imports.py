@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +21,14 @@ import msgspec
 from cupola.backend import Backend
 from cupola.database.catalog import IMPORTS, Document
 from cupola.database.load import load_documents
+from cupola.database.system_commits import Work
 from cupola.deploy.events import import_completed
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_works import works_of
 from cupola.deploy.processes import News, run_worker
 from cupola.deploy.system_calls import call_system
 from cupola.deploy.zip_export import FILES
-from cupola.errors import BadRequestError, CupolaError
+from cupola.errors import BadRequestError, CupolaError, OperatorError
 from cupola.system.deployment import FORGET_IMPORT, PUT_IMPORT
 from cupola.values import Int64, is_component_path, split_qualified
 
@@ -324,7 +325,7 @@ class Imports:
         def told(name: str, rows: int) -> None:
             counts[name] = counts.get(name, 0) + rows
 
-        works = works_of(plan, folder, told)
+        works = _readable(works_of(plan, folder, told))
         self._backend.pushes.commit_in_slices("_system:import", works, ended.set_result)
         while not (await asyncio.wait([ended], timeout=_NEWS_EVERY_S))[0]:
             if counts:
@@ -403,6 +404,15 @@ def _check_settings(settings: ImportSettings) -> None:
             "Stored files come with the ZIP of an export.",
             code="InvalidTableName",
         )
+
+
+def _readable(works: Iterable[Work]) -> Iterator[Work]:
+    """The same, whose failure to read what was uploaded ends the import, and nothing else."""
+    try:
+        yield from works
+    except OSError as error:
+        text = f"What was uploaded cannot be read any more: {error}. Import again."
+        raise OperatorError(text, code="ImportRefused") from error
 
 
 def _join(parts: list[Path], file: Path) -> None:

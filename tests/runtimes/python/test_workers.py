@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from cupola.backend import CallRequest
@@ -368,14 +369,14 @@ def test_results_that_do_not_fit_into_memory_together_are_shown_together_all_the
         APP
         + """
     @query
-    def slow_text(ctx: QueryCtx, letter: str) -> str:
-        return letter * sum(range(50))
+    def slow_text(ctx: QueryCtx, letter: str, count: int) -> str:
+        return letter * sum(range(count))
     """
     )
 
     async def story(server):
         client = server.connect()
-        queries = [client.subscribe("main:slow_text", letter=letter) for letter in "abc"]
+        queries = [client.subscribe("main:slow_text", letter=letter, count=50) for letter in "abc"]
         await client.until(lambda: all(client.newest(query) for query in queries))
         assert [client.newest(query)[0] for query in queries] == ["a", "b", "c"]
 
@@ -576,7 +577,51 @@ def test_a_machine_without_room_for_another_worker_has_those_it_has(serve):
     serve(story, LONG, main=READS)
 
 
+def test_a_call_that_meets_only_dead_workers_is_not_blamed(serve):
+    """The out-of-memory killer has ended them all while nobody looked; no call was running."""
+
+    async def story(server):
+        backend = server.backend
+        asked = iter(range(10_000))
+        workers = backend.mutations.offload._pool._workers
+        while len(workers) < 2 or not all(each.is_idle and each._has_run for each in workers):
+            several = [server.value("query", "main:ranks", steps=next(asked)) for _ in range(4)]
+            await asyncio.gather(*several)
+        for worker in workers:
+            worker.process.process.kill()
+            worker.process.process.wait()
+        answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        for answer in answers:
+            args = b'{"steps":%d}' % next(asked)
+            backend.submit(CallRequest("query", "main:ranks", args), answer.set_result)
+        for answer in answers:
+            result = await answer
+            assert result.value == b"[]", result.error_message
+
+    serve(story, LONG, main=READS)
+
+
 # ---------------------------------------------------------------- code that changes meanwhile
+
+
+def test_code_to_come_that_cannot_be_loaded_fails_no_call_of_the_present_code(serve):
+    """A worker tries it beforehand; calls that wait for one of theirs go on waiting."""
+
+    async def story(server):
+        backend = server.backend
+        pool = backend.mutations.offload._pool
+        pool._limits = dataclasses.replace(LONG, transaction_workers_max=1)
+        async with a_worker_held_up(server):
+            first = await ask_a_worker(server, functools.partial(backend.submit, RANKS))
+            asked = CallRequest("query", "main:ranks", b'{"steps":4}')
+            second = asyncio.ensure_future(backend.call(asked))
+            sources = {"main.py": b"raise ValueError('not like this')"}
+            pool.prepare(msgspec.structs.replace(pool._setup(), sources=sources), "next")
+            await pool.wait_prepared("next")
+        assert (await first).value == b"[]"
+        assert (await second).value == b"[]", (await second).error_message
+
+    serve(story, LONG, main=READS)
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -10,11 +10,12 @@ import pytest
 
 from cupola.auth import Identity
 from cupola.errors import OperatorError
+from cupola.functions.bundles import Bundle, Module
 from cupola.limits import DEFAULT_LIMITS
 from cupola.runtimes.v8 import action_host
 from cupola.values import Int64, decode
 
-from .conftest import Server
+from .conftest import PATIENCE_S, Server
 
 pytestmark = pytest.mark.node
 
@@ -192,6 +193,30 @@ def test_a_function_that_ran_out_of_memory_once_ends_no_other_again(server):
     assert "ended unexpectedly" in bomb.error_message
     assert still_waits
     assert waited.ok
+
+
+def test_actions_that_all_wait_for_others_do_not_wait_for_ever():
+    """More of them than run in a process at once: what they wait for would never begin."""
+    source = """
+    const runAction = (args) => Convex.asyncSyscall("1.0/actions/action", JSON.stringify(args));
+    export const outer = { invokeAction: (_, args) => runAction({}) };
+    export const inner = { invokeAction: async () => "1" };
+    """
+    host = action_host.ActionHost(Bundle((Module("m.js", source),)), DEFAULT_LIMITS)
+
+    async def run(name):
+        request = {"path": "m.js", "component": "", "name": name, "isNode": False, "args": "[{}]"}
+        return await host.run(request, lambda op, args: run("inner"), lambda level, text: None)
+
+    async def story():
+        await host.start()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.gather(*(run("outer") for _ in range(34)))
+        finally:
+            host.close()
+
+    assert asyncio.run(story()) == [b"1"] * 34
 
 
 def test_a_process_that_does_not_come_up_is_told_of_and_ended(bundle, monkeypatch):

@@ -181,11 +181,14 @@ class Ready(Message, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A failed call in words; `data` as for application errors."""
+    """A failed call in words; `data` as for application errors. `is_systems`: it says nothing about
+    the function, which may work another time.
+    """
 
     message: str
     code: str
     data: bytes | None
+    is_systems: bool = False
 
 
 class RemoteWrite(msgspec.Struct, frozen=True):

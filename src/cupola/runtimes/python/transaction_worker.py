@@ -26,7 +26,7 @@ from cupola.database.cursors import CursorSealer
 from cupola.database.load import CatalogLoader
 from cupola.database.transaction import Transaction
 from cupola.database.writes import IdSource
-from cupola.errors import CupolaError
+from cupola.errors import CupolaError, OperatorError
 from cupola.files import FileLinks
 from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
@@ -232,7 +232,7 @@ def failure_of(execution: Execution, request_id: str, app: App) -> Failure | Non
     if isinstance(error, MemoryError):
         code = "OutOfMemory"
     told = execution.failure(request_id, app.folder)
-    return Failure(told.message, code, told.data)
+    return Failure(told.message, code, told.data, isinstance(error, OperatorError))
 
 
 def sendable(text: str) -> str:

@@ -174,7 +174,7 @@ class WorkerPool:
             self.fail_waiting(_lost_starts_error())
         job = worker.take_job()
         if job is not None:
-            job.attempts += 1
+            job.attempts += not worker.had_gone
             if job.attempts >= 2:
                 job.done(
                     DeveloperError(
@@ -280,6 +280,10 @@ class _Worker:
         self._time_s = min(limits.user_time_s, limits.transaction_age_s)  # a call is a snapshot
         self._retired = False
         self.has_started = False
+        self.had_gone = False
+        """One that has served before, and was found to have ended as the next call was sent: that
+        says nothing about the call."""
+        self._has_run = False
         self._base_memory = 0
         self.job: Job | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -302,7 +306,8 @@ class _Worker:
 
     @property
     def is_idle(self) -> bool:
-        return self.process.is_ready and self.job is None and not self._retired
+        is_up = self.process.is_ready and self.process.is_open
+        return is_up and self.job is None and not self._retired
 
     @property
     def is_useful(self) -> bool:
@@ -312,9 +317,11 @@ class _Worker:
     def run(self, job: Job) -> None:
         self.job = job
         self._timeout.cancel()
+        self.had_gone = self._has_run
         self.process.send(job.prepare())  # first: the rest is done while it works
         if self.job is not job:
             return  # the worker has gone, which sending has told, and the job with it
+        self.had_gone = False
         time_s = self._limits.transaction_age_s if job.watches_time else self._time_s
         self._timeout = self._loop.call_later(time_s, self._out_of_time)
         self._watch = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory)
@@ -351,6 +358,7 @@ class _Worker:
             job.done(memory_limit_error(job.path, self._limits.worker_memory_bytes_max))
             self._kill()  # what the call left behind in there is not worth keeping
             return
+        self._has_run = True
         job.done(message)
         if self._retired:
             self.process.kill()
