@@ -416,6 +416,11 @@ class Deployer:
         note(transaction, self._backend.limits, PUSH, metadata)
         return finished
 
+    def start(self) -> None:
+        """The server runs: whoever waits for what an earlier one left unfinished is told."""
+        self.exports.start()
+        self.imports.start()
+
     async def close(self) -> None:
         """The server stops: whatever runs beside it ends."""
         if self._analyzer is not None:
