@@ -84,10 +84,10 @@ class ActionWorkers:
 
     def prepare(self, app: App) -> None:
         """This code will run soon: where actions run, have a worker that has loaded it."""
-        if self._current is None or self._current.version == app.version:
+        if self._current is None or self._current.runs(app):
             return
         if self._prepared is not None:
-            if self._prepared.version == app.version:
+            if self._prepared.runs(app):
                 return
             self._prepared.retire()
         with contextlib.suppress(OSError):  # the first action will tell
@@ -101,11 +101,11 @@ class ActionWorkers:
     def _current_or_new(self, done: ActionDone) -> _ActionWorker | None:
         app = self._backend.node.app
         worker = self._current
-        if worker is None or worker.is_ended or worker.version != app.version:
+        if worker is None or worker.is_ended or not worker.runs(app):
             if worker is not None:
                 worker.retire()
             prepared, self._prepared = self._prepared, None
-            if prepared is not None and prepared.version != app.version:
+            if prepared is not None and not prepared.runs(app):
                 prepared.retire()
                 prepared = None
             try:
@@ -155,7 +155,7 @@ class _ActionWorker:
         self._answered = 0
         self.is_ended = False
         node = backend.node
-        self.version = app.version
+        self._version, self._environment = app.version, node.runtime.environment
         limits = messages.limit_fields(backend.limits)
         code = app.javascript
         setup = Setup(
@@ -164,7 +164,7 @@ class _ActionWorker:
             "",
             b"",
             limits,
-            node.runtime.environment,
+            self._environment,
             msgspec.msgpack.encode(code) if code is not None else b"",
             files=backend.files.store.address,
             handle_key=node.handle_key,
@@ -176,6 +176,12 @@ class _ActionWorker:
         self.process = WorkerProcess(module, setup, loop, self._received, self._ended)
         self._timer = loop.call_later(_PROBE_S, self._look)
         self._started = self._idle_since = loop.time()
+
+    def runs(self, app: App) -> bool:
+        """Whether it has loaded this code, and shows it the variables of now."""
+        now = self._backend.node.runtime.environment
+        is_same = now is self._environment or now == self._environment
+        return is_same and self._version == app.version
 
     def run(self, running: _Running, args: bytes) -> None:
         self._call += 1

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -133,6 +134,7 @@ class ActionWorker:
         self._limits = limits_of(setup.limits)
         self._files = setup.files
         use_limits(self._limits)
+        _show_variables(setup.environment)
         try:
             self._app = self._load(setup)
             self._app.handles = FunctionHandles(setup.handle_key)
@@ -256,6 +258,16 @@ class _Caller:
 
     async def search_vectors(self, asked: bytes) -> bytes:
         return value_or_raise(await self._worker.ask(self._run, "vectors", "search", asked))
+
+
+def _show_variables(variables: Mapping[str, str]) -> None:
+    """Actions find the deployment's variables in `os.environ`, before those of the process, which
+    libraries ask for. A text that no process can have as a variable, such as one with NUL, is left
+    out.
+    """
+    for name, value in variables.items():
+        with contextlib.suppress(ValueError):
+            os.environ[name] = value
 
 
 class _LogHandler(logging.Handler):
