@@ -12,7 +12,7 @@ import pytest
 from cupola.clock import ManualClock
 from cupola.database.catalog import CRON_JOBS, CRON_RUNS
 from cupola.database.load import load_documents
-from cupola.errors import SchemaError
+from cupola.errors import LimitError, SchemaError
 from cupola.functions.app import App, load_app
 from cupola.limits import Limits
 from cupola.testing import Deployment
@@ -144,6 +144,27 @@ def test_a_failed_run_does_not_end_the_job(start: Start) -> None:
     states = [run["state"] for run in runs(deployment)]
     assert len(states) == 3
     assert all("broken" in state["error"] for state in states)
+
+
+def test_a_time_that_came_while_the_machine_was_slow_is_not_lost(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes the run is tried again, more and more rarely."""
+
+    tries: list[object] = []
+
+    def too_slow(*args: Any) -> None:
+        tries.append(args)
+        raise LimitError("The call took too long.")
+
+    deployment = start('crons.interval("a", clockwork.tick, hours=1)')
+    with monkeypatch.context() as slow:
+        slow.setattr("cupola.system.scheduling._goes_on", too_slow)
+        deployment.advance(HOUR_S)
+        deployment.advance(10)
+    assert len(tries) == 5  # at 0, 0.5, 1.5, 3.5 and 7.5 s
+    deployment.advance(10)
+    assert deployment.query("clockwork:times") == ["Fri 27 10:20:30", "Fri 27 11:20:45"]
 
 
 def test_runs_are_kept_up_to_a_bound(start: Start) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cupola.backend.calls import CallRequest, CallResult
-from cupola.errors import PersistenceError
+from cupola.errors import LimitError, PersistenceError
+from cupola.functions import jobs
 from cupola.functions.app import App, load_app
 from cupola.limits import Limits
 from cupola.persistence import MemoryPersistence
@@ -87,6 +88,33 @@ def test_the_end_of_an_action_is_written_when_the_disk_takes_it_again(
     app.backend.scheduler._end = original  # type: ignore[method-assign]
     app.advance(1)
     assert (kinds(app), held.begun, app.query("notes:texts")) == (["success"], [], ["hi"])
+
+
+@pytest.mark.parametrize(("name", "held_as"), [("start", "pending"), ("end", "inProgress")])
+def test_a_step_of_a_job_is_tried_again_whatever_it_failed_with(
+    app: Deployment, monkeypatch: pytest.MonkeyPatch, name: str, held_as: str
+) -> None:
+    """Such as a machine so slow that the time of a call was over; nobody else would do it."""
+    held = HeldActions(app)
+    with monkeypatch.context() as slow:
+        slow.setattr(jobs, {"start": "begin", "end": "end"}[name], too_slow)
+        later(app, 0, "notes:act", text="hi")
+        if held.begun:
+            held.begun.pop()()
+        app.settle()
+        assert kinds(app) == [held_as]
+        app.advance(0.5)
+        assert kinds(app) == [held_as]
+    app.advance(1.0)
+    while held.begun:
+        held.begun.pop()()
+        app.settle()
+    assert (kinds(app), app.query("notes:texts")) == (["success"], ["hi"])
+    assert app.backend.scheduler.running == 0
+
+
+def too_slow(*args: Any) -> None:
+    raise LimitError("The call took too long.")
 
 
 def test_an_action_in_progress_has_failed_after_a_restart(app: Deployment) -> None:

@@ -6,7 +6,8 @@ nobody knows how far they came; everything else is pending and runs.
 
 Failures of the function are final. Those of the system (no disk, no worker) are tried again, after
 a time that doubles; a mutation that fails so has written nothing, and an action that fails so has
-not begun.
+not begun. The mutations of this module's own that take a job on its way are tried again whatever
+they fail with: nobody else would.
 
 Mutations and actions are bounded apart, so that long actions do not keep mutations waiting; and
 background mutations take turns with those of clients (`backend.mutations`).
@@ -314,7 +315,8 @@ class Executor:
     def _marked(self, job: _Job, outcome: Outcome) -> None:
         if outcome.is_ok:
             self._run_action(job)
-        elif _is_of_the_system(outcome) and not _is_gone(outcome):
+        elif not _is_gone(outcome):
+            _log_unless_of_the_system(system.START, outcome)
             self._retry(job, self._mark)
         else:
             self._actions -= 1
@@ -338,10 +340,11 @@ class Executor:
         """Write how a job has ended, where it has not done that itself."""
 
         def ended(outcome: Outcome) -> None:
-            if _is_of_the_system(outcome):
-                self._retry(job, lambda job: self._end(job, error))
-            else:
+            if outcome.is_ok:
                 self._release(job)
+            else:
+                _log_unless_of_the_system(system.END, outcome)
+                self._retry(job, lambda job: self._end(job, error))
 
         self._engine.run_system(system.END, {"id": job.id, "error": error}, ended)
 
@@ -349,9 +352,12 @@ class Executor:
         job.rows.release(job.key)
 
     def _retry(self, job: _Job, again: Callable[[_Job], None]) -> None:
-        wait_s = self._limits.scheduled_retry_s * 2 ** min(job.attempts, 30)
         job.attempts += 1
-        self._later_in(min(wait_s, self._limits.scheduled_retry_s_max), partial(again, job))
+        self._later_in(self._pause_s(job.attempts), partial(again, job))
+
+    def _pause_s(self, attempts: int) -> float:
+        wait_s = self._limits.scheduled_retry_s * 2 ** min(attempts - 1, 30)
+        return min(wait_s, self._limits.scheduled_retry_s_max)
 
     def _later_in(self, seconds: float, work: Callable[[], None]) -> None:
         time_ms = self._now_ms() + seconds * 1000
@@ -364,15 +370,14 @@ class Executor:
         for key, document in self._crons.take(self._engine.reader, now_ms, _CRONS_AT_ONCE):
             self._fire(str(document["_id"]), key)
 
-    def _fire(self, cron: str, key: bytes) -> None:
+    def _fire(self, cron: str, key: bytes, attempts: int = 1) -> None:
         def ended(outcome: Outcome) -> None:
-            if _is_of_the_system(outcome):
-                self._later_in(self._limits.scheduled_retry_s, lambda: self._fire(cron, key))
+            if not outcome.is_ok:
+                _log_unless_of_the_system(system.FIRE, outcome)
+                again = partial(self._fire, cron, key, attempts + 1)
+                self._later_in(self._pause_s(attempts), again)
                 return
             self._crons.release(key)
-            if not outcome.is_ok:
-                _LOG.error("A cron job could not be run: %s", outcome.error_message)
-                return
             self._crons.wrote(key)  # or nothing, where the clock was set back: it is due again
             self._stir()
 
@@ -466,3 +471,9 @@ def _is_gone(outcome: Outcome) -> bool:
 def _is_of_the_system(outcome: Outcome) -> bool:
     """Whether the failure says nothing about the function: it may work another time."""
     return isinstance(outcome.error, OperatorError | ConflictError) and not _is_gone(outcome)
+
+
+def _log_unless_of_the_system(path: str, outcome: Outcome) -> None:
+    """A fault of our own is worth a line; of the system's, others tell."""
+    if not _is_of_the_system(outcome):
+        _LOG.error("%s failed, and will be tried again: %s", path, outcome.error_message)
