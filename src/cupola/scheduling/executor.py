@@ -356,7 +356,7 @@ class Executor:
         self._later_in(self._pause_s(job.attempts), partial(again, job))
 
     def _pause_s(self, attempts: int) -> float:
-        wait_s = self._limits.scheduled_retry_s * 2 ** min(attempts - 1, 30)
+        wait_s: float = self._limits.scheduled_retry_s * 2 ** min(attempts - 1, 30)
         return min(wait_s, self._limits.scheduled_retry_s_max)
 
     def _later_in(self, seconds: float, work: Callable[[], None]) -> None:
