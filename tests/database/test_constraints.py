@@ -1,5 +1,7 @@
 """Unique indexes and references hold in the one order in which transactions commit."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -450,11 +452,15 @@ def test_declarations_that_cannot_be_are_refused():
     class Typo(Table, name="t", indexes={"i": ["team"]}, references={"team": "cascde"}):  # type: ignore[dict-item]
         team: Id[Team]
 
+    class Forgotten(Table, name="t", indexes={"i": ["job"]}, references={"job": "restrict"}):
+        job: Id[Literal["_scheduled_functions"]]
+
     for table, message in (
         (NoIndex, "needs an index that begins with the field"),
         (NoId, "is no field that holds an id"),
         (NeverNull, "cannot be set to null"),
         (Typo, "'cascde' is none of"),
+        (Forgotten, "is to `_scheduled_functions`, whose documents go by themselves"),
     ):
         with pytest.raises(SchemaError, match=message) as raised:
             schema_of([table])

@@ -39,6 +39,7 @@ from cupola.values import UNSET, in_force, is_component_path, is_identifier, spl
 SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 BUILT_IN_INDEXES: Final = ("by_id", "by_creation_time")
 ON_DELETE: Final = get_args(OnDelete)
+_STORED_FILES: Final = "_storage"  # documents of the system that only deletions end
 
 
 class IndexDefinition(Struct, frozen=True):
@@ -343,6 +344,14 @@ def check_reference(table: TableDefinition, reference: ReferenceDefinition) -> N
     if target != reference.table:
         raise SchemaError(
             f"{where} is to `{reference.table}`, but the field holds ids of `{target}`.",
+            code="InvalidReferenceField",
+        )
+    own_name = split_qualified(target)[1]
+    if own_name.startswith("_") and own_name != _STORED_FILES:
+        raise SchemaError(
+            f"{where} is to `{target}`, whose documents go by themselves some time after the "
+            "function has run, whatever refers to them. Leave it out of the references: the field "
+            "may keep the id, and `ctx.db.system.get` then finds nothing.",
             code="InvalidReferenceField",
         )
     if not any(index.fields[0] == reference.field for index in table.indexes if not index.staged):
