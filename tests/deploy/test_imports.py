@@ -23,7 +23,7 @@ from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.limits import Limits
 from cupola.schema import SchemaDefinition
-from cupola.values import encode_id
+from cupola.values import decode_id, encode_id
 
 from ..database.by_hand import Database
 from .conftest import Pushing, notes
@@ -211,10 +211,51 @@ def test_a_table_that_has_documents_is_appended_to_or_replaced(tell: Tell) -> No
 def test_an_id_that_is_taken_cannot_come_twice(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         taken = await insert(at, "things", a=1)
-        row = json.dumps({"_id": taken, "a": 2}).encode()
-        state = await load(at, row, "jsonLines", "things", "append")
+        rows = b'{"a": 2}\n' * 500 + json.dumps({"_id": taken, "a": 2}).encode()
+        state = await load(at, rows, "jsonLines", "things", "append")
         assert state["state"] == "failed" and taken in state["error_message"]
         assert plain(await all_of(at, "things")) == [{"a": 1.0}]
+
+    tell(story, app())
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_an_id_that_occurs_twice_in_a_file_changes_nothing(tell: Tell, mode: str) -> None:
+    """It is found before anything is stored, or goes, however far apart the two are."""
+
+    async def story(at: Pushing) -> None:
+        here = await insert(at, "things", a=1)
+        ids = [encode_id(decode_id(here)[0], n.to_bytes(16)) for n in [*range(500), 0]]
+        rows = b"\n".join(json.dumps({"_id": each, "a": 2}).encode() for each in ids)
+        state = await load(at, rows, "jsonLines", "things", mode)
+        assert state["state"] == "failed"
+        assert f'"{ids[0]}" occurs twice' in state["error_message"]
+        assert [row["_id"] for row in await all_of(at, "things")] == [here]
+
+    tell(story, app())
+
+
+def test_a_table_that_is_replaced_has_what_the_file_has(tell: Tell) -> None:
+    """And nothing that somebody wrote between its check and the confirmation."""
+
+    async def story(at: Pushing) -> None:
+        imports = at.deployer.imports
+        for table in ("things", "others"):
+            await insert(at, table, older=1)
+            emptied = await load(at, b"", "jsonLines", table, "replace")
+            assert emptied["state"] == "completed"
+        token = imports.start_upload()
+        parts = [imports.part(token, "1", export(things=(10_001, [json.dumps({"new": 1.0})])))]
+        settings = ImportSettings("replaceAll", "zip")
+        import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+        await ended(at)
+        for table in ("things", "others"):
+            await insert(at, table, old=1)
+        await imports.perform(import_id)
+        await ended(at)
+        assert (await state_of(at, import_id))["state"] == "completed"
+        assert plain(await all_of(at, "things")) == [{"new": 1.0}]
+        assert await all_of(at, "others") == []
 
     tell(story, app())
 
@@ -342,7 +383,7 @@ def test_what_is_written_during_an_import_stays_in_its_table(
             transaction.delete(document_id)
             database.commit(transaction)
     numbers = {"one": 10_002, "two": 10_001}
-    tables = [TablePlan(name, n, int(replaces), 0, None) for name, n in numbers.items()]
+    tables = [TablePlan(name, n, int(replaces), 0, None, replaces) for name, n in numbers.items()]
     works = works_of(Plan(tables, numbers), tmp_path, lambda name, rows: None)
 
     def run() -> None:

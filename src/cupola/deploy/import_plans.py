@@ -7,8 +7,9 @@ import msgspec
 
 class TablePlan(msgspec.Struct, frozen=True):
     """`number`: what the table's ids carry, None where it does not matter. `delete`: how many
-    documents go. `creates`: how many come, from `file`. Of `_storage` they are those of files; as
-    a table's, its name says of which component.
+    documents go, as far as is known; `replaces`: all go that are there by then. `creates`: how many
+    come, from `file`. Of `_storage` they are those of files; as a table's, its name says of which
+    component.
     """
 
     name: str
@@ -16,6 +17,7 @@ class TablePlan(msgspec.Struct, frozen=True):
     delete: int
     creates: int
     file: str | None
+    replaces: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
-from cupola.database.catalog import FIRST_USER_TABLE, Catalog
+from cupola.database.catalog import FIRST_USER_TABLE, Catalog, TableInfo
 from cupola.database.load import load_catalog
 from cupola.deploy.import_files import check_files, count_files
+from cupola.deploy.import_ids import DistinctIds
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_rows import ImportRefused, Row, Source
 from cupola.deploy.processes import Progress, worker_arguments
@@ -28,6 +29,7 @@ from cupola.values import (
     check_document,
     check_identifier,
     encode,
+    encode_key,
     qualified,
     split_qualified,
     table_number_of,
@@ -71,7 +73,8 @@ def plan(reader: Reader, source: Source, mode: str, folder: Path, component: str
     for place, name in enumerate(source.tables):
         check_identifier(split_qualified(name)[1], "table")
         check_empty(name, mode, sizes.get(name, 0))
-        rows = _Rows(catalog, name, numbers, folder / f"{place}.rows")
+        taken = _TakenIds(reader, catalog.by_name.get(name)) if mode == "append" else None
+        rows = _Rows(catalog, name, numbers, folder / f"{place}.rows", taken)
         rows.write(source, progress)
         number = source.numbers.get(name, rows.number)
         if not rows.count and name not in catalog.numbers:  # it comes into being, as it was
@@ -83,12 +86,12 @@ def plan(reader: Reader, source: Source, mode: str, folder: Path, component: str
             if number != rows.number:
                 raise ImportRefused(f"Ids in `{name}` are of another table.", code="InvalidId")
         delete = sizes.get(name, 0) if replaces else 0
-        tables.append(TablePlan(name, rows.number, delete, rows.count, rows.path.name))
+        tables.append(TablePlan(name, rows.number, delete, rows.count, rows.path.name, replaces))
     tables += _files(reader, source, mode, folder, component, progress)
     if mode == "replaceAll":
         others = {name for name in sizes if _is_inside(name, component)} - set(source.tables)
         others -= {FILES}
-        tables += [TablePlan(name, None, sizes[name], 0, None) for name in sorted(others)]
+        tables += [TablePlan(name, None, sizes[name], 0, None, True) for name in sorted(others)]
     emptied = {t.name for t in tables if t.delete == sizes.get(t.name, 0)}
     return Plan(tables, _renumbered(catalog, wanted, emptied, sizes))
 
@@ -108,12 +111,12 @@ def _files(
         path = folder / f"{FILES}{place}.rows"
         count = check_files(reader, source, owner, path, progress, replaces=replaces)
         delete = sizes.get(owner, 0) if replaces else 0
-        tables.append(TablePlan(name, None, delete, count, path.name))
+        tables.append(TablePlan(name, None, delete, count, path.name, replaces))
     if mode == "replaceAll":
         names = {qualified(owner, FILES): count for owner, count in sizes.items()}
         others = {name for name in names if _is_inside(name, component)}
         others -= {table.name for table in tables}
-        tables += [TablePlan(name, None, names[name], 0, None) for name in sorted(others)]
+        tables += [TablePlan(name, None, names[name], 0, None, True) for name in sorted(others)]
     return tables
 
 
@@ -133,11 +136,39 @@ def check_empty(name: str, mode: str, size: int) -> None:
         )
 
 
+class _TakenIds:
+    """Those of the documents that a table has, and keeps."""
+
+    def __init__(self, reader: Reader, table: TableInfo | None) -> None:
+        self._reader = reader
+        self._index = table.primary.number if table is not None else None
+
+    def refuse(self, document_id: str) -> None:
+        """Raises: ImportRefused: It is taken."""
+        if self._index is None or self._reader.get(self._index, encode_key(document_id)) is None:
+            return
+        raise ImportRefused(
+            f'There is a document "{document_id}" already; leave the row out, or import with '
+            "--replace.",
+            code="InvalidId",
+        )
+
+
 class _Rows:
     """The rows of one table, checked and written down."""
 
-    def __init__(self, catalog: Catalog, table: str, numbers: dict[str, int], path: Path) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        table: str,
+        numbers: dict[str, int],
+        path: Path,
+        taken: _TakenIds | None,
+    ) -> None:
+        """`taken`: where documents stay, what their ids are."""
         self.path = path
+        self._ids = DistinctIds(path.parent)
+        self._taken = taken
         self.count = 0
         self.number: int | None = None
         """What the ids carry, if any row has one."""
@@ -156,6 +187,10 @@ class _Rows:
                 except CupolaError as error:
                     text = f"Row {self.count} of `{self._table}`: {error.message}"
                     raise ImportRefused(text, code="InvalidConvexValue") from None
+        try:
+            self._ids.finish()
+        except ImportRefused as error:
+            raise ImportRefused(f"`{self._table}`: {error.message}", code=error.code) from None
 
     def _encoded(self, row: Row) -> bytes:
         if "_id" in row:
@@ -165,6 +200,9 @@ class _Rows:
                     "Its id is of another table than those before.", code="InvalidId"
                 )
             self.number = number
+            self._ids.add(str(row["_id"]))
+            if self._taken is not None:
+                self._taken.refuse(str(row["_id"]))
         if "_creationTime" in row and not isinstance(row["_creationTime"], float):
             raise ImportRefused("Its `_creationTime` is no number.", code="InvalidConvexValue")
         body = encode(row)

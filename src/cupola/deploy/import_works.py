@@ -36,7 +36,7 @@ def works_of(plan: Plan, folder: Path, told: Told) -> Iterator[Work]:
     """
     yield lambda transaction: _refuse_outdated(transaction, plan)
     for table in plan.tables:
-        if table.delete:
+        if table.replaces:  # also what has come since an empty one was looked at
             yield from deletions(table.name)
     if plan.renumber:
         yield from _renumbering(plan)
@@ -89,7 +89,7 @@ def _refuse_outdated(transaction: Transaction, plan: Plan) -> None:
     in the way of the numbers that tables are to get.
     """
     catalog = transaction.catalog
-    replaced = {table.name for table in plan.tables if table.delete}
+    replaced = {table.name for table in plan.tables if table.replaces}
     for name in plan.renumber.keys() - replaced:
         if next(transaction.scan(catalog.by_name[name].primary, EVERYTHING, expect=1), None):
             raise _outdated()
