@@ -15,6 +15,8 @@ import pytest
 
 from cupola.auth import Identity
 from cupola.backend import Backend, CallRequest
+from cupola.database.catalog import SCHEDULED_FUNCTIONS
+from cupola.database.load import load_documents
 from cupola.deploy import Deployer
 from cupola.functions.app import App as PythonApp
 from cupola.functions.app import load_app
@@ -22,6 +24,7 @@ from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.server.errors import BodyTooLargeError
 from cupola.server.push_bodies import decompressed
 from cupola.server.serve import Server, ServerOptions
+from cupola.system import scheduling
 from cupola.values import Int64, encode
 
 NOTES = """
@@ -44,8 +47,8 @@ NOTES = """
         ctx.db.insert("notes", {"text": text})
 
     @mutation
-    def later(ctx: MutationCtx, delay: float) -> str:
-        return ctx.scheduler.run_after(delay, say, text="later")
+    def later(ctx: MutationCtx, delay: float, function: str = "notes:say") -> str:
+        return ctx.scheduler.run_after(delay, function, text="later")
 
     @action
     async def act(ctx: ActionCtx, name: str) -> str | None:
@@ -310,6 +313,30 @@ def test_scheduled_functions_of_some_time_are_canceled(tell: Callable[..., None]
         assert len(await due()) == 2
 
     tell(story)
+
+
+def test_the_scheduled_functions_of_one_name_are_found_among_many(
+    tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one call may read, and nobody's limits are in the way."""
+    monkeypatch.setattr(scheduling, "_LOOKED_AT_MAX", 10)
+
+    async def story(client: Client) -> None:
+        for delay in range(50, 100):
+            await client.call("notes:later", delay=delay)
+        await client.call("notes:later", delay=100, function="notes:note")
+        answer = await client.post("/api/cancel_all_jobs", {"udfPath": "notes:note"})
+        assert answer.status_code == 200, answer.json()
+        jobs = load_documents(client.backend.node.persistence.reader, SCHEDULED_FUNCTIONS)
+        canceled = [job for job in jobs.values() if job["state"] == {"kind": "canceled"}]
+        assert [job["name"] for job in canceled] == ["notes:note"]
+        history = "_system/frontend/listDeploymentEventsFromTime:default"
+        (noted,) = (await client.call(history, fromTimestamp=0))["value"]
+        assert noted["metadata"]["function_path"] == "notes:note"
+        await client.post("/api/delete_scheduled_functions_table", {})
+        assert not load_documents(client.backend.node.persistence.reader, SCHEDULED_FUNCTIONS)
+
+    tell(story, limits=Limits(documents_read_max=40))
 
 
 def test_data_are_deleted_as_a_whole_by_those_who_may(tell: Callable[..., None]) -> None:

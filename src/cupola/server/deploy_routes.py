@@ -36,7 +36,7 @@ from cupola.server.messages import Request, Response
 from cupola.server.platform_routes import PlatformRoutes
 from cupola.server.push_bodies import push_body
 from cupola.server.streaming_routes import StreamingRoutes
-from cupola.system.scheduling import CANCEL_ALL, CLEAR, JOBS_PER_CALL
+from cupola.system.scheduling import CANCEL_ALL, CLEAR
 from cupola.values import Int64, decode, encode
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -301,10 +301,13 @@ class DeployRoutes:
         return _json(None)
 
     async def _change_jobs(self, path: str, args: dict[str, Any]) -> None:
-        changed, before = JOBS_PER_CALL, 0
-        while changed >= JOBS_PER_CALL:
-            changed = int(await self._run_system(path, {**args, "before": before}))
-            before += changed
+        """Call until there are no more: each call looks at some hundred."""
+        before, position = 0, None
+        while True:
+            done = await self._run_system(path, {**args, "before": before, "position": position})
+            before, position = before + int(done["changed"]), done["position"]
+            if position is None:
+                return
 
     async def _delete_tables(self, request: Request) -> Response:
         body = read(DeleteTables, await self._admin_body(request, "WriteData"))

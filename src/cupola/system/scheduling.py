@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from cupola.database.catalog import (
@@ -11,6 +13,7 @@ from cupola.database.catalog import (
     CRON_RUNS,
     SCHEDULED_FUNCTIONS,
     Document,
+    Index,
     system_index,
 )
 from cupola.database.ranges import EVERYTHING, KeyRange
@@ -19,6 +22,7 @@ from cupola.functions import jobs
 from cupola.functions.context import MutationCtx
 from cupola.functions.crons import next_time_ms
 from cupola.functions.scheduler import CANCEL, SCHEDULE
+from cupola.limits import MiB
 from cupola.system.events import note_in, of_component
 from cupola.system.reading import engine
 from cupola.system.registry import PREFIX, system_mutation
@@ -33,8 +37,9 @@ FORGET: Final = PREFIX + "scheduling/jobs:forget"
 CLEAR: Final = PREFIX + "scheduling/jobs:clear"
 DECLARE: Final = PREFIX + "scheduling/crons:declare"
 FIRE: Final = PREFIX + "scheduling/crons:fire"
-JOBS_PER_CALL: Final = 100
-"""How many jobs one call changes: who wants all of them calls until it changes fewer."""
+_JOBS_PER_CALL: Final = 100
+_LOOKED_AT_MAX: Final = 1000  # for them, and so many bytes: a call must not keep the loop
+_LOOKED_AT_BYTES_MAX: Final = 1 * MiB
 
 
 @system_mutation(SCHEDULE.removeprefix(PREFIX))
@@ -72,28 +77,53 @@ def cancel_all(
     start: Int64 | None = None,
     end: Int64 | None = None,
     before: int = 0,
-) -> int:
+    position: bytes | None = None,
+) -> dict[str, Any]:
     """Cancel some of the jobs of the app, or of a component, that wait: all, or those of one
-    function, or that are due from `start` to before `end`, ns. Returns how many. `before`: how many
-    earlier calls have, for the event that the last one leaves.
+    function, or that are due from `start` to before `end`, ns. `before`: how many earlier calls
+    have, for the event that the last one leaves; `position`: where they came to.
+
+    Returns `{changed, position}`: how many, and where the next call goes on; null: there is none.
     """
-    keys = _waiting(start, end)
+
+    def is_wanted(job: Document) -> bool:
+        is_its = function in (None, job["name"]) and _is_of(component, job)
+        return is_its and _is_due(job, start, end)
+
+    index = system_index(_jobs_of(component), "by_due")
     with engine(ctx) as transaction:
-        waiting = (
-            row.value
-            for _, row in transaction.scan(system_index(_jobs_of(component), "by_due"), keys)
-            if function in (None, row.value["name"])
-            and _is_of(component, row.value)
-            and _is_due(row.value, start, end)
-        )
-        found = list(itertools.islice(waiting, JOBS_PER_CALL))
+        found, reached = _next_of(transaction, index, _waiting(start, end), position, is_wanted)
         for job in found:
             jobs.end(transaction, str(job["_id"]), jobs.CANCELED, _now_ms(ctx))
-    if _is_last(len(found), before):
+    if reached is None and before + len(found) > 0:
         which = {"function_path": function, "start_next_ts": start, "end_next_ts": end}
         told = {name: value for name, value in which.items() if value is not None}
         note_in(ctx, "cancel_all_scheduled_functions", **of_component(component), **told)
-    return len(found)
+    return {"changed": float(len(found)), "position": reached}
+
+
+def _next_of(
+    transaction: Transaction,
+    index: Index,
+    keys: KeyRange,
+    position: bytes | None,
+    is_wanted: Callable[[Document], bool],
+) -> tuple[list[Document], bytes | None]:
+    """The next jobs of a range that are wanted, which may be few among many, or none for now; and
+    where to go on behind them; None: that was all.
+    """
+    if position is not None:
+        keys = keys._replace(start=max(keys.start, position))
+    found: list[Document] = []
+    size = 0
+    for looked_at, (key, row) in enumerate(transaction.scan(index, keys), 1):
+        size += len(row.body)
+        if is_wanted(row.value):
+            found.append(row.value)
+        is_much = looked_at >= _LOOKED_AT_MAX or size >= _LOOKED_AT_BYTES_MAX
+        if is_much or len(found) >= _JOBS_PER_CALL:
+            return found, key + b"\0"
+    return found, None
 
 
 def _waiting(start: Int64 | None, end: Int64 | None) -> KeyRange:
@@ -112,11 +142,6 @@ def ns_of(time_ms: Any) -> Int64:
 def _is_due(job: Document, start: Int64 | None, end: Int64 | None) -> bool:
     due_ns = ns_of(job["scheduledTime"])
     return (start is None or due_ns >= start) and (end is None or due_ns < end)
-
-
-def _is_last(changed: int, before: int) -> bool:
-    """Whether this call ends what changed something."""
-    return changed < JOBS_PER_CALL and changed + before > 0
 
 
 @system_mutation(START.removeprefix(PREFIX))
@@ -160,18 +185,21 @@ def forget(ctx: MutationCtx, before: float) -> int:
 
 
 @system_mutation(CLEAR.removeprefix(PREFIX))
-def clear(ctx: MutationCtx, component: str = "", before: int = 0) -> int:
+def clear(
+    ctx: MutationCtx, component: str = "", before: int = 0, position: bytes | None = None
+) -> dict[str, Any]:
     """Delete some jobs of the app, or of a component, whatever their state: one that waits never
-    runs. Returns how many. `before`: as in `cancel_all`.
+    runs. `before`, `position`, what it returns: as in `cancel_all`.
     """
     table = _jobs_of(component)
+    index = system_index(table, "by_id")
     with engine(ctx) as transaction:
-        rows = transaction.scan(system_index(table, "by_id"), EVERYTHING)
-        own = (row.value for _, row in rows if _is_of(component, row.value))
-        count = _delete(transaction, table, list(itertools.islice(own, JOBS_PER_CALL)))
-    if _is_last(count, before):
+        is_own = partial(_is_of, component)
+        found, reached = _next_of(transaction, index, EVERYTHING, position, is_own)
+        count = _delete(transaction, table, found)
+    if reached is None and before + count > 0:
         note_in(ctx, "delete_scheduled_jobs_table", **of_component(component))
-    return count
+    return {"changed": float(count), "position": reached}
 
 
 def _delete(transaction: Transaction, table: int, found: list[Document]) -> int:
@@ -272,7 +300,7 @@ def _next(job: Document, now_ms: float, due_ms: float | None) -> float:
 
 def _some(transaction: Transaction, table: int, index: str, keys: KeyRange) -> list[Document]:
     rows = transaction.scan(system_index(table, index), keys)
-    return [row.value for _, row in itertools.islice(rows, JOBS_PER_CALL)]
+    return [row.value for _, row in itertools.islice(rows, _JOBS_PER_CALL)]
 
 
 def _now_ms(ctx: MutationCtx) -> float:
