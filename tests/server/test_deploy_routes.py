@@ -331,7 +331,7 @@ def test_the_scheduled_functions_of_one_name_are_found_among_many(
         canceled = [job for job in jobs.values() if job["state"] == {"kind": "canceled"}]
         assert [job["name"] for job in canceled] == ["notes:note"]
         history = "_system/frontend/listDeploymentEventsFromTime:default"
-        (noted,) = (await client.call(history, fromTimestamp=0))["value"]
+        (*_, noted) = (await client.call(history, fromTimestamp=0))["value"]
         assert noted["metadata"]["function_path"] == "notes:note"
         await client.post("/api/delete_scheduled_functions_table", {})
         assert not load_documents(client.backend.node.persistence.reader, SCHEDULED_FUNCTIONS)
