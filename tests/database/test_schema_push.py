@@ -212,9 +212,8 @@ def test_an_index_over_large_documents_is_dropped_in_small_steps(database, monke
     """The documents come along with their keys: all at once they would fill the memory, and keep
     calls waiting.
     """
-    monkeypatch.setattr(schema_push, "_BATCH", 20)
     monkeypatch.setattr(schema_push, "_DROP_BATCH", 2000)
-    monkeypatch.setattr(schema_push, "_DROP_BYTES", 50_000)
+    monkeypatch.setattr(schema_push, "_STEP_BYTES", 50_000)
     database.accept(schema({"by_rank": ["rank"]}))
     number = database.committer.catalog.by_name["items"].index("by_rank").number
     for rank in range(200):
@@ -226,6 +225,51 @@ def test_an_index_over_large_documents_is_dropped_in_small_steps(database, monke
         assert before - left <= 60
         before = left
     assert before == 0
+
+
+@pytest.mark.parametrize(
+    "pushed",
+    [
+        schema({"by_rank": ["rank"]}),
+        schema(documents=document(rank="number", text="string")),
+        SchemaDefinition.from_json(
+            {
+                "schemaValidation": True,
+                "tables": [
+                    {
+                        "tableName": "items",
+                        "documentType": ANY,
+                        "indexes": [
+                            {"indexDescriptor": "by_rank", "fields": ["rank"], "unique": True}
+                        ],
+                    }
+                ],
+            }
+        ),
+    ],
+    ids=["backfill", "check", "unique"],
+)
+def test_large_documents_are_looked_at_in_small_steps(database, monkeypatch, pushed):
+    """Some hundred of the largest would be some hundred MiB in memory."""
+    monkeypatch.setattr(schema_push, "_BATCH", 200)
+    monkeypatch.setattr(schema_push, "_STEP_BYTES", 50_000)
+    database.accept(schema())
+    for rank in range(200):
+        database.add(rank=float(rank), text="x" * 1000)
+    reader = type(database.persistence.reader)
+    sizes = [0]
+    scan = reader.scan
+
+    def measured(*args, **options):
+        rows = scan(*args, **options)
+        sizes[-1] += sum(len(body) for _, _, body in rows)
+        return rows
+
+    monkeypatch.setattr(reader, "scan", measured)
+    for _ in database.push(pushed):
+        sizes += [0]
+    assert sum(sizes) >= 200_000
+    assert max(sizes) <= 80_000
 
 
 @pytest.mark.parametrize("steps_before_the_end", range(9))

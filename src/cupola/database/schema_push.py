@@ -51,13 +51,14 @@ from cupola.database.search_indexes import (
 from cupola.database.system_commits import commit_now
 from cupola.database.transaction import Transaction
 from cupola.errors import DeveloperError, SchemaError
-from cupola.persistence import CommitRecord, IndexEntry, Persistence, SummaryChange, Timestamp
+from cupola.persistence import CommitRecord, IndexEntry, Persistence, Row, SummaryChange, Timestamp
 from cupola.schema import AnyIndexDefinition, SchemaDefinition, is_subset
 from cupola.values import decode_canonical
 
 _BATCH = 200  # documents per group: about 5 ms with three indexes; a quarter with summaries
 _DROP_BATCH = 2000
-_DROP_BYTES = 4 * 2**20  # of the documents, which come along when the keys are read
+_STEP_BYTES = 4 * 2**20  # of the documents; they come along, too, where only keys are looked at
+_ROWS_AT_ONCE = 20  # their bytes are known when they are here: that many may be over it
 
 
 class SchemaPush:
@@ -310,9 +311,7 @@ class SchemaPush:
         start = b""
         size = _BATCH if index.aggregate is None else max(1, _BATCH // 4)
         while True:
-            rows = self._persistence.reader.scan(
-                table.primary.number, start, None, descending=False, limit=size
-            )
+            rows = self._rows(table.primary.number, start, size)
             if not rows:
                 return
             entries, summaries = [], []
@@ -332,9 +331,7 @@ class SchemaPush:
         while True:
             self._refuse_violation()
             check = self._committer.catalog.pending_check(table)
-            rows = self._persistence.reader.scan(
-                table.primary.number, start, None, descending=False, limit=_BATCH
-            )
+            rows = self._rows(table.primary.number, start, _BATCH)
             if not rows or check is None:
                 return
             for _, _, body in rows:
@@ -359,7 +356,7 @@ class SchemaPush:
         reader = self._persistence.reader
         while True:
             self._refuse_violation()
-            rows = reader.scan(index.number, start, None, descending=False, limit=_BATCH)
+            rows = self._rows(index.number, start, _BATCH)
             if not rows:
                 return
             for _, _, body in rows:
@@ -385,7 +382,7 @@ class SchemaPush:
         reader = self._persistence.reader
         while True:
             self._refuse_violation()
-            rows = reader.scan(table.primary.number, start, None, descending=False, limit=_BATCH)
+            rows = self._rows(table.primary.number, start, _BATCH)
             if not rows:
                 return
             for _, _, body in rows:
@@ -396,6 +393,22 @@ class SchemaPush:
                     self._refuse(table, violation)
             start = rows[-1][0] + b"\0"
             yield
+
+    def _rows(self, index: int, start: bytes, most: int) -> list[Row]:
+        """The next rows of an index: `most`, or fewer that are large. A step neither fills the
+        memory nor keeps calls waiting, whatever documents are like.
+        """
+        found: list[Row] = []
+        size = 0
+        while len(found) < most and size < _STEP_BYTES:
+            wanted = min(_ROWS_AT_ONCE, most - len(found))
+            rows = self._persistence.reader.scan(index, start, None, descending=False, limit=wanted)
+            found += rows
+            if len(rows) < wanted:
+                break
+            start = rows[-1][0] + b"\0"
+            size += sum(len(body) for _, _, body in rows)
+        return found
 
     def _refuse(self, table: TableInfo, why: str) -> NoReturn:
         self.failed_table = table.name
@@ -418,18 +431,10 @@ class SchemaPush:
     def _drop_rows(self, index: int) -> Iterator[None]:
         start = b""
         while True:
-            end, count, size = start, 0, 0
-            while count < _DROP_BATCH and size < _DROP_BYTES:
-                rows = self._persistence.reader.scan(
-                    index, end, None, descending=False, limit=_BATCH
-                )
-                if not rows:
-                    break
-                end = rows[-1][0] + b"\0"
-                count += len(rows)
-                size += sum(len(body) for _, _, body in rows)
-            if not count:
+            rows = self._rows(index, start, _DROP_BATCH)
+            if not rows:
                 return
+            end = rows[-1][0] + b"\0"
             self._group("_system:dropIndex", dropped=[(index, start, end)])
             start = end
             yield
