@@ -156,11 +156,22 @@ def test_results_are_json(server):
     assert json.loads(result.value)[0] == "ab"
 
 
-@pytest.mark.parametrize("how", ["exit", "abort", "later", "Deno.exit"])
+@pytest.mark.parametrize("how", ["exit", "abort", "later", "Deno.exit", "named exit", "named abort"])
 def test_an_action_of_node_that_exits_fails(server, how):
     """Its thread would be gone, and nobody would tell whoever waits."""
     text = server.failure("action", "actions/node:exits", how=how)
     assert text.startswith("Uncaught Error: An action cannot exit")
+
+
+@pytest.mark.parametrize("how", ["kill", "_kill", "named", "Deno.kill"])
+def test_an_action_of_node_kills_nothing(server, how):
+    """Other actions run in the same process."""
+    text = server.failure("action", "actions/node:kills", how=how)
+    assert text.startswith("Uncaught Error: An action cannot send signals")
+
+
+def test_what_process_exports_by_name_is_the_deployments(server):
+    assert server.action("actions/node:namedEnvironment") == "hello"
 
 
 def test_texts_may_end_in_half_a_character(server):

@@ -69,6 +69,12 @@ function forbidExit(fail) {
     Object.defineProperty(nodeProcess, name, { value: exit, configurable: true });
   }
   Object.defineProperty(Deno, "exit", { value: exit, configurable: true });
+  const kill = () => {
+    throw new Error("An action cannot send signals: other actions run in its process, too.");
+  };
+  for (const [holder, name] of [[nodeProcess, "kill"], [nodeProcess, "_kill"], [Deno, "kill"]]) {
+    Object.defineProperty(holder, name, { value: kill, configurable: true });
+  }
 }
 
 function printer(name) {
@@ -287,8 +293,10 @@ async function loadForeign(name) {
   const exported = name.startsWith("npm:")
     ? await importPackage(name.slice("npm:".length))
     : await import(name);
+  const valueOf = (each) =>
+    name === "node:process" && each in nodeProcess ? nodeProcess[each] : exported[each]; // as `hide`
   return new vm.SyntheticModule(Object.keys(exported), function () {
-    for (const each of Object.keys(exported)) this.setExport(each, exported[each]);
+    for (const each of Object.keys(exported)) this.setExport(each, valueOf(each));
   }, { identifier: name });
 }
 

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import fs from "fs";
 import path from "path";
+import * as named from "node:process";
 import { actionGeneric as action, anyApi } from "convex/server";
 import { v } from "convex/values";
 
@@ -53,6 +54,21 @@ export const exits = action({
       await new Promise(() => {});
     }
     if (how === "Deno.exit") (globalThis as any).Deno.exit(1);
+    if (how.startsWith("named ")) (named as any)[how.slice("named ".length)](1);
     (process as any)[how](1);
   },
+});
+
+export const kills = action({
+  args: { how: v.string() },
+  handler: async (_, { how }) => {
+    if (how === "Deno.kill") (globalThis as any).Deno.kill(process.pid, "SIGKILL");
+    if (how === "named") named.kill(process.pid, "SIGKILL");
+    (process as any)[how](process.pid, how === "kill" ? "SIGKILL" : 9);
+  },
+});
+
+export const namedEnvironment = action({
+  args: {},
+  handler: async () => named.env.GREETING,
 });
