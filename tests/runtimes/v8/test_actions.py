@@ -156,7 +156,9 @@ def test_results_are_json(server):
     assert json.loads(result.value)[0] == "ab"
 
 
-@pytest.mark.parametrize("how", ["exit", "abort", "later", "Deno.exit", "named exit", "named abort"])
+@pytest.mark.parametrize(
+    "how", ["exit", "abort", "later", "Deno.exit", "named exit", "named abort"]
+)
 def test_an_action_of_node_that_exits_fails(server, how):
     """Its thread would be gone, and nobody would tell whoever waits."""
     text = server.failure("action", "actions/node:exits", how=how)

@@ -239,6 +239,24 @@ def test_a_stream_is_read_and_left(world: Server, ids: dict[str, str], path: str
     }
 
 
+@pytest.mark.parametrize("where", "QM")
+@pytest.mark.parametrize("number", [{}, [0], "0", None])
+def test_a_query_that_is_no_number_is_an_error_of_the_function(
+    world: Server, where: str, number: Any
+) -> None:
+    """Also for what is our own, which functions can call as well."""
+    kind = {"Q": "query", "M": "mutation"}[where]
+    for op, words in (
+        ("1.0/queryStreamNext", "There is no open query"),
+        ("cupola/rewind", "takes the numbers"),
+    ):
+        args = json.dumps({"queryId": number, "unread": 0})
+        asked = {"op": op, "args": args, "isSync": True}
+        result = world.call(kind, f"raw:{KINDS[where]}", ANONYMOUS, **asked)
+        assert result.value is not None, result.error_message
+        assert words in decode(result.value)["error"]
+
+
 @pytest.mark.parametrize("where", "QMA")
 @pytest.mark.parametrize("args", ["{", "7", "null"])
 def test_arguments_that_are_no_object_are_an_error_of_the_function(

@@ -121,9 +121,16 @@ class Syscalls:
         return kind + b"\n".join(bodies)
 
     def _rewind(self, arguments: dict[str, Any]) -> bytes:
-        """Our own: the function is about to write, and has not looked at the last rows yet."""
-        stream, unread = self._streams.get(arguments.get("queryId", -1)), arguments.get("unread")
-        if stream is not None and isinstance(unread, int):
+        """Our own: the function is about to write, and has not looked at the last rows yet. Of a
+        query that is not open it means nothing.
+        """
+        number, unread = arguments.get("queryId"), arguments.get("unread")
+        if not isinstance(number, int) or not isinstance(unread, int):
+            raise DeveloperError(
+                "`cupola/rewind` takes the numbers `queryId` and `unread`.", code="BadArguments"
+            )
+        stream = self._streams.get(number)
+        if stream is not None:
             stream.rewind(unread)
         return b"null"
 
