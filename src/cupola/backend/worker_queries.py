@@ -187,8 +187,8 @@ class WorkerQueries:
             shown = outcome_of(node, execution, request_id, journal)
             return QueryRun(shown, (), since, False, outcome, reads_known=False)
         error: Exception | None = None
-        if outcome.failure is not None:
-            failure = outcome.failure
+        failure = outcome.failure
+        if failure is not None:
             error = RemoteError(failure.message, failure.code, failure.data)
         execution = Execution(
             outcome.value, error, outcome.log_lines, outcome.identity_observed, outcome.journal
@@ -211,6 +211,7 @@ class WorkerQueries:
             outcome.ts,
             outcome.identity_observed,
             error,
+            reads_known=failure is None or not failure.is_systems,  # a failing disk, say
             time_observed=outcome.time_observed,
             audits=outcome.audits,
         )

@@ -308,6 +308,31 @@ def test_a_live_slow_query_follows_the_data(serve):
     serve(story, main=APP)
 
 
+def test_a_failure_of_the_system_in_a_worker_is_shared_with_nobody(serve):
+    """It says nothing about the query: whoever asks next has it tried again."""
+    app = (
+        APP
+        + """
+    @query
+    def slow_disk(ctx: QueryCtx) -> None:
+        burn(SLOW)
+        raise PersistenceError("the disk does not answer")
+    """
+    )
+
+    async def story(server):
+        messages = []
+        for _ in range(2):
+            client = server.connect()
+            query = client.subscribe("main:slow_disk")
+            await client.until(lambda c=client, q=query: c.newest(q) is not None)
+            messages.append(client.newest(query))
+        first, second = messages
+        assert "Request ID" in first and first != second  # each has a run of its own
+
+    serve(story, main="    from cupola.errors import PersistenceError\n" + app)
+
+
 def test_a_live_slow_query_is_not_starved_by_constant_writes(serve):
     """Its subscribers see results of moments that have passed, each newer than the one before."""
 
