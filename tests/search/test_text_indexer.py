@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from cupola.database.schema_push import SchemaPush
+from cupola.database.transaction import Transaction
 from cupola.schema import ANY, SchemaDefinition, TableDefinition, TextIndexDefinition
 from cupola.search import text_indexer
 from cupola.search.text_files import TextReader, TextWriter
 from cupola.search.text_indexer import Progress, TextIndexer
+from cupola.search.text_indexes import TextIndexes
 from cupola.search.text_query import TextQuery
+from cupola.search.text_search import TextScan
+from cupola.values import qualified
 
-from .test_text_model import World
+from .test_text_model import LIMITS, World
 
 
 @pytest.fixture
@@ -114,6 +118,43 @@ def test_an_index_that_is_dropped_leaves_nothing(world: World) -> None:
         world.index(3)
         assert not old.exists()
         assert world.root.exists() is bool(searches)
+
+
+@pytest.mark.parametrize("component", ["", "shop"])
+def test_a_table_gets_another_number(world: World, component: str) -> None:
+    """As an import gives it one: what the table had before is gone, what comes has other ids."""
+    name = qualified(component, "goods")
+    table = TableDefinition(name, ANY, searches=(TextIndexDefinition("search", "body"),))
+    schema = SchemaDefinition.of([table])
+    push = SchemaPush(schema, world.committer, world.log, world.clock, lambda published: None)
+    for _ in push.steps():
+        pass
+
+    def insert(transaction: Transaction) -> str:
+        with transaction.within(component):
+            return transaction.insert("goods", {"body": "fox"})
+
+    def delete(transaction: Transaction) -> None:
+        with transaction.within(component):
+            transaction.delete(ids[0])
+
+    def found(indexes: TextIndexes) -> list[str]:
+        transaction = world.transaction()
+        goods = transaction.catalog.by_name[name]
+        index = goods.text_index("search")
+        fox = TextQuery(("fox",), "fox", ())
+        scan = TextScan(indexes, transaction, goods, index, fox, LIMITS)
+        return [str(document.value["_id"]) for document in scan]
+
+    ids = [world.write(insert)]
+    world.index(4)
+    assert found(world.engine) == found(world.worker) == ids
+    world.write(delete)
+    world.write(lambda transaction: transaction.renumber({name: 12_345}))
+    ids.append(world.write(insert))
+    world.index(4)
+    for _ in range(2):  # beside the files of before, and from the newest
+        assert found(world.engine) == found(world.worker) == ids[1:]
 
 
 def test_more_indexes_than_may_be_open_are_all_built(

@@ -107,7 +107,7 @@ class TextIndexes:
             SearchFilesError: The index is too far behind, or its files are damaged.
         """
         found = self._indexes.get(index.document_id)
-        if found is None or found.index.table != index.table:
+        if found is None or _numbers(found.index) != _numbers(index):
             folder = text_files_of(self._root, index) if self._root is not None else None
             found = _TextIndex(index, folder, self._limits, self._log, self._head_ts)
             self._forget_predecessors(index)
@@ -283,6 +283,11 @@ class _TextIndex:
             f"Search index `{self.index.name}` is {versions} versions behind the newest documents "
             "and catches up; try again soon."
         )
+
+
+def _numbers(index: SearchIndex) -> tuple[int, int]:
+    """What an import changes: in a component only what ids carry."""
+    return index.table, index.id_number
 
 
 def _ts_of(position: Position) -> Callable[[Reader], int | None]:
