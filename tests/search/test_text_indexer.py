@@ -88,6 +88,24 @@ def test_what_is_written_while_an_index_is_built_is_in_it(
     world.check(world.transaction(), (["fox"], None))
 
 
+def test_an_index_is_built_though_much_is_written_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has work until it knows all that is synced, however much it has not committed yet."""
+    monkeypatch.setattr(text_indexer, "_SLICE", 2)
+    monkeypatch.setattr(text_indexer, "_UNCOMMITTED_MAX", 4)
+    for _ in range(20):
+        fox(world)
+    world.index(1)
+    for number in range(20):
+        world.patch(number, {"body": "hare", "author": "ada"})
+    world.log.wait_durable()
+    while not world.indexer.step(world.log.reader, world.log.durable_ts):
+        pass
+    assert progress(world) == Progress(True, world.log.reader.newest_version(), 20, 20)
+    world.check(world.transaction(), (["hare"], None))
+
+
 def test_an_index_of_a_quiet_table_keeps_up_with_the_log(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
