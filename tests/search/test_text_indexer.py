@@ -124,6 +124,24 @@ def test_an_index_of_a_quiet_table_keeps_up_with_the_log(
     world.check(world.transaction(), (["fox"], None))
 
 
+@pytest.mark.parametrize(("equal", "others"), [(200, 100), (100, 700), (600, 100)])
+def test_the_first_ones_are_the_first_of_all(world: World, equal: int, others: int) -> None:
+    """Pages are positions in one order, however many are asked for: of equally relevant documents
+    the newest come first, though all newer ones be less relevant.
+    """
+    for body, count in (("fox hare", equal // 2), ("fox", equal), ("fox hare hare hare", others)):
+        fields = {"body": body, "author": "ada"}
+        world.write(lambda t, f=fields, n=count: [t.insert("notes", f) for _ in range(n)])
+    while not world.indexer.step(world.log.reader, world.log.head_ts):
+        pass
+    world.log.wait_durable()
+    transaction = world.transaction()
+    every = world.find(world.engine, transaction, ["fox"], None)
+    assert len(every) == equal // 2 + equal + others
+    for count in (1, 2, 20, 60, 101, equal, equal + 3):
+        assert world.find(world.engine, transaction, ["fox"], None, count) == every[:count], count
+
+
 def test_an_index_that_is_dropped_leaves_nothing(world: World) -> None:
     fox(world)
     world.index(3)

@@ -35,6 +35,7 @@ from cupola.search.text_files import (
     SearchFilesError,
     TextReader,
     order_of,
+    rounded,
 )
 from cupola.search.text_memory import Scorer, Statistics, TextEntry, TextMemory, text_entry
 from cupola.search.text_query import TextQuery
@@ -45,7 +46,6 @@ _WINDOW: Final = 20_000  # versions that are looked through for those
 _WINDOWS_MAX: Final = 50  # behind by more than so many, an index does not serve
 _OPEN_MAX: Final = 64
 _WORDS_EACH: Final = 100  # different ones of a document: some take more room, on average
-_DIGITS: Final = ".5g"  # tantivy computes with seven, and sums in another order
 
 T = TypeVar("T")
 ReadLog = Callable[[Callable[[Reader], Any]], Any]
@@ -302,7 +302,7 @@ def _entry_of(index: SearchIndex, body: bytes) -> TextEntry | None:
 
 def _rank(score: float, order: int, document_id: str, version: int | None) -> _Ranked:
     """Sorts the most relevant first, of equals the newest, and finally by id."""
-    return -float(format(score, _DIGITS)), -order, Match(document_id, version)
+    return -rounded(score), -order, Match(document_id, version)
 
 
 def _ranked(candidate: Candidate) -> _Ranked:
