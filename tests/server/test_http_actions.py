@@ -122,6 +122,17 @@ async def cut(ctx: HttpCtx, request: Request) -> Response:
         raise ValueError("then nothing")
     return Response(parts())
 
+class Speechless(Exception):
+    def __str__(self):
+        raise self
+
+@http_action("GET", "/cut-without-a-word")
+async def cut_without_a_word(ctx: HttpCtx, request: Request) -> Response:
+    async def parts():
+        yield "half"
+        raise Speechless
+    return Response(parts())
+
 @http_action("GET", "/nothing")
 async def nothing(ctx: HttpCtx, request: Request) -> Response:
     return {"not": "a response"}
@@ -351,8 +362,9 @@ def test_the_data_of_an_application_error_is_sent(site: Site) -> None:
     assert site.http.get("/refuses").json()["data"] == {"code": 7.0}
 
 
-def test_an_error_after_the_head_ends_the_answer(site: Site) -> None:
-    answer = site.http.get("/cut")
+@pytest.mark.parametrize("path", ["/cut", "/cut-without-a-word"])
+def test_an_error_after_the_head_ends_the_answer(site: Site, path: str) -> None:
+    answer = site.http.get(path)
     assert (answer.status_code, answer.text) == (200, "half")
 
 
