@@ -12,6 +12,7 @@ import pytest
 
 from cupola.auth import AdminKeys
 from cupola.limits import Limits
+from cupola.server.http_protocol import HttpProtocol
 
 from .fake_backend import FakeBackend
 
@@ -328,6 +329,29 @@ def test_too_many_queries_in_a_batch_are_refused(start_server):
         response = http.post("/api/query_batch", headers=JSON, content=body)
         assert response.status_code == 400
         assert "http_batch_queries_max" in response.json()["message"]
+
+
+def test_a_body_may_take_longer_than_a_head_however_its_chunks_are_cut(server, monkeypatch):
+    """The end of a chunk that arrives by itself is not the head of another request."""
+    read = HttpProtocol.data_received
+    states = []
+
+    def data_received(self, data):
+        read(self, data)
+        states.append((bytes(data), self._head_timer is not None))
+
+    monkeypatch.setattr(HttpProtocol, "data_received", data_received)
+    with socket.create_connection(("127.0.0.1", server.server.port), timeout=10) as peer:
+        pieces = [b"5\r\nhello", b"\r\n", b"5", b"\r\nworld", b"\r", b"\n"]
+        pieces[0] = (
+            b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces[0]
+        )
+        for number, piece in enumerate(pieces, start=1):
+            peer.sendall(piece)
+            server.eventually(lambda number=number: len(states) == number)
+        assert states == [(piece, False) for piece in pieces]
+        peer.sendall(b"0\r\n\r\n")
+        assert b"helloworld" in peer.recv(65536)
 
 
 def test_a_head_without_end_is_refused(server):

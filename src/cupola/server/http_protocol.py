@@ -29,6 +29,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head_bytes = 0  # read since the parser last finished something
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_in_body = False  # whose time handlers bound; its chunks have heads of their own
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,7 +45,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_bytes:
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse_head()
-            elif self._head_timer is None:
+            elif self._head_timer is None and not self._is_in_body:
                 self._head_timer = self.loop.call_later(HEAD_TIME_S, self.transport.abort)
 
     def handle_websocket_upgrade(self) -> None:
@@ -53,6 +54,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
+        self._is_in_body = True
         self._stop_head_timer()
         super().on_headers_complete()
 
@@ -62,6 +64,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._head_bytes = 0
+        self._is_in_body = False
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
