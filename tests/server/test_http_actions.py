@@ -262,6 +262,16 @@ def test_bodies_pass_both_ways(site: Site) -> None:
     assert counted.text == str(10 * len(data))
 
 
+def test_a_post_without_a_body_is_one_with_an_empty_body(site: Site) -> None:
+    """As `curl -X POST` sends it: neither a length nor chunks."""
+    port = site.server.server.site_port
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+        peer.sendall(b"POST /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n0")
+
+
 def test_an_http_action_reaches_the_data_and_its_writes_are_seen(site: Site) -> None:
     assert site.http.post("/notes", content="hello").status_code == 204
     assert site.notes() == ["hello"]
