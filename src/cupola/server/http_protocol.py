@@ -110,7 +110,8 @@ class _Cycle(RequestResponseCycle):
         self.response_started = True
         self.waiting_for_100_continue = False
         status: int = message["status"]
-        self._head = head = [_STATUS_LINES[status]]
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status  # any, from HTTP actions
+        self._head = head = [line]
         has_length = status in (204, 304)
         for name, value in (*self.default_headers, *message["headers"]):
             if name == b"content-length":
@@ -121,6 +122,8 @@ class _Cycle(RequestResponseCycle):
                 continue
             head += (name, b": ", value, b"\r\n")
         self.chunked_encoding = not has_length and self.scope["method"] != "HEAD"
+        if self.chunked_encoding and self.scope["http_version"] == "1.0":  # it knows no chunks
+            self.chunked_encoding = self.keep_alive = False
         if self.chunked_encoding:
             head.append(b"transfer-encoding: chunked\r\n")
         if not self.keep_alive:
