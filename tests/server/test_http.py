@@ -141,6 +141,7 @@ GOLDEN = [
     # what there is not
     ("tooling", "POST", "/api/get_indexes", {}, b"{}", 400, "UnsupportedEndpoint"),
     ("push", "POST", "/api/deploy2/start_push", {}, b"{}", 403, "BadDeployKey"),
+    ("platform, no text", "GET", "/api/authorize", {"Authorization": b"Bearer \xff"}, b"", 401, "BadAdminKey"),
     ("storage", "POST", "/api/storage/upload", {}, b"data", 400, "BadQueryArgs"),
     ("sync without upgrade", "GET", "/api/1.48.0/sync", {}, b"", 400, "UnsupportedEndpoint"),
     ("no page", "GET", "/nothing", {}, b"", 404, "NotFound"),

@@ -185,7 +185,8 @@ class DeployRoutes:
         """Whether a token is an admin key of this deployment: asked in place of the makers' cloud
         where `CONVEX_PROVISION_HOST` names this server (`npx convex mcp`).
         """
-        scheme, _, token = request.headers.get(b"authorization", b"").decode().partition(" ")
+        header = request.headers.get(b"authorization", b"").decode("utf-8", "replace")
+        scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise ForbiddenError("Send `Authorization: Bearer <admin key>`.", code="BadDeployKey")
         identity = admin_of(parse_authorization(f"Convex {token}", self._backend.admin_keys))
