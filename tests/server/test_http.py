@@ -3,7 +3,9 @@
 # ruff: noqa: E501 - one row of the table is one line where that can be
 
 import base64
+import contextlib
 import json
+import select
 import socket
 from typing import Any
 
@@ -322,6 +324,23 @@ def test_who_asks_before_sending_too_much_is_told_at_once(start_server):
             answer += data
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("path", ["/api/query", "/api/update_environment_variables"])
+def test_large_bodies_of_strangers_are_bounded_together(start_server, path):
+    """Also where an administrator is asked for, who may be named in the body."""
+    running = start_server(FakeBackend(SMALL))
+    address = ("127.0.0.1", running.server.port)
+    large = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "Content-Length: 1000000\r\n\r\n{"
+    ).encode()
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(socket.create_connection(address)) for _ in range(17)]
+        for peer in peers:
+            peer.sendall(large)
+        (answered,) = select.select(peers, [], [], 10)[0]
+        assert answered.recv(65536).startswith(b"HTTP/1.1 503 ")
 
 
 def test_too_many_queries_in_a_batch_are_refused(start_server):
