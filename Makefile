@@ -82,7 +82,7 @@ format: dev-install  ## write the code as `make check` wants it
 	$(BIN)/ruff check --fix $(CODE)
 
 simulate: dev-install  ## one simulated world, again: make simulate SEED=4711
-	CUPOLA_SIMULATION_SEED=$(SEED) $(BIN)/python -m pytest -q tests/stories/test_simulation.py
+	CUPOLA_SIMULATION_SEED=$(SEED) $(BIN)/python -m pytest -q tests/stories/test_simulation*.py
 
 # Apart from the product's environment: the load generator and the peers.
 bench-install: benchmarks/.venv/.installed

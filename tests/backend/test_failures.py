@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from cupola import ApplicationError, MutationCtx, QueryCtx, action, mutation, query
-from cupola.errors import CupolaError, DeveloperError
+from cupola.database.system_commits import Work
+from cupola.database.transaction import Transaction
+from cupola.errors import CupolaError, DeveloperError, OperatorError
 from cupola.functions.app import App
 from cupola.functions.context import ActionCtx
 from cupola.testing import Deployment
@@ -170,3 +172,27 @@ def test_validators_of_an_app_see_the_same_world_as_its_functions(app: Deploymen
     same.__annotations__ = {"ctx": QueryCtx, "draft": Draft, "return": bool}
     function.compile("m:same", {})
     assert app.query("m:same", draft={}) is True
+
+
+@pytest.mark.parametrize("where", ["in a transaction", "between two"])
+def test_no_error_of_long_work_stops_the_deployment(app: Deployment, where: str) -> None:
+    """An import that meets what nobody has thought of ends; those beside it go on."""
+
+    def works() -> Iterator[Work]:
+        yield lambda transaction: create(transaction, "before")
+        if where == "between two":
+            raise KeyError("no")
+        yield lambda transaction: create(transaction, "before")  # an assertion: it is there
+
+    def create(transaction: Transaction, name: str) -> None:
+        assert transaction.table(name) is None
+        transaction.create_table(name)
+
+    ends: list[BaseException | None] = []
+    app.backend.pushes.commit_in_slices("test", works(), ends.append)
+    app.backend.pushes.commit_in_slices("test", [lambda t: create(t, "beside")], ends.append)
+    app.settle()
+
+    assert isinstance(ends[0], OperatorError) and ends[1:] == [None]
+    assert app.backend.state == "ready"
+    assert {"before", "beside"} <= app.backend.node.committer.catalog.by_name.keys()

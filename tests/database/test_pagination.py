@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from cupola import MutationCtx, PaginationOptions, QueryCtx, Range, field, mutation, query
 from cupola.database.cursors import CursorSealer
-from cupola.errors import CupolaError, DatabaseUseError, InvalidCursorError
+from cupola.errors import CupolaError, DatabaseUseError, InvalidCursorError, LimitError
 from cupola.functions.app import App
+from cupola.limits import Limits
 from cupola.schema import Table
 from cupola.testing import Deployment
 
@@ -46,8 +47,8 @@ def twice(ctx: QueryCtx, paginationOpts: PaginationOptions):
 
 
 @mutation
-def put(ctx: MutationCtx, rank: float):
-    return ctx.db.insert(Entry(rank=rank))
+def put(ctx: MutationCtx, rank: float, group: str = "a"):
+    return ctx.db.insert(Entry(rank=rank, group=group))
 
 
 @mutation
@@ -76,8 +77,9 @@ def app():
         yield deployment
 
 
-def fresh() -> Deployment:
-    return Deployment(App({f"main:{f.handler.__name__}": f for f in FUNCTIONS}, {"entries": Entry}))
+def fresh(**options) -> Deployment:
+    functions = {f"main:{f.handler.__name__}": f for f in FUNCTIONS}
+    return Deployment(App(functions, {"entries": Entry}), **options)
 
 
 def options(items, cursor=None, **more):
@@ -192,6 +194,35 @@ def test_rows_read_are_bounded_and_the_page_says_so(app):
     assert ranks(found) == [0]
     assert not found["isDone"]
     assert found["pageStatus"] == "SplitRequired"
+
+
+def test_bytes_read_are_bounded_and_the_page_says_so():
+    """Also where the bound lies inside of a document. The halves of such a page can be read."""
+    with fresh(limits=Limits(bytes_read_max=1500)) as app:
+        for rank in range(10):
+            app.mutation("main:put", rank=float(rank), group="x" * 200)
+        found = app.query("main:page", paginationOpts=options(10))
+        assert ranks(found) == [0, 1, 2, 3, 4]
+        assert (found["isDone"], found["pageStatus"]) == (False, "SplitRequired")
+        half = options(10, None, endCursor=found["splitCursor"])
+        assert ranks(app.query("main:page", paginationOpts=half)) == [0, 1, 2]
+        rest = app.query("main:page", paginationOpts=options(10, found["continueCursor"]))
+        assert ranks(rest) == [5, 6, 7, 8, 9]
+
+
+def test_a_live_page_that_has_grown_too_large_can_be_split():
+    with fresh(limits=Limits(bytes_read_max=1500)) as app:
+        fill(app, [0, 9])
+        live = app.connect().subscribe("main:page", {"paginationOpts": options(2)})
+        for rank in range(1, 6):
+            app.mutation("main:put", rank=float(rank), group="x" * 200)
+        assert live.value["pageStatus"] == "SplitRequired"
+
+
+def test_a_document_that_is_more_than_a_page_may_be_is_refused():
+    with fresh(limits=Limits(bytes_read_max=100)) as app:
+        app.mutation("main:put", rank=1.0, group="x" * 200)
+        assert isinstance(failure_of(app, "main:page", paginationOpts=options(1)), LimitError)
 
 
 def test_a_page_with_an_end_is_read_to_it(app):

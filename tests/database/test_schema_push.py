@@ -208,6 +208,26 @@ def test_the_rows_of_a_dropped_index_are_deleted(database):
         database.read("by_rank")
 
 
+def test_an_index_over_large_documents_is_dropped_in_small_steps(database, monkeypatch):
+    """The documents come along with their keys: all at once they would fill the memory, and keep
+    calls waiting.
+    """
+    monkeypatch.setattr(schema_push, "_BATCH", 20)
+    monkeypatch.setattr(schema_push, "_DROP_BATCH", 2000)
+    monkeypatch.setattr(schema_push, "_DROP_BYTES", 50_000)
+    database.accept(schema({"by_rank": ["rank"]}))
+    number = database.committer.catalog.by_name["items"].index("by_rank").number
+    for rank in range(200):
+        database.add(rank=float(rank), text="x" * 1000)
+    steps = database.push(schema())
+    before = next(len(database._rows(number)) for _ in steps)
+    for _ in steps:
+        left = len(database._rows(number))
+        assert before - left <= 60
+        before = left
+    assert before == 0
+
+
 @pytest.mark.parametrize("steps_before_the_end", range(9))
 def test_a_push_that_was_killed_while_it_dropped_an_index_leaves_nothing(
     database, steps_before_the_end

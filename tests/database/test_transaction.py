@@ -272,6 +272,73 @@ def test_limits_name_themselves():
         ranks(reading.begin(), by_rank(reading))
 
 
+class Fetching:
+    """A snapshot that counts how many bytes are fetched from it."""
+
+    def __init__(self, reader):
+        self.reader = reader
+        self.bytes = 0
+
+    def scan(self, *place, **options):
+        rows = self.reader.scan(*place, **options)
+        self.bytes += sum(len(body) for _, _, body in rows)
+        return rows
+
+
+@pytest.mark.parametrize("way", ["at once", "one by one", "of the engine"])
+def test_a_query_over_large_documents_does_not_fetch_them_all(way):
+    """They would fill the memory before the bound on bytes is looked at."""
+    database = open_database(Limits(bytes_read_max=10_000))
+    for _ in range(10):
+        seeding = database.begin()
+        for _ in range(100):
+            seeding.insert("items", {"rank": 1.0, "text": "x" * 1000})
+        database.commit(seeding)
+    reader = Fetching(database.persistence.reader)
+    transaction = database.begin(reader)
+    index, keys = by_rank(database, rank=1.0)
+    with pytest.raises(LimitError, match=r"bytes read .*limit: 10000"):
+        match way:
+            case "at once":
+                transaction.bodies(index, keys, descending=False, limit=None)
+            case "one by one":
+                list(transaction.scan(index, keys, expect=1024))
+            case _:
+                transaction.under(index, keys.prefix, keys.fields)
+    assert reader.bytes < 300_000
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_many_rows_are_read_like_few(descending):
+    """Whatever way they are read, they are the same rows, and the same part of the index."""
+    database = open_database()
+    seeding = database.begin()
+    for rank in range(600):
+        seeding.insert("items", {"rank": float(rank)})
+    database.commit(seeding)
+    place = by_rank(database)
+    for limit in (1, 255, 256, 257, 512, 599, 600, 601, None):
+        plainly, one_by_one = database.begin(), database.begin()
+        bodies = plainly.bodies(*place, descending=descending, limit=limit)
+        scan = one_by_one.scan(*place, descending=descending, expect=limit or 16)
+        assert bodies == [row.body for _, row in itertools.islice(scan, limit)]
+        assert plainly.intervals() == one_by_one.intervals()
+        assert plainly.usage.so_far() == one_by_one.usage.so_far()
+
+
+def test_a_count_past_the_bound_is_refused_also_after_deletions():
+    """What was deleted here is not counted, and does not hide what lies behind the bound."""
+    database = open_database(Limits(documents_read_max=10))
+    seeding = database.begin()
+    ids = [seeding.insert("items", {"rank": float(rank)}) for rank in range(20)]
+    database.commit(seeding)
+    transaction = database.begin()
+    for document_id in ids[:3]:
+        transaction.delete(document_id)
+    with pytest.raises(LimitError, match=r"documents read .*limit: 10"):
+        figures.count(transaction, *by_rank(database))
+
+
 @pytest.mark.parametrize(
     ("constraints", "says"),
     [

@@ -16,7 +16,9 @@ from cupola.deploy import Deployer
 from cupola.deploy.requests import FinishPush, PushReference, StartPush, WaitForSchema
 from cupola.files import FileStore, LocalFiles
 from cupola.functions.app import App
+from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.persistence.sqlite import SqlitePersistence
+from cupola.values import use_limits
 
 from ..files.conftest import bucket, s3  # noqa: F401  # fixtures
 
@@ -102,11 +104,17 @@ def tell(tmp_path: Path) -> Iterator[Callable[..., None]]:
     before.
     """
 
-    def run(story: Story, python: App | None = None, files: FileStore | None = None) -> None:
+    def run(
+        story: Story,
+        python: App | None = None,
+        files: FileStore | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         async def main() -> None:
             data = str(tmp_path / "data.sqlite3")
             store = files or LocalFiles(tmp_path / "files")
-            backend = Backend(SqlitePersistence(data), instance_secret=bytes(32), files=store)
+            log = SqlitePersistence(data, limits)
+            backend = Backend(log, instance_secret=bytes(32), files=store, limits=limits)
             backend.use_workers(data)
             backend.node.runtime.time_s = 30.0  # workers do not know a test's Python functions
             deployer = Deployer(backend)
@@ -121,3 +129,4 @@ def tell(tmp_path: Path) -> Iterator[Callable[..., None]]:
         asyncio.run(main())
 
     yield run
+    use_limits(DEFAULT_LIMITS)

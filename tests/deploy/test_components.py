@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from cupola.auth import Identity
+from cupola.backend import CallRequest
 from cupola.deploy.components import environments, instances
 from cupola.deploy.deletions import delete_component, delete_tables
 from cupola.deploy.requests import StartPush
@@ -163,6 +165,7 @@ LIB = module(
       return rows;
     });
     export const hidden = internalQuery(() => 1);
+    export const now = query(() => Date.now());
     """,
 )
 APP = module(
@@ -175,6 +178,7 @@ APP = module(
     export const add = mutation(({ to }) => run("mutation", of(`${to}/lib/add`)));
     export const count = query(({ to }) => run("query", of(`${to}/lib/count`)));
     export const hidden = query(({ to }) => run("query", of(`${to}/lib/hidden`)));
+    export const now = query(({ to }) => run("query", of(`${to}/lib/now`)));
     """,
 )
 
@@ -232,6 +236,20 @@ def test_each_instance_has_tables_of_its_own(tell: Tell) -> None:
     tell(after_a_restart)
 
 
+def test_a_result_that_depends_on_a_components_clock_is_not_shared_for_ever(tell: Tell) -> None:
+    """Also when a user calls, whom the component does not get to know."""
+
+    async def story(at: Pushing) -> None:
+        await at.push(APP, **pushed("left"))
+        ada = Identity("user", {"subject": "ada"}, cache_key=b"ada")
+        asked = CallRequest("query", "app:now", b'{"to":"left"}', ada)
+        assert [(await at.backend.call(asked)).ok for _ in range(2)] == [True, True]
+        [entry] = at.backend.node.cache._idle
+        assert entry.expires_ns is not None
+
+    tell(story)
+
+
 def test_only_what_is_exported_can_be_called_from_outside(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         await at.push(APP, **pushed("left"))
@@ -250,7 +268,7 @@ def test_a_push_tells_what_it_does_to_each_component(tell: Tell) -> None:
         added = first["schemaChange"]["indexDiffs"]["left"]["added_indexes"]
         assert [index["name"] for index in added] == ["rows.by_body"]
         exported = first["analysis"]["box"]["definition"]["exports"]["branch"]
-        assert [name for name, _ in exported[0][1]["branch"]] == ["add", "count"]
+        assert [name for name, _ in exported[0][1]["branch"]] == ["add", "count", "now"]
         assert (await at.wait(first))["type"] == "complete"
         finished = await at.finish(first)
         assert finished["componentDiffs"]["left"]["diffType"] == {"type": "create"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,32 @@ def test_only_one_export_is_made_at_a_time_and_few_are_kept(tell: Tell) -> None:
     tell(story, app())
 
 
+def test_of_two_that_are_asked_for_at_once_one_is_made(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        asked = (at.deployer.exports.request(include_storage=False) for _ in range(2))
+        first, second = await asyncio.gather(*asked, return_exceptions=True)
+        assert first is None
+        assert isinstance(second, BadRequestError) and second.code == "ExportInProgress"
+        assert (await finished(at))["state"] == "completed"
+
+    tell(story, app())
+
+
+def test_an_export_that_cannot_be_written_has_failed(tell: Tell) -> None:
+    """The command line waits for one of the two."""
+
+    async def story(at: Pushing) -> None:
+        folder = Path(str(at.backend.data_path)).parent / "exports"
+        folder.write_text("in the way")
+        await at.deployer.exports.request(include_storage=False)
+        assert (await finished(at))["state"] == "failed"
+        folder.unlink()
+        await at.deployer.exports.request(include_storage=False)
+        assert (await finished(at))["state"] == "completed"
+
+    tell(story, app())
+
+
 def test_an_export_that_a_crash_cut_off_is_no_obstacle(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         exports = at.deployer.exports
@@ -105,6 +131,46 @@ def test_an_export_that_a_crash_cut_off_is_no_obstacle(tell: Tell) -> None:
         assert (await finished(at))["state"] == "completed"
         with pytest.raises(ExportNotFoundError):
             exports.find("5")
+
+    tell(story, app())
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_an_export_that_fails_leaves_no_part_of_a_file(tell: Tell, tmp_path: Path) -> None:
+    """It fails where the disk is full, too."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"some bytes"
+
+    async def story(at: Pushing) -> None:
+        await at.backend.files.upload(pieces(), None)
+        for file in files_in(tmp_path / "files"):
+            file.unlink()
+        await at.deployer.exports.request(include_storage=True)
+        assert (await finished(at))["state"] == "failed"
+        assert files_in(tmp_path / "exports") == []
+
+    tell(story, app())
+
+
+def test_what_a_killed_server_left_of_an_export_goes_with_the_next_one(
+    tell: Tell, tmp_path: Path
+) -> None:
+    """Its process writes on for a while, or is killed too."""
+
+    async def story(at: Pushing) -> None:
+        lost = await at.deployer.exports._put(None, {"state": "in_progress", "start_ts": Int64(5)})
+        folder = tmp_path / "exports"
+        folder.mkdir()
+        for name in (f"{lost}.new", "of another server.zip"):
+            (folder / name).write_bytes(b"PK")
+        for kept in (1, 2):
+            await at.deployer.exports.request(include_storage=False)
+            assert (await finished(at))["state"] == "completed"
+            assert len(files_in(folder)) == kept
 
     tell(story, app())
 

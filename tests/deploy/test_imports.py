@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -11,12 +14,18 @@ from typing import Any
 
 import pytest
 
+from cupola.database.ranges import EVERYTHING
+from cupola.deploy.import_plans import Plan, TablePlan
+from cupola.deploy.import_works import works_of
 from cupola.deploy.imports import FinishUpload, ImportSettings
-from cupola.errors import BadRequestError
+from cupola.errors import BadRequestError, DatabaseUseError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
+from cupola.limits import Limits
 from cupola.schema import SchemaDefinition
+from cupola.values import encode_id
 
+from ..database.by_hand import Database
 from .conftest import Pushing, notes
 
 Tell = Callable[..., None]
@@ -127,9 +136,48 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "no array": ("jsonArray", b'{"a": 1}', "no JSON array"),
     "no json": ("jsonArray", b"[", "no JSON"),
     "id": ("jsonLines", b'{"_id": "nonsense"}\n', "Row 1 of `things`"),
+    "no id": ("jsonLines", b'{"_id": null}\n', "Row 1 of `things`"),
     "time": ("jsonLines", b'{"_creationTime": "now"}\n', "_creationTime"),
     "schema": ("jsonLines", b'{"body": "fine"}\n{"body": 7}\n', "Row 2 of `notes`"),
 }
+
+
+@pytest.mark.parametrize("step", ["_plan", "_store_files"])
+def test_an_import_that_meets_a_full_disk_has_failed(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The command line waits for one of the two."""
+
+    async def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def story(at: Pushing) -> None:
+        with monkeypatch.context() as disk:
+            disk.setattr(at.deployer.imports, step, full)
+            state = await load(at, b'{"a":1}\n', "jsonLines", "things")
+        assert state["state"] == "failed" and "No space left" in state["error_message"]
+        state = await load(at, b'{"a":1}\n', "jsonLines", "things")
+        assert state["state"] == "completed"
+
+    tell(story, app())
+
+
+def test_an_upload_that_is_gone_when_it_is_confirmed_stops_nothing_else(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        imports = at.deployer.imports
+        token = imports.start_upload()
+        parts = [imports.part(token, "1", b'{"a":1}\n')]
+        settings = ImportSettings("append", "jsonLines", "things", None)
+        import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+        await ended(at)
+        shutil.rmtree(imports._plans[import_id][1])
+        await imports.perform(import_id)
+        await ended(at)
+        state = await state_of(at, import_id)
+        assert state["state"] == "failed" and "cannot be read" in state["error_message"]
+        assert await insert(at, "things", a=2.0)
+
+    tell(story, app())
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -218,6 +266,27 @@ def test_an_export_comes_back_with_ids_values_and_references(tell: Tell, tmp_pat
     tell(target, app(*({**notes(), "tableName": n, "documentType": {"type": "any"}} for n in "xy")))
 
 
+def test_what_the_limits_of_a_deployment_allow_goes_out_and_comes_in(tell: Tell) -> None:
+    """Its own limits, not the usual ones."""
+    limits = Limits(array_length_max=10_000, document_size_bytes_max=1 << 21)
+    large = {"list": [1.0] * 9000, "text": "x" * 1_100_000}
+    kept: list[bytes] = []
+
+    async def story(at: Pushing) -> None:
+        row = json.dumps(large).encode()
+        assert (await load(at, row, "jsonLines", "things"))["state"] == "completed"
+        kept.append(await exported(at))
+        assert (await load(at, kept[0], "zip", None, "replace"))["state"] == "completed"
+        assert plain(await all_of(at, "things")) == [large]
+
+    async def elsewhere(at: Pushing) -> None:
+        state = await load(at, kept[0], "zip", None, "replace")
+        assert state["state"] == "failed" and "too long" in state["error_message"]
+
+    tell(story, app(), limits=limits)
+    tell(elsewhere, app(), limits=Limits(array_length_max=8000))
+
+
 def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         mine = await insert(at, "mine", a=1)
@@ -228,6 +297,75 @@ def test_numbers_of_tables_with_documents_are_never_taken(tell: Tell) -> None:
         assert plain(await all_of(at, "mine")) == [{"a": 1.0}]
 
     tell(story, app())
+
+
+def test_an_import_takes_no_number_that_a_table_has_got_meanwhile(tell: Tell) -> None:
+    """Between the check of a file and its confirmation others go on, and create tables."""
+
+    async def story(at: Pushing) -> None:
+        await insert(at, "mine", a=1)
+        assert (await load(at, b"", "jsonLines", "mine", "replace"))["state"] == "completed"
+        imports = at.deployer.imports
+        token = imports.start_upload()
+        row = json.dumps({"_id": encode_id(10_001, bytes(16)), "_creationTime": 1.5})
+        parts = [imports.part(token, "1", export(theirs=(10_001, [row])))]
+        settings = ImportSettings("replace", "zip")
+        import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+        await ended(at)
+        new = await insert(at, "new", a=1)
+
+        await imports.perform(import_id)
+        await ended(at)
+
+        state = await state_of(at, import_id)
+        assert state["state"] == "failed" and "Import it again" in state["error_message"]
+        assert [row["_id"] for row in await all_of(at, "new")] == [new]
+        assert await all_of(at, "mine") == []
+
+    tell(story, app())
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_what_is_written_during_an_import_stays_in_its_table(
+    tmp_path: Path, replaces: bool
+) -> None:
+    """Two tables get each other's numbers, by which documents are found; the app writes to one
+    between all the import's transactions.
+    """
+    database = Database()
+    for name in ("one", "two"):
+        transaction = database.begin()
+        document_id = transaction.insert(name, {"of": name})
+        database.commit(transaction)
+        if not replaces:
+            transaction = database.begin()
+            transaction.delete(document_id)
+            database.commit(transaction)
+    numbers = {"one": 10_002, "two": 10_001}
+    tables = [TablePlan(name, n, int(replaces), 0, None) for name, n in numbers.items()]
+    works = works_of(Plan(tables, numbers), tmp_path, lambda name, rows: None)
+
+    def run() -> None:
+        for work in works:
+            transaction = database.begin()
+            work(transaction)
+            database.commit(transaction)
+            transaction = database.begin()
+            transaction.insert("one", {"of": "one"})
+            database.commit(transaction)
+
+    if replaces:
+        run()
+        assert database.committer.catalog.numbers.items() >= numbers.items()
+    else:  # nobody has said that documents may go
+        with pytest.raises(DatabaseUseError, match="Import it again"):
+            run()
+    transaction = database.begin()
+    for name in ("one", "two"):
+        table = transaction.table(name)
+        assert table is not None
+        for _, document in transaction.scan(table.primary, EVERYTHING):
+            assert document.value["of"] == name
 
 
 def test_a_damaged_zip_is_refused_by_name_of_what_is_damaged(tell: Tell) -> None:
@@ -409,6 +547,71 @@ def test_an_import_that_a_crash_cut_off_is_told_and_cleared_away(
 
     tell(killed, app())
     tell(later, app())
+
+
+def test_an_import_ends_though_the_server_has_more_to_do_than_it_can(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far it is cannot be noted then, until there is room for that in the queue."""
+    monkeypatch.setattr("cupola.deploy.system_calls._RETRY_S", 0.01)
+
+    async def story(at: Pushing) -> None:
+        imports, node = at.deployer.imports, at.backend.node
+        token = imports.start_upload()
+        parts = [imports.part(token, "1", b'{"a": 1}')]
+        settings = ImportSettings("append", "jsonLines", "things")
+        import_id = await imports.finish_upload(FinishUpload(token, parts, settings))
+        await ended(at)
+
+        await imports.perform(import_id)
+        limits, node.limits = node.limits, dataclasses.replace(node.limits, queued_calls_max=0)
+        while "things" not in node.committer.catalog.by_name:
+            await asyncio.sleep(0)
+        (task,) = imports._tasks
+        while not (await asyncio.wait([task], timeout=0.1))[0]:
+            node.limits = limits
+
+        assert (await state_of(at, import_id))["state"] == "completed"
+
+    tell(story, app())
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(tell: Tell, tmp_path: Path) -> None:
+    async def cut_off() -> AsyncIterator[bytes]:
+        yield b'{"a": 1}'
+        raise ConnectionResetError
+
+    async def story(at: Pushing) -> None:
+        settings = ImportSettings("append", "jsonLines", "things")
+        with pytest.raises(ConnectionResetError):
+            await at.deployer.imports.import_at_once(settings, cut_off())
+        assert list((tmp_path / "imports").iterdir()) == []
+
+    tell(story, app())
+
+
+def test_imports_that_nobody_confirms_do_not_gather(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each keeps its file; whoever asked for it may have gone away."""
+    monkeypatch.setattr("cupola.deploy.imports._WAITING_MAX", 2)
+
+    async def story(at: Pushing) -> None:
+        imports, ids = at.deployer.imports, []
+        for _ in range(3):
+            token = imports.start_upload()
+            parts = [imports.part(token, "1", b'{"a": 1}')]
+            settings = ImportSettings("append", "jsonLines", "things")
+            ids.append(await imports.finish_upload(FinishUpload(token, parts, settings)))
+            await ended(at)
+        states = [(await state_of(at, import_id))["state"] for import_id in ids]
+        assert states == ["failed", "waiting_for_confirmation", "waiting_for_confirmation"]
+        assert len(list((tmp_path / "imports").iterdir())) == 2
+        await imports.perform(ids[1])
+        await ended(at)
+        assert (await state_of(at, ids[1]))["state"] == "completed"
+
+    tell(story, app())
 
 
 def test_few_imports_are_remembered(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -396,6 +396,26 @@ def test_python_code_can_change_beside_pushed_code(tell: Tell) -> None:
     tell(story, python(1.0))
 
 
+def test_variables_that_are_set_while_python_code_is_deployed_stay(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes many turns where documents are to be indexed."""
+    pushed = module("m.js", "export const key = query(async () => process.env.KEY ?? null);")
+
+    async def story(at: Pushing) -> None:
+        await at.push(pushed)
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        with monkeypatch.context() as busy:
+            busy.setattr(at.backend.pushes, "run", lambda: None)
+            at.deployer.deploy_python(python(2.0), done.set_result)
+            await at.deployer.update_environment([VariableChange("KEY", "new")])
+        at.backend.wake()
+        assert await done is None
+        assert [await at.value("p:f"), await at.value("m:key")] == [2, "new"]
+
+    tell(story, python(1.0))
+
+
 def test_a_function_of_both_is_refused_whichever_comes_second(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         error = await refusal(at.start(module("p.js", "export const f = query(async () => 1);")))

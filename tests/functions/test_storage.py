@@ -47,6 +47,10 @@ async def remove_in_action(ctx: ActionCtx, file: StorageId) -> str | None:
 async def upload_url_of_action(ctx: ActionCtx) -> str:
     return await ctx.storage.generate_upload_url()
 
+@query
+def files_of_pictures(ctx: QueryCtx) -> list[str | None]:
+    return [picture.file for picture in ctx.db.query(Picture).collect()]
+
 @mutation
 def upload_url(ctx: MutationCtx) -> str:
     return ctx.storage.generate_upload_url()
@@ -180,6 +184,29 @@ def test_deleting_a_file_twice_is_an_error(app: Deployment) -> None:
     app.mutation("files:remove", file=file)
     with pytest.raises(CupolaError, match="does not exist"):
         app.mutation("files:remove", file=file)
+
+
+@pytest.mark.parametrize("rule", ["restrict", "cascade", "set-null"])
+def test_a_reference_to_a_file_is_kept(deploy: Callable[..., Deployment], rule: str) -> None:
+    """As one to a document that an app writes itself."""
+    declared = f"""(
+        Table, name="pictures", indexes={{"by_file": ["file"]}}, references={{"file": "{rule}"}}
+    ):
+    file: StorageId | None = None
+"""
+    source = APP.replace('(Table, name="pictures"):\n    file: StorageId\n', declared)
+    assert source != APP
+    app = deploy(files=source)
+    file = app.action("files:store", data=b"a picture")
+    app.mutation("files:keep", file=file)
+    if rule == "restrict":
+        with pytest.raises(CupolaError, match="cannot be deleted"):
+            app.mutation("files:remove", file=file)
+        assert app.query("files:url", file=file) is not None
+    else:
+        assert app.mutation("files:remove", file=file) is None
+        kept = [] if rule == "cascade" else [None]
+        assert app.query("files:files_of_pictures") == kept
 
 
 def test_functions_cannot_write_what_is_known_of_a_file(app: Deployment) -> None:

@@ -251,3 +251,18 @@ def test_a_job_that_makes_no_sense_is_refused(app: MakeApp, cron: str, reason: s
     """When the app is loaded, and not when the time has come."""
     with pytest.raises(SchemaError, match=reason):
         app(f"f = clockwork.tick\ncrons.{cron}")
+
+
+def test_a_cron_job_goes_on_when_the_clock_is_set_back_as_it_is_due(start: Start) -> None:
+    """It is not due any more when its turn comes, and will be again."""
+    deployment = start('crons.interval("a", clockwork.tick, hours=1)')
+    backend, clock = deployment.backend, deployment.clock
+    clock.advance(HOUR_S)
+    backend.wake()
+    backend.turn()  # it is found due; what makes a run of it comes in the next turn
+    clock.set(clock.now_ns() - 5 * 10**9)
+    deployment.settle()
+    assert len(deployment.query("clockwork:times")) == 1
+
+    deployment.advance(HOUR_S)
+    assert deployment.query("clockwork:times") == ["Fri 27 10:20:30", "Fri 27 11:20:30"]

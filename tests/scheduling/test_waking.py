@@ -14,6 +14,7 @@ from cupola.backend import Backend
 from cupola.backend.calls import CallRequest
 from cupola.backend.node import ExecutionLog
 from cupola.functions.app import App, load_app
+from cupola.limits import Limits
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.testing import Deployment
 from cupola.values import encode
@@ -40,8 +41,8 @@ class HeldTimers:
         """Of a timer; these go off only when a test says so."""
 
 
-def later(delay_s: float, text: str) -> CallRequest:
-    args = {"delay": delay_s, "function": "notes:write", "args": {"text": text}}
+def later(delay_s: float, text: str, function: str = "notes:write") -> CallRequest:
+    args = {"delay": delay_s, "function": function, "args": {"text": text}}
     return CallRequest("mutation", "notes:later", encode(args), ANONYMOUS)
 
 
@@ -93,3 +94,25 @@ def test_every_job_of_a_quiet_server_begins(notes: App, tmp_path: Path) -> None:
             await backend.close()
 
     uvloop.run(story())
+
+
+def test_an_action_that_ends_leaves_its_room_to_a_scheduled_one(notes: App) -> None:
+    """Whoever asked for the action has the answer, and nobody asks for a turn any more."""
+
+    async def story() -> None:
+        backend = Backend(limits=Limits(concurrent_actions_max=1))
+        backend.deploy_now(notes)
+        backend.attach(asyncio.get_running_loop())
+        ran = asyncio.Event()
+        backend.node.watchers.append(lambda log: ran.set() if log.path == "notes:act" else None)
+        backend.begin_action()  # as the request of a client does
+        try:
+            assert (await backend.call(later(0, "hi", "notes:act"))).ok
+            while not backend.scheduler.waiting or backend.needs_turn:
+                await asyncio.sleep(0)
+            backend.end_action()
+            await asyncio.wait_for(ran.wait(), LONG_S)
+        finally:
+            await backend.close()
+
+    asyncio.run(story())

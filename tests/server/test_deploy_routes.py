@@ -13,13 +13,16 @@ import brotli
 import httpx
 import pytest
 
-from cupola.backend import Backend
+from cupola.auth import Identity
+from cupola.backend import Backend, CallRequest
 from cupola.deploy import Deployer
+from cupola.functions.app import App as PythonApp
 from cupola.functions.app import load_app
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.server.errors import BodyTooLargeError
 from cupola.server.push_bodies import decompressed
 from cupola.server.serve import Server, ServerOptions
+from cupola.values import Int64, encode
 
 NOTES = """
     import os
@@ -90,6 +93,37 @@ def tell_of(app: Path, story: Story, limits: Limits = DEFAULT_LIMITS) -> None:
             httpx.AsyncClient(base_url=server.url) as http,
         ):
             await story(Client(backend, http))
+
+    asyncio.run(main())
+
+
+async def states_of(backend: Backend, path: str) -> list[str]:
+    request = CallRequest("query", path, identity=Identity("admin"), visibility="any")
+    listed: Any = json.loads((await backend.call(request)).value or b"")
+    found = listed if isinstance(listed, list) else [listed]
+    return [e["state"] if isinstance(e["state"], str) else e["state"]["state"] for e in found]
+
+
+def test_what_an_earlier_server_left_unfinished_is_told_at_the_start() -> None:
+    """Whoever waits for it would wait until somebody exports or imports again."""
+    backend = Backend()
+    deployer = Deployer(backend)
+    deployer.deploy_python_now(PythonApp({}, {}))
+    for path, fields in (
+        ("deployment/exports:put", {"state": "in_progress", "start_ts": Int64(5)}),
+        ("deployment/imports:put", {"state": {"state": "in_progress"}, "mode": "Append"}),
+    ):
+        args = encode({"id": None, "fields": fields})
+        admin = Identity("admin")
+        note = CallRequest("mutation", f"_system/{path}", args, admin, visibility="any")
+        backend.submit(note, lambda result: None)
+    backend.run_until_idle()
+
+    async def main() -> None:
+        async with Server(backend, ServerOptions(port=0), deployer=deployer), asyncio.timeout(20):
+            for path in ("cli/exports:getLatest", "cli/queryImport:list"):
+                while await states_of(backend, f"_system/{path}") != ["failed"]:
+                    await asyncio.sleep(0)
 
     asyncio.run(main())
 

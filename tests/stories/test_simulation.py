@@ -72,6 +72,8 @@ class CrashingPersistence(MemoryPersistence):
 class Player:
     """One client and what it believes."""
 
+    functions: Sequence[str] = ["amount", "total", "everything", "who"]
+
     def __init__(self, world: World, number: int) -> None:
         self.world = world
         self.name = f"user{number}" if number % 2 else None
@@ -94,18 +96,20 @@ class Player:
         self.calls.append((ticket, call))
 
     def subscribe_or_not(self) -> None:
-        function = self.world.chance.choice(["amount", "total", "everything", "who"])
+        function = self.world.chance.choice(self.functions)
         key = self.world.chance.choice(KEYS)
         session = self.client.session
         if live := self.live.pop((function, key), None):
             del self.client._subscriptions[live.query_id]
             self.client.carry_out(session.unsubscribe(live.query_id))
             return
-        args = b"{}" if function in ("everything", "who") else b'{"key":"%s"}' % key.encode()
-        query_id, effects = session.subscribe(f"tickets:{function}", args)
+        query_id, effects = session.subscribe(f"tickets:{function}", self.args(function, key))
         subscription = Subscription(self.client, f"tickets:{function}", query_id)
         self.client._subscriptions[query_id] = self.live[function, key] = subscription
         self.client.carry_out(effects)
+
+    def args(self, function: str, key: str) -> bytes:
+        return b"{}" if function in ("everything", "who") else b'{"key":"%s"}' % key.encode()
 
     def see(self) -> None:
         """A Transition: all results are of one durable moment, no older than the one before."""
@@ -115,16 +119,18 @@ class Player:
         assert ts <= self.world.persistence.durable_ts
         if self.client.session.version.query_set == 0:
             return  # connected again, and the server has not been told of the queries yet
-        state = self.world.state_at(ts)
         for (function, key), subscription in self.live.items():
-            if subscription.query_id not in self.client.session.results:
-                continue
-            if function == "who":
-                assert subscription.value == self.name
-            elif function == "everything":
-                assert subscription.value == state
-            else:
-                assert subscription.value == state.get(key, 0), (function, key, ts, state)
+            if subscription.query_id in self.client.session.results:
+                self.check(function, key, subscription.value, ts)
+
+    def check(self, function: str, key: str, value: Any, ts: int) -> None:
+        state = self.world.state_at(ts)
+        if function == "who":
+            assert value == self.name
+        elif function == "everything":
+            assert value == state
+        else:
+            assert value == state.get(key, 0), (function, key, ts, state)
 
 
 def id_of(player: Player) -> int:
@@ -132,6 +138,8 @@ def id_of(player: Player) -> int:
 
 
 class World:
+    player: type[Player] = Player
+
     def __init__(self, app: App, seed: int) -> None:
         self.chance = random.Random(seed)
         self.persistence = CrashingPersistence()
@@ -149,7 +157,7 @@ class World:
         self.follow()
         self.players: list[Player] = []
         for number in range(4):
-            self.players.append(Player(self, number))
+            self.players.append(self.player(self, number))
 
     def follow(self) -> None:
         self.deployment.backend.node.followers.append(self.committed)

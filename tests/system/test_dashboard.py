@@ -154,6 +154,36 @@ def test_a_table_is_cleared_in_pages(app: Deployment) -> None:
     assert (page["deleted"], page["hasMore"]) == (200, False)
 
 
+def test_a_table_whose_documents_draw_each_other_along_is_cleared(
+    write_app: Callable[..., Path],
+) -> None:
+    """What went with another document of the page is not deleted twice."""
+    schema = """
+        class Task(
+            Table,
+            name="tasks",
+            indexes={"by_part_of": ["part_of"]},
+            references={"part_of": "cascade"},
+        ):
+            part_of: "Id[Task] | None" = None
+    """
+    with Deployment(write_app(schema=schema, notes=NOTES)) as app:
+        for _ in range(3):
+            tell(app, "addDocument:default", table="tasks", documents=[{"part_of": None}])
+        first, _, last = sorted(rows(app, "tasks"), key=lambda row: row["_creationTime"])
+        fields = {"part_of": last["_id"]}
+        told = {"table": "tasks", "ids": [first["_id"]], "fields": fields}
+        assert tell(app, "patchDocumentsFields:default", **told) == {"success": True}
+        page = tell(app, "clearTablePage:default", tableName="tasks", cursor=None)
+        assert not page["hasMore"] and app.query("notes:count", table="tasks") == 0
+
+
+def rows(app: Deployment, table: str) -> list[dict[str, Any]]:
+    options = {"cursor": None, "numItems": 100}
+    path = "paginatedTableDocuments:default"
+    return list(ask(app, path, table=table, filters=None, paginationOpts=options)["page"])
+
+
 def test_tables_schemas_and_indexes_are_told(app: Deployment) -> None:
     tell(app, "createTable:default", table="extra")
     assert sorted(ask(app, "getTableMapping:default").values()) == ["extra", "notes"]

@@ -271,10 +271,14 @@ class _ActionWorker:
 
     def _nested(self, message: NestedCall) -> None:
         running = self._running.get(message.call)
-        if running is None:
+        if message.kind == "storage" and message.path == "end":  # also behind the action's own end
+            self._store(message)
             return
-
-        if message.kind == "storage" and message.path in ("begin", "end"):
+        if running is None:
+            over = messages.Failure("The action has ended.", "ActionEnded", None)
+            self.process.send(NestedResult(message.call, message.nested, None, over))
+            return
+        if message.kind == "storage" and message.path == "begin":
             self._store(message)
             return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.node import Node
 from cupola.backend.queries import log_lines_json
-from cupola.errors import CupolaError
+from cupola.errors import CupolaError, OutOfRetentionError
 from cupola.functions.execution import Execution
 from cupola.functions.failure import error_data, error_message
 
@@ -21,6 +21,14 @@ def failed(node: Node, error: CupolaError, request: CallRequest) -> CallResult:
     message = error_message(error, request_id, node.app.folder)
     return CallResult(
         False, None, b"[]", node.persistence.durable_ts, message, error_data(error), error
+    )
+
+
+def moved_on(ts: int, head_ts: int) -> OutOfRetentionError:
+    """What a query at `ts` reads has been written since."""
+    return OutOfRetentionError(
+        f"This deployment reads only its newest state; {ts} is older than {head_ts}. "
+        "Ask for the newest timestamp again and repeat the query.",
     )
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from cupola.backend.answers import deliver, failed
+from cupola.backend.answers import deliver, failed, moved_on
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import MutationQueue
 from cupola.backend.node import Node
@@ -21,10 +21,13 @@ from cupola.values import parse_function_path, split_qualified
 
 @dataclasses.dataclass(slots=True)
 class _Asked:
-    """A query over HTTP that waits for its turn; `is_followed`: by another of its batch."""
+    """A query over HTTP that waits for its turn; `is_followed`: by another of its batch, which is
+    answered at the same timestamp.
+    """
 
     request: CallRequest
     done: Done
+    is_in_batch: bool = False
     is_followed: bool = False
 
 
@@ -49,9 +52,14 @@ class AskedQueries:
         return len(self._asked)
 
     def submit_batch(
-        self, requests: Sequence[CallRequest], done: Callable[[list[CallResult]], None]
+        self,
+        requests: Sequence[CallRequest],
+        done: Callable[[list[CallResult]], None],
+        attempts: int = 0,
     ) -> None:
-        """Run several queries at one timestamp, in order."""
+        """Run several queries at one timestamp, in order. Where a worker's result does not hold
+        there any more they are all run again, a few times.
+        """
         results: list[CallResult | None] = [None] * len(requests)
         left = len(requests)
         if not requests:
@@ -62,8 +70,14 @@ class AskedQueries:
             nonlocal left
             results[place] = result
             left -= 1
-            if left == 0:
-                done([r for r in results if r is not None])
+            if left > 0:
+                return
+            ended = [r for r in results if r is not None]
+            moved = any(isinstance(r.error, OutOfRetentionError) for r in ended)
+            if moved and attempts < self._node.limits.conflict_retries_max:
+                self.submit_batch(requests, done, attempts + 1)
+            else:
+                done(ended)
 
         if self._waiting + len(requests) > self._node.limits.queued_calls_max:
             error = self._too_many()
@@ -71,7 +85,7 @@ class AskedQueries:
             return
         for place, request in enumerate(requests):
             followed = place + 1 < len(requests)
-            self._asked.append(_Asked(request, partial(receive, place), followed))
+            self._asked.append(_Asked(request, partial(receive, place), True, followed))
         self._node.wake()
 
     def submit(self, request: CallRequest, done: Done) -> None:
@@ -141,7 +155,7 @@ class AskedQueries:
         while self._asked:
             asked = self._asked.popleft()
             try:
-                result = self._run(asked.request, asked.done)
+                result = self._run(asked)
             except CupolaError as error:
                 result = failed(self._node, error, asked.request)
             if result is not None:
@@ -149,7 +163,8 @@ class AskedQueries:
             if not asked.is_followed and self._node.clock.monotonic_ns() >= deadline:
                 return
 
-    def _run(self, request: CallRequest, done: Done) -> CallResult | None:
+    def _run(self, asked: _Asked) -> CallResult | None:
+        request, done = asked.request, asked.done
         snapshot = self._runner.head()
         if request.at_ts is not None and request.at_ts < snapshot.ts:
             return self._at(request, request.at_ts, snapshot)
@@ -159,6 +174,8 @@ class AskedQueries:
             self._shown(request, entry.audits, snapshot.ts)
             return _result(entry.outcome, snapshot.ts)
         offload = self._mutations.offload
+        if asked.is_in_batch:
+            request = dataclasses.replace(request, at_ts=snapshot.ts)
         if offload is not None and offload.asks_for(key):
             offload.ask(request, key, done)
             return None
@@ -191,10 +208,7 @@ class AskedQueries:
         if entry is not None and not entry.stale and entry.outcome is not None and entry.ts <= ts:
             self._shown(request, entry.audits, head.ts)
             return _result(entry.outcome, ts)
-        raise OutOfRetentionError(
-            f"This deployment reads only its newest state; {ts} is older than {head.ts}. "
-            "Ask for the newest timestamp again and repeat the query.",
-        )
+        raise moved_on(ts, head.ts)
 
 
 def _result(outcome: QueryOutcome, ts: int, error: BaseException | None = None) -> CallResult:

@@ -296,7 +296,7 @@ class Backend:
             budget.end_turn()
         self._turn_requested = False  # so far by one phase for a later one, which has run
         if self.mutations.offload is not None:
-            self.mutations.offload.dispatch()
+            self.mutations.offload.calls.dispatch()
         persistence = node.persistence
         if persistence.head_ts > persistence.durable_ts:
             persistence.sync()
@@ -462,6 +462,8 @@ class Backend:
 
     def end_action(self) -> None:
         self._running_actions -= 1
+        if self.scheduler.waiting:  # for the room that this one leaves
+            self.node.wake()
 
     # ---------------------------------------------------------------- sessions
 

@@ -104,11 +104,13 @@ class MutationQueue:
 
     @property
     def _may_execute(self) -> bool:
-        return len(self) > 0 and not (self.offload is not None and self.offload.holds_mutations)
+        return len(self) > 0 and not (
+            self.offload is not None and self.offload.mutations.is_exclusive
+        )
 
     @property
     def _has_results(self) -> bool:
-        return self.offload is not None and self.offload.has_finished
+        return self.offload is not None and self.offload.mutations.has_finished
 
     def run_group(self) -> None:
         """Execute and commit one group, if anything is to be done and the log takes commits."""
@@ -122,7 +124,7 @@ class MutationQueue:
         try:
             group.begin()
             while self._has_results and not group.is_full:
-                finished = offload.next_finished()
+                finished = offload.mutations.next_finished()
                 self._current = finished.mutation
                 group.take(finished, offload)
             if may_execute:
@@ -130,9 +132,16 @@ class MutationQueue:
             self._current = None
             group.append()
         except PersistenceError as error:
-            if self._current is None and not group and len(self):
-                self._current = self._next()  # the group could not even begin
+            if self._current is None and not group:
+                self._current = self._first()  # the group could not even begin
             group.fail(error, self._current)
+
+    def _first(self) -> PendingMutation | None:
+        """Whose turn it would have been."""
+        if self._has_results:
+            mutation: PendingMutation = self.offload.mutations.give_up_finished()
+            return mutation
+        return self._next() if len(self) else None
 
     def _all_go_to_workers(self) -> bool:
         """Send those away that head the queue. True: no group is needed, before they come back."""
@@ -232,7 +241,7 @@ class _Group:
         """
         mutation = finished.mutation
         try:
-            result = self._recorded(mutation) or offload.commit(finished)
+            result = self._recorded(mutation) or offload.mutations.commit(finished)
         finally:
             finished.release()
         if result is not None:

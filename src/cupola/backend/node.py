@@ -139,7 +139,11 @@ class Node:
         return self.clock.random_bytes(8).hex()
 
     def publish(self, published: list[Published]) -> None:
-        """Tell everyone who follows commits; called right after their group was appended."""
+        """Tell everyone who follows commits; called right after their group was appended. Of a
+        group in which nobody wrote there is nothing to tell.
+        """
+        if not published:
+            return
         self.app.table_numbers.update(self.committer.catalog.numbers)
         for follower in self.followers:
             follower(published)

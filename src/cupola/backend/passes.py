@@ -13,17 +13,21 @@ then one Transition takes them to the newest timestamp.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
+from cupola.backend.left_behind import LeftBehind, is_left_behind, missed_max
 from cupola.backend.node import Node
 from cupola.backend.outbox import attempt_each
 from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
 from cupola.backend.redaction import outcomes_shown_to
 from cupola.backend.sessions import SessionHost
 from cupola.database.committer import Published
+from cupola.errors import PersistenceError
 from cupola.persistence import Snapshot as PinnedReader
 from cupola.reactivity import CacheEntry
 from cupola.runtimes.python.in_process import CallTooLong
@@ -32,7 +36,10 @@ from cupola.sync.frames import Beginnings
 from cupola.sync.outcome import QueryOutcome
 from cupola.values import qualified
 
+_LOG = logging.getLogger("cupola")
+_NEVER = 1 << 63  # ns
 _delivery = attrgetter("deliver")
+_NO_RUNS: Final[Mapping[CacheEntry, QueryRun]] = MappingProxyType({})
 
 
 class Passes:
@@ -45,6 +52,7 @@ class Passes:
         self._first: dict[SessionHost, None] = {}
         self._waiting: dict[SessionHost, None] = {}
         self._pass: _Pass | None = None
+        self._left_behind = LeftBehind(self)
         self.offload: Any = None  # backend.offload.Offload, where workers exist
         node.followers.append(self.follow)
 
@@ -103,13 +111,24 @@ class Passes:
                 return False
             self._pass = self._begin()
         deadline = self._node.clock.monotonic_ns() + int(self._node.limits.rerun_time_s * 1e9)
-        if self._pass.work(deadline):
+        if self._pass.work(deadline) or not self._may_wait(self._pass):
             self._pass.end()
             self._pass = None
         else:
-            self._pass.keep_snapshot()
             self._node.counters["passes_over_turns"] += 1
         return self._pass is not None or self._is_asked
+
+    def _may_wait(self, unfinished: _Pass) -> bool:
+        """Hold on to a pass's snapshot until the next turn. Where none can be opened, the pass ends
+        in this one: that stops all others for a while, and an error would stop them for good.
+        """
+        try:
+            unfinished.keep_snapshot()
+        except PersistenceError as error:
+            _LOG.warning("Live queries could not wait for the next turn: %s", error.message)
+            unfinished.work(_NEVER)
+            return False
+        return True
 
     def worker_result(self, entry: CacheEntry, run: QueryRun) -> None:
         """A worker has run a live query. Its sessions move in the next pass; or, if a commit has
@@ -121,17 +140,25 @@ class Passes:
             return
         if not entry.listeners:
             return
+        self.record(entry, run)
+        for host, _ in list(entry.listeners):
+            host.missed += 1
+            if entry.stale:
+                self.move(host, run.ts)
+            else:
+                self.schedule(host)
+            if is_left_behind(host):
+                self._left_behind.add(host)
+
+    def record(self, entry: CacheEntry, run: QueryRun) -> None:
+        """Note what a worker has found, for its listeners."""
         before = entry.identity_observed
         changed = self._runner.record(entry, run)
         if run.identity_observed and not before:
             self._split_listeners(entry)
-        for host, query_id in list(entry.listeners):
-            if changed:
+        if changed:
+            for host, query_id in entry.listeners:
                 host.changed[query_id] = None
-            if not entry.stale:
-                self.schedule(host)
-            elif all(other.is_valid_at(run.ts) for other in host.queries.values()):
-                self._move(host, run.ts)
         if entry.stale:
             self._stale[entry] = None
             self._node.wake()
@@ -147,21 +174,41 @@ class Passes:
                 host.changed[query_id] = None
                 self.schedule(host)
 
-    def _move(self, host: SessionHost, ts: int) -> None:
-        """One session's Transition to `ts`, at which all its queries hold."""
+    def move(
+        self, host: SessionHost, ts: int, runs: Mapping[CacheEntry, QueryRun] = _NO_RUNS
+    ) -> None:
+        """One session's Transition to `ts`, if all its queries hold there; `runs`: some of them, at
+        that very moment.
+        """
         session = host.session
         waits = session.update_due and not session.updating
-        if not host.is_open or not host.is_writable or waits or ts < session.ts:
+        if not host.is_open or not host.is_writable or waits:
             return
-        if not host.identity_holds():
+        if ts < max(session.ts, session.least_ts) or not host.identity_holds():
             return
-        outcomes = {
-            query_id: entry.outcome
-            for query_id in host.changed
-            if (entry := host.queries.get(query_id)) is not None and entry.outcome is not None
-        }
+        outcomes: dict[int, QueryOutcome] = {}
+        newer = []
+        for query_id, entry in host.queries.items():
+            run, is_shown = runs.get(entry), query_id not in host.changed
+            if entry.is_valid_at(ts) and (is_shown or entry.outcome is not None):
+                if not is_shown and entry.outcome is not None:
+                    outcomes[query_id] = entry.outcome
+            elif run is not None and (
+                entry.identity_observed  # so all its listeners are of its identity
+                or not run.identity_observed
+                or host.identity.cache_key == entry.identity.cache_key
+            ):
+                outcomes[query_id] = run.outcome
+                if run.outcome.digest != entry.last_digest:
+                    newer.append(query_id)
+            else:
+                return
         outcomes = self.shown(host, outcomes, ts)
+        host.missed = missed_max(host) if runs else 0  # it will be left behind again soon
         host.changed.clear()
+        if newer:
+            host.changed.update(dict.fromkeys(newer))
+            self.schedule(host)
         server_ts = self._node.clock.now_ns()
         if session.updating:
             frames = session.finish_update(ts, outcomes, server_ts)
@@ -432,6 +479,7 @@ class _Pass:
         if self._shows_audited or self._node.redacts_errors:
             outcomes = self._passes.shown(host, outcomes, ts)
         host.changed.clear()
+        host.missed = 0
         server_ts = self._server_ts
         if session.updating:
             frames = session.finish_update(ts, outcomes, server_ts)

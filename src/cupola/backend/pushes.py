@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,7 +12,7 @@ from cupola.database.schema_push import SchemaPush
 from cupola.database.search_indexes import SearchBuilds
 from cupola.database.system_commits import Work, commit_now
 from cupola.database.transaction import Transaction
-from cupola.errors import BadRequestError, CupolaError
+from cupola.errors import BadRequestError, CupolaError, OperatorError
 from cupola.functions.app import App
 from cupola.schema import SchemaDefinition
 
@@ -19,6 +20,21 @@ _LOG = logging.getLogger("cupola")
 
 PushDone = Callable[[BaseException | None], None]
 """Told None when a push has reached its goal, or the error it failed with."""
+
+
+@contextlib.contextmanager
+def _own_failures(name: str) -> Iterator[None]:
+    """What fails before a commit begins concerns nobody else: the deployment goes on.
+
+    Raises: CupolaError: In the place of every other error, which is logged.
+    """
+    try:
+        yield
+    except CupolaError:
+        raise
+    except Exception as error:
+        _LOG.exception("An error of Cupola itself ends %s", name)
+        raise OperatorError(f"Internal error: {error!r}", code="InternalServerError") from error
 
 
 class _PushWork:
@@ -168,13 +184,26 @@ class Pushes:
         """Run each of `works` as a transaction of its own, some milliseconds in each turn, after
         the pushes that wait already. `name` is written beside each commit.
 
-        `done(None)` after the last one, `done(error)` when one failed; those before it stay.
+        `done(None)` after the last one, `done(error)` when one failed, in whatever way: it had not
+        begun to commit. Those before it stay.
         """
         node, ended = self._node, [False]
+        left = iter(works)
 
         def steps() -> Iterator[None]:
-            for work in works:
-                commit_now(node.committer, node.persistence, node.clock, node.publish, name, work)
+            while True:
+                with _own_failures(name):
+                    work = next(left, None)
+                if work is None:
+                    break
+
+                def guarded(transaction: Transaction, work: Work = work) -> None:
+                    with _own_failures(name):
+                        work(transaction)
+
+                commit_now(
+                    node.committer, node.persistence, node.clock, node.publish, name, guarded
+                )
                 yield
             ended[0] = True
 

@@ -46,6 +46,7 @@ class SessionHost:
         "identity",
         "is_open",
         "is_writable",
+        "missed",
         "mutation_since_ns",
         "number",
         "queries",
@@ -73,6 +74,7 @@ class SessionHost:
         self.is_open = True
         self.queries: dict[int, CacheEntry] = {}
         self.changed: dict[int, None] = {}  # live queries whose outcome the client may not have
+        self.missed = 0  # results of workers since it last was where all its queries hold
         self.sent_at_ns = backend.clock.monotonic_ns()
         self._backend = backend
         self._channel = channel

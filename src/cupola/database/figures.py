@@ -29,11 +29,13 @@ def count(transaction: Transaction, index: Index, keys: KeyRange) -> int:
     read = RangeRead(index.number, *keys, False)
     read.exhausted()
     transaction.read_set.add_range(read)
-    bound = transaction.usage.documents_left + 1
+    plain = transaction.sees_plainly(index.table)
+    overlay = None if plain else transaction.overlay(index)
+    mine = overlay.between(keys.start, keys.end) if overlay is not None else []
+    bound = transaction.usage.documents_left + 1 + len(mine)  # as many as the overlay could hide
     total = transaction.reader.count(index.number, keys.start, keys.end, limit=bound)
-    if not transaction.sees_plainly(index.table):
-        overlay = transaction.overlay(index)
-        for key in overlay.between(keys.start, keys.end):
+    if overlay is not None:
+        for key in mine:
             was_there = transaction.reader.get(index.number, key) is not None
             total += (overlay.rows[key] is not None) - was_there
     transaction.usage.counted(total)

@@ -15,7 +15,7 @@ from cupola.database.cursors import END, CursorSealer
 from cupola.database.documents import StoredDocument
 from cupola.database.ranges import KeyRange
 from cupola.database.transaction import Transaction
-from cupola.errors import DatabaseUseError
+from cupola.errors import DatabaseUseError, LimitError
 
 _PAGE_LENGTH_SPLIT = 6144
 
@@ -60,6 +60,7 @@ def read_page(
     Raises:
         InvalidCursorError: A cursor or the journal is not of this query.
         DatabaseUseError: A page size below 1.
+        LimitError: Not one more document may be read.
     """
     if request.items < 1:
         raise DatabaseUseError(
@@ -77,14 +78,18 @@ def read_page(
     if stop:
         keys = _through(keys, stop, descending)
     walk = _walk(transaction, request, pinned=stop is not None)
-    for key, document in transaction.scan(
-        index, keys, descending=descending, expect=min(request.items + 1, 256)
-    ):
-        walk.see(key, document, keep is None or keep(document))
-        if walk.full:
+    rows = transaction.scan(index, keys, descending=descending, expect=min(request.items + 1, 256))
+    while not walk.full:
+        try:
+            row = next(rows, None)
+        except LimitError:  # the next document is more than may be read
+            if walk.is_empty:
+                raise
             break
-    else:
-        walk.complete = True
+        if row is None:
+            walk.complete = True
+            break
+        walk.see(*row, keep is None or keep(row[1]))
     return walk.result(stop, plan, sealer)
 
 
@@ -117,6 +122,10 @@ class _Walk:
         self._bytes += len(document.body)
         if kept:
             self.documents.append(document)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._keys
 
     @property
     def over_limit(self) -> bool:

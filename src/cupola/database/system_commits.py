@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from cupola.clock import Clock
@@ -10,17 +11,27 @@ from cupola.database.transaction import Transaction
 from cupola.database.writes import IdSource
 from cupola.limits import Limits
 from cupola.persistence import CommitRecord, Persistence
+from cupola.values.bounds import follow
 
 Work = Callable[[Transaction], None]
 Publish = Callable[[list[Published]], None]
 
-# The caller bounds what one does: a push's modules are more than a function may write, say.
-_UNBOUNDED = Limits(
-    bytes_read_max=1 << 40,
-    documents_read_max=1 << 31,
-    bytes_written_max=1 << 40,
-    documents_written_max=1 << 31,
-)
+_unbounded: Limits
+
+
+@follow
+def _use(limits: Limits) -> None:
+    """The caller bounds what one does: a push's modules are more than a function may write, say.
+    But documents are what they are elsewhere.
+    """
+    global _unbounded
+    _unbounded = dataclasses.replace(
+        limits,
+        bytes_read_max=1 << 40,
+        documents_read_max=1 << 31,
+        bytes_written_max=1 << 40,
+        documents_written_max=1 << 31,
+    )
 
 
 def commit_now(
@@ -41,7 +52,7 @@ def commit_now(
         committer.head_ts,
         ids=IdSource(clock.random_bytes(16), clock.now_ns()),
         creation_time=committer.next_creation_time(),
-        limits=_UNBOUNDED,
+        limits=_unbounded,
     )
     work(transaction)
     committer.begin_group()

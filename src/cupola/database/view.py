@@ -33,6 +33,10 @@ from cupola.persistence import Reader
 from cupola.values import after, encode_key, qualified_table, table_number_of
 
 _SEEN_MAX = 64
+_PAGE_ROWS_MAX = 256
+"""Rows come so many at a time, whatever is asked for: their bytes are counted once they are here,
+and documents may be large.
+"""
 _PRIVATE_NUMBERS = frozenset(PRIVATE_TABLES.values())
 
 
@@ -199,7 +203,7 @@ class TransactionView:
         self.read_set.add_range(read)
         start, end = keys.start, keys.end
         overlay = self.overlay(index) if self._may_write else None
-        size = expect
+        size = min(expect, _PAGE_ROWS_MAX)
         while True:
             rows, more = self._page(index.number, overlay, start, end, descending, size)
             seen = len(overlay.changes) if overlay is not None else 0
@@ -217,7 +221,7 @@ class TransactionView:
                 if not more:
                     read.exhausted()
                     return
-            size = min(size * 2, 1024)
+            size = min(size * 2, _PAGE_ROWS_MAX)
 
     @property
     def has_written(self) -> bool:
@@ -238,19 +242,26 @@ class TransactionView:
         self.usage.range()
         read = RangeRead(index.number, *keys, descending)
         self.read_set.add_range(read)
-        most = self.usage.documents_left + 1
-        wanted = most if limit is None else min(limit, most)
-        rows = self._reader.scan(
-            index.number, keys.start, keys.end, descending=descending, limit=wanted
-        )
-        if len(rows) < wanted:
-            read.exhausted()
-        elif rows:
-            read.saw(rows[-1][0])
-        found = [row[2] for row in rows]
-        self.usage.read_many(len(found), sum(map(len, found)))
+        left = self.usage.documents_left + 1
+        left = left if limit is None else min(limit, left)
+        start, end = keys.start, keys.end
+        found: list[bytes] = []
+        while True:
+            wanted = min(left, _PAGE_ROWS_MAX)
+            rows = self._reader.scan(index.number, start, end, descending=descending, limit=wanted)
+            if len(rows) < wanted:
+                read.exhausted()
+            elif rows:
+                read.saw(rows[-1][0])
+            page = [row[2] for row in rows]
+            self.usage.read_many(len(page), sum(map(len, page)))
+            found += page
+            left -= len(rows)
+            if not left or len(rows) < wanted:
+                break
+            start, end = _after(rows[-1][0], start, end, descending)
         is_apps = index.table < FIRST_COMPONENT_TABLE  # `place_of` is the id
-        if self._may_write and is_apps and len(rows) <= _SEEN_MAX:  # often written next
+        if self._may_write and is_apps and len(found) <= _SEEN_MAX:  # often written next
             for key, version, body in rows:
                 self._seen[id_in(key)] = StoredDocument(version, body)
         return found
@@ -275,12 +286,20 @@ class TransactionView:
         read = RangeRead(index.number, *keys, False)
         read.exhausted()
         self.read_set.add_range(read)
-        wanted = self.usage.documents_left + 1 if limit is None else limit
+        left = self.usage.documents_left + 1 if limit is None else limit
         overlay = self.overlay(index)
-        rows, _ = self._page(index.number, overlay, keys.start, keys.end, False, wanted)
-        found = [document for _, document in rows]
-        if limit is None:
-            self.usage.read_many(len(found), sum(len(document.body) for document in found))
+        start, more = keys.start, True
+        found: list[StoredDocument] = []
+        while more and left:
+            wanted = min(left, _PAGE_ROWS_MAX)
+            rows, more = self._page(index.number, overlay, start, keys.end, False, wanted)
+            page = [document for _, document in rows]
+            if limit is None:
+                self.usage.read_many(len(page), sum(len(document.body) for document in page))
+            found += page
+            left -= len(page)
+            if more:
+                start = rows[-1][0] + b"\0"
         return found
 
     def size_of(self, index: Index, limit: int) -> int:

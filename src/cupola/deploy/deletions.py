@@ -6,7 +6,6 @@ kept of earlier days still says which table it was of. Nothing is drawn along by
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -14,6 +13,7 @@ from typing import Any, Final
 from cupola.backend import Backend
 from cupola.database.system_commits import Work
 from cupola.deploy.import_works import deletions
+from cupola.deploy.system_calls import commit_all
 from cupola.deploy.zip_export import FILES, user_tables
 from cupola.errors import BadRequestError
 from cupola.system.events import note, of_component
@@ -36,7 +36,7 @@ async def delete_tables(backend: Backend, names: Sequence[str], component: str) 
             raise BadRequestError(f"There is no table `{name[:80]}`.", code="TableNotFound")
     works = itertools.chain.from_iterable(deletions(qualified(component, n)) for n in names)
     told = _note(backend, "delete_tables", component, table_names=list(names))
-    await _commit(backend, "_system:deleteTables", itertools.chain(works, [told]))
+    await commit_all(backend, "_system:deleteTables", itertools.chain(works, [told]))
 
 
 async def delete_component(backend: Backend, component: str) -> None:
@@ -64,7 +64,7 @@ async def delete_component(backend: Backend, component: str) -> None:
             yield work
         yield _note(backend, "delete_component", component)
 
-    await _commit(backend, "_system:deleteComponent", works())
+    await commit_all(backend, "_system:deleteComponent", works())
 
 
 def _require_unused(backend: Backend, component: str) -> None:
@@ -81,17 +81,3 @@ def _note(backend: Backend, action: str, component: str, **metadata: Any) -> Wor
     """The event that tells of it, once it is done."""
     whole = {**of_component(component), **metadata}
     return lambda transaction: note(transaction, backend.limits, action, whole)
-
-
-async def _commit(backend: Backend, name: str, works: Iterator[Work]) -> None:
-    """Returns once all of it is durable. Raises: what ended it early; what has gone stays gone."""
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def done(error: BaseException | None) -> None:
-        if error is not None:
-            ended.set_exception(error)
-        else:
-            backend.node.outbox.put(backend.node.head_ts, lambda: ended.set_result(None))
-
-    backend.pushes.commit_in_slices(name, works, done)
-    await asyncio.shield(ended)

@@ -177,14 +177,17 @@ class Deployer:
         Raises:
             SchemaError: The two do not fit together.
         """
-        app = joined(python, self.code, self.environment)
+        code, environment = self.code, self.environment
+        app = joined(python, code, environment)
 
         def finished(error: BaseException | None) -> None:
             if error is None:
                 self._python = python
+                if self.code is not code or self.environment != environment:
+                    self._use()  # variables were changed meanwhile
             done(error)
 
-        self._backend.node.runtime.environment = self.environment
+        self._backend.node.runtime.environment = environment
         self._backend.deploy(app, finished, change_event(self._backend, python, app))
 
     def deploy_python_now(self, python: App) -> None:
@@ -412,6 +415,11 @@ class Deployer:
         metadata = push_finished_event(finished, before, after, message)
         note(transaction, self._backend.limits, PUSH, metadata)
         return finished
+
+    def start(self) -> None:
+        """The server runs: whoever waits for what an earlier one left unfinished is told."""
+        self.exports.start()
+        self.imports.start()
 
     async def close(self) -> None:
         """The server stops: whatever runs beside it ends."""

@@ -6,6 +6,8 @@ How far an export is stands in a private table, so whoever waits for it asks wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +16,12 @@ from cupola.database.catalog import EXPORTS, Document
 from cupola.database.load import load_documents
 from cupola.deploy.processes import News, run_worker
 from cupola.deploy.system_calls import call_system
-from cupola.errors import BadRequestError, ClientError
+from cupola.deploy.zip_export import unfinished
+from cupola.errors import BadRequestError, ClientError, CupolaError
 from cupola.system.deployment import FORGET_EXPORT, PUT_EXPORT
 from cupola.values import Int64
 
+_LOG = logging.getLogger("cupola")
 _WORKER: Final = "cupola.deploy.export_worker"
 _KEPT_MAX: Final = 5
 _KEPT_NS: Final = 14 * 24 * 3600 * 10**9
@@ -34,6 +38,21 @@ class Exports:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._task: asyncio.Task[None] | None = None
+        self._is_beginning = False
+        self._recovering: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Tell of those that an earlier server left unfinished. Needs a running loop."""
+        self._recovering = asyncio.create_task(self._recover(self._newest_first()))
+
+    async def _recover(self, found: list[tuple[str, Document]]) -> None:
+        for export_id, document in found:
+            if document["state"] in ("requested", "in_progress"):
+                now = Int64(self._backend.clock.now_ns())
+                fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+                failed: Document = {"state": "failed", "failed_ts": now}
+                with contextlib.suppress(CupolaError):  # then the next export forgets it
+                    await self._put(export_id, {"start_ts": now, **fields, **failed})
 
     async def request(self, *, include_storage: bool) -> None:
         """Begin an export. Returns when it is noted, so that a live query shows it.
@@ -51,10 +70,17 @@ class Exports:
                 "This deployment keeps its files in memory; export without them.",
                 code="ExportNotAvailable",
             )
-        if self._task is not None and not self._task.done():
+        if self._is_beginning or (self._task is not None and not self._task.done()):
             raise BadRequestError(
                 "An export is under way already; wait for it.", code="ExportInProgress"
             )
+        self._is_beginning = True
+        try:
+            await self._begin(include_storage=include_storage)
+        finally:
+            self._is_beginning = False
+
+    async def _begin(self, *, include_storage: bool) -> None:
         await self._forget_older()
         fields: Document = {
             "state": "requested",
@@ -67,26 +93,32 @@ class Exports:
 
     async def close(self) -> None:
         """End the export that is under way, if one is."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._task, self._recovering) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, export_id: str, fields: Document) -> None:
         clock = self._backend.clock
         started = Int64(clock.now_ns())
         under_way: Document = {**fields, "state": "in_progress", "start_ts": started}
-        await self._put(export_id, under_way)
+        await self._put(export_id, under_way, is_patient=True)
 
         async def news(text: str) -> None:
-            await self._put(export_id, {**under_way, "progress_message": text})
+            with contextlib.suppress(CupolaError):  # a full queue, or disk, must not end it
+                await self._put(export_id, {**under_way, "progress_message": text})
 
         path = self._file(export_id)
         format_: Any = fields["format"]
-        ts = await self._write(path, news, include_storage=format_["include_storage"])
+        try:
+            ts = await self._write(path, news, include_storage=format_["include_storage"])
+        except Exception:  # whoever waits for it must not wait for ever
+            _LOG.exception("An export failed.")
+            ts = None
         now = clock.now_ns()
         if ts is None:
             failed: Document = {"state": "failed", "start_ts": started, "failed_ts": Int64(now)}
-            await self._put(export_id, {**fields, **failed})
+            await self._put(export_id, {**fields, **failed}, is_patient=True)
             return
         done: Document = {
             "state": "completed",
@@ -96,15 +128,19 @@ class Exports:
             "zip_object_key": path.name,
             "size": Int64(path.stat().st_size),
         }
-        await self._put(export_id, {**fields, **done})
+        await self._put(export_id, {**fields, **done}, is_patient=True)
 
     async def _write(self, path: Path, news: News, *, include_storage: bool) -> int | None:
         """The snapshot's timestamp; None if the process failed, whose words are in the log."""
         path.parent.mkdir(exist_ok=True, mode=0o700)
         files = self._backend.files
         more = [files.store.address] if include_storage else []
-        with files.keeping_all():  # what the snapshot knows of is there until it is written
-            printed = await run_worker(_WORKER, str(self._data), str(path), *more, news=news)
+        try:
+            with files.keeping_all():  # what the snapshot knows of is there until it is written
+                arguments = (str(self._data), str(path), *more)
+                printed = await run_worker(_WORKER, self._backend.limits, *arguments, news=news)
+        finally:
+            unfinished(path).unlink(missing_ok=True)
         return None if printed is None else int(printed)
 
     @property
@@ -114,12 +150,17 @@ class Exports:
     async def _forget_older(self) -> None:
         """What is too old or too much; and what a killed server left unfinished."""
         now = self._backend.clock.now_ns()
+        kept: set[Path] = set()
         for place, (export_id, document) in enumerate(self._newest_first()):
             expires = document.get("expiration_ts")
             is_old = isinstance(expires, Int64) and expires < now
             if is_old or place >= _KEPT_MAX - 1 or document["state"] != "completed":
-                self._file(export_id).unlink(missing_ok=True)
                 await call_system(self._backend, FORGET_EXPORT, {"id": export_id})
+            else:
+                kept.add(self._file(export_id))
+        for path in self._file("any").parent.glob("*.*"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def find(self, name: str) -> tuple[Path, int]:
         """The file of a finished export, by its id or timestamp, and that timestamp.
@@ -148,6 +189,8 @@ class Exports:
     def _file(self, export_id: str) -> Path:
         return self._data.parent / "exports" / f"{export_id}.zip"
 
-    async def _put(self, export_id: str | None, fields: Document) -> Any:
+    async def _put(
+        self, export_id: str | None, fields: Document, *, is_patient: bool = False
+    ) -> Any:
         args = {"id": export_id, "fields": fields}
-        return await call_system(self._backend, PUT_EXPORT, args)
+        return await call_system(self._backend, PUT_EXPORT, args, is_patient=is_patient)

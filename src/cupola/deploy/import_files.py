@@ -1,6 +1,6 @@
 """Stored files of a ZIP that is imported: checked first, then their bytes, then their documents.
 
-    python -m cupola.deploy.import_files ZIP ROWS STORE SIZE_BYTES_MAX
+    python -m cupola.deploy.import_files LIMITS ZIP ROWS STORE
 
 As a process it puts the bytes of the files in ROWS (lines of `StoredFile`) into a file store, each
 under its id; those that are there already have no entry. It prints how far it is, and last `null`,
@@ -13,7 +13,6 @@ import asyncio
 import base64
 import collections
 import hashlib
-import sys
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,13 +23,13 @@ import msgspec
 from cupola.database.catalog import STORAGE, primary_index_id
 from cupola.deploy.import_plans import StoredFile
 from cupola.deploy.import_rows import ImportRefused, Source, open_entry
-from cupola.deploy.processes import Progress
+from cupola.deploy.processes import Progress, worker_arguments
 from cupola.deploy.zip_export import bodies_of
 from cupola.errors import CupolaError
 from cupola.files import FileStore, receive
 from cupola.files.opening import open_store
 from cupola.persistence import Reader
-from cupola.values import decode_canonical, decode_id, encode_key
+from cupola.values import decode_canonical, decode_id, encode_key, in_force
 
 _PIECE_BYTES: Final = 1 << 20
 
@@ -122,12 +121,11 @@ def _pieces(archive: zipfile.ZipFile, file: StoredFile) -> Iterator[bytes]:
 
 
 def main() -> None:
-    zip_path, rows, address, size_bytes_max = sys.argv[1:]
+    zip_path, rows, address = worker_arguments()
+    size_bytes_max = in_force().file_size_bytes_max
     answer: dict[str, str] | None = None
     try:
-        asyncio.run(
-            _store_all(Path(zip_path), Path(rows), open_store(address), int(size_bytes_max))
-        )
+        asyncio.run(_store_all(Path(zip_path), Path(rows), open_store(address), size_bytes_max))
     except CupolaError as error:
         answer = {"error": error.message}
     print(msgspec.json.encode(answer).decode(), flush=True)

@@ -1,6 +1,6 @@
 """Reads a file that is to be imported, in a process of its own, and says what that would do.
 
-    python -m cupola.deploy.import_worker DATABASE FILE FORM MODE FOLDER COMPONENT [TABLE]
+    python -m cupola.deploy.import_worker LIMITS DATABASE FILE FORM MODE FOLDER COMPONENT [TABLE]
 
 Every row is checked here, against values, limits and the schema in force, and written to FOLDER as
 it will be stored: one file per table. So is every stored file, against its digest. So the import
@@ -9,7 +9,6 @@ itself meets nothing bad. It prints how far it is, and last a `Plan`, or `{"erro
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ from cupola.database.load import load_catalog
 from cupola.deploy.import_files import check_files, count_files
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_rows import ImportRefused, Row, Source
-from cupola.deploy.processes import Progress
+from cupola.deploy.processes import Progress, worker_arguments
 from cupola.deploy.zip_export import FILES
 from cupola.errors import CupolaError
-from cupola.limits import DEFAULT_LIMITS
 from cupola.persistence import Reader
 from cupola.persistence.sqlite.reader import SqliteSnapshots
 from cupola.values import (
@@ -39,7 +37,7 @@ _COUNT_MAX = 1 << 40
 
 
 def main() -> None:
-    data_path, file, form, mode, folder, component, *table = sys.argv[1:]
+    data_path, file, form, mode, folder, component, *table = worker_arguments()
     snapshots = SqliteSnapshots(data_path)
     snapshot = snapshots.open()
     try:
@@ -160,9 +158,8 @@ class _Rows:
                     raise ImportRefused(text, code="InvalidConvexValue") from None
 
     def _encoded(self, row: Row) -> bytes:
-        document_id = row.get("_id")
-        if document_id is not None:
-            number = table_number_of(str(document_id))
+        if "_id" in row:
+            number = table_number_of(str(row["_id"]))
             if self.number not in (None, number):
                 raise ImportRefused(
                     "Its id is of another table than those before.", code="InvalidId"
@@ -171,7 +168,7 @@ class _Rows:
         if "_creationTime" in row and not isinstance(row["_creationTime"], float):
             raise ImportRefused("Its `_creationTime` is no number.", code="InvalidConvexValue")
         body = encode(row)
-        check_document(row, DEFAULT_LIMITS)
+        check_document(row)
         if self._check is not None:
             self._check(row)
         return body

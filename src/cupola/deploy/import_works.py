@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from cupola.database.catalog import SHARED_TABLES, STORAGE, Document
+from cupola.database.catalog import FIRST_USER_TABLE, SHARED_TABLES, STORAGE, Document
 from cupola.database.constraints import has_references, refuse_dangling
-from cupola.database.ranges import KeyRange
+from cupola.database.ranges import EVERYTHING, KeyRange
 from cupola.database.system_commits import Work
 from cupola.database.transaction import Transaction
 from cupola.deploy.import_plans import Plan, StoredFile, TablePlan
@@ -34,11 +34,12 @@ def works_of(plan: Plan, folder: Path, told: Told) -> Iterator[Work]:
 
     What they raise ends the import, and what came before stays.
     """
+    yield lambda transaction: _refuse_outdated(transaction, plan)
     for table in plan.tables:
         if table.delete:
             yield from deletions(table.name)
     if plan.renumber:
-        yield lambda transaction: transaction.renumber(plan.renumber)
+        yield from _renumbering(plan)
     for table in plan.tables:
         if table.number is not None:
             yield _table(table.name, table.number)
@@ -53,9 +54,63 @@ def _table(name: str, number: int) -> Work:
     def work(transaction: Transaction) -> None:
         with transaction.within(component):
             if transaction.table(own_name) is None:
+                if transaction.catalog.table_of(component, number) is not None:
+                    raise _outdated()
                 transaction.create_table(own_name, number)
 
     return work
+
+
+def _renumbering(plan: Plan) -> Iterator[Work]:
+    """Give tables their numbers once they are empty: their documents could not be found any more.
+    What somebody has written since to one that is replaced goes like what was there.
+    """
+    is_done = False
+
+    def work(transaction: Transaction) -> None:
+        nonlocal is_done
+        _refuse_outdated(transaction, plan)
+        for name in plan.renumber:
+            table = transaction.catalog.by_name[name]
+            rows = list(itertools.islice(transaction.scan(table.primary, EVERYTHING), _BATCH_ROWS))
+            for _, document in rows:
+                transaction.remove(table, str(document.value["_id"]), document)
+            if len(rows) == _BATCH_ROWS:
+                return  # and go on in the next transaction
+        transaction.renumber(plan.renumber)
+        is_done = True
+
+    while not is_done:
+        yield work
+
+
+def _refuse_outdated(transaction: Transaction, plan: Plan) -> None:
+    """Raises: DatabaseUseError: Tables or documents that have come since the file was checked are
+    in the way of the numbers that tables are to get.
+    """
+    catalog = transaction.catalog
+    replaced = {table.name for table in plan.tables if table.delete}
+    for name in plan.renumber.keys() - replaced:
+        if next(transaction.scan(catalog.by_name[name].primary, EVERYTHING, expect=1), None):
+            raise _outdated()
+    tables = catalog.by_name.values()
+    numbers = {t.name: t.id_number for t in tables if t.number >= FIRST_USER_TABLE}
+    numbers.update(plan.renumber)
+    for planned in plan.tables:
+        number = planned.number
+        if number is not None and numbers.setdefault(planned.name, number) != number:
+            raise _outdated()
+    places = {(split_qualified(name)[0], number) for name, number in numbers.items()}
+    if len(places) < len(numbers):
+        raise _outdated()
+
+
+def _outdated() -> DatabaseUseError:
+    return DatabaseUseError(
+        "Tables or documents have come into being since this file was checked, and have numbers "
+        "that its tables need. Import it again.",
+        code="ImportOutdated",
+    )
 
 
 def deletions(name: str) -> Iterator[Work]:

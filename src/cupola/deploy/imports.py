@@ -9,8 +9,10 @@ one leads nowhere says so and failed, though its rows are there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import shutil
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,18 +21,21 @@ import msgspec
 from cupola.backend import Backend
 from cupola.database.catalog import IMPORTS, Document
 from cupola.database.load import load_documents
+from cupola.database.system_commits import Work
 from cupola.deploy.events import import_completed
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_works import works_of
 from cupola.deploy.processes import News, run_worker
 from cupola.deploy.system_calls import call_system
 from cupola.deploy.zip_export import FILES
-from cupola.errors import BadRequestError
+from cupola.errors import BadRequestError, CupolaError, OperatorError
 from cupola.system.deployment import FORGET_IMPORT, PUT_IMPORT
 from cupola.values import Int64, is_component_path, split_qualified
 
+_LOG = logging.getLogger("cupola")
 _WHOLE: Final = "whole"
 _UPLOADS_MAX: Final = 8
+_WAITING_MAX: Final = 8  # each keeps its file
 _KEPT_MAX: Final = 50
 _PARTS_MAX: Final = 9999
 _NEWS_EVERY_S: Final = 0.5
@@ -67,6 +72,14 @@ class Imports:
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: set[str] = set()  # by this process
         self._is_cleared = False
+
+    def start(self) -> None:
+        """Tell of those that an earlier server left unfinished. Needs a running loop."""
+        self._start(self._recover())
+
+    async def _recover(self) -> None:
+        with contextlib.suppress(CupolaError):  # then the next import tells of them
+            await self._forget_older()
 
     # ---------------------------------------------------------------- uploading
 
@@ -122,10 +135,16 @@ class Imports:
         _check_settings(settings)
         token = self.start_upload()
         file = self._uploads[token] / "0001.part"
-        with file.open("wb") as part:
-            async for piece in body:
-                await asyncio.to_thread(part.write, piece)
-        folder = self._uploads.pop(token)
+        try:
+            with file.open("wb") as part:
+                async for piece in body:
+                    await asyncio.to_thread(part.write, piece)
+        except BaseException:  # the client has gone away, or the disk is full
+            shutil.rmtree(self._uploads.pop(token, file.parent), ignore_errors=True)
+            raise
+        folder = self._uploads.pop(token, None)
+        if folder is None:  # many others have begun since
+            raise BadRequestError("There is no such upload (any more).", code="UploadNotFound")
         import_id, checked = await self._begin(settings, folder, [file])
         await checked
         if import_id in self._plans:
@@ -154,9 +173,12 @@ class Imports:
             "requestor": {"type": "snapshotImport"},
         }
         await self._forget_older()
+        while len(self._plans) >= _WAITING_MAX:
+            await self._drop(next(iter(self._plans)), "It was not confirmed; import again.")
         import_id = str(await self._put(None, fields))
         self._begun.add(import_id)
-        return import_id, self._start(self._check(import_id, fields, settings, folder, parts))
+        check = self._check(import_id, fields, settings, folder, parts)
+        return import_id, self._start(self._told(import_id, fields, folder, check))
 
     async def _forget_older(self) -> None:
         """All but the newest; and tell of those that a killed server left unfinished."""
@@ -198,13 +220,14 @@ class Imports:
                 "message_to_confirm": _summary(answer),
                 "require_manual_confirmation": any(table.delete for table in answer.tables),
             }
-        await self._put(import_id, {**fields, "state": state})
+        await self._put(import_id, {**fields, "state": state}, is_patient=True)
 
     async def _plan(self, settings: ImportSettings, file: Path, folder: Path) -> Plan | str:
         """What the import would do; or why it cannot be."""
         table = [settings.table_name] if settings.table_name is not None else []
         printed = await run_worker(
             "cupola.deploy.import_worker",
+            self._backend.limits,
             str(self._backend.data_path),
             str(file),
             settings.format,
@@ -234,23 +257,28 @@ class Imports:
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
         state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
         await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
-        return self._start(self._store(import_id, fields, *planned))
+        store = self._store(import_id, fields, *planned)
+        return self._start(self._told(import_id, fields, planned[1], store))
 
     async def cancel(self, import_id: str) -> None:
         """Forget an import that was not confirmed. Raises: as `perform`."""
+        await self._drop(import_id, "Canceled.")
+
+    async def _drop(self, import_id: str, why: str) -> None:
         planned = self._plans.pop(import_id, None)
         if planned is None:
             raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
         document = self._document(import_id)
         shutil.rmtree(planned[1], ignore_errors=True)
         fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
-        state: Document = {"state": "failed", "error_message": "Canceled."}
+        state: Document = {"state": "failed", "error_message": why}
         await self._put(import_id, {**fields, "state": state})
 
     async def _store(self, import_id: str, fields: Document, plan: Plan, folder: Path) -> None:
         async def news(text: str) -> None:
             now: Document = {"progress_message": text, "checkpoint_messages": []}
-            await self._put(import_id, {**fields, "state": {"state": "in_progress", **now}})
+            with contextlib.suppress(CupolaError):  # a full queue, or disk, must not end it
+                await self._put(import_id, {**fields, "state": {"state": "in_progress", **now}})
 
         with self._backend.files.keeping_all():
             error = await self._store_files(plan, folder, news)
@@ -267,7 +295,7 @@ class Imports:
             now = Int64(self._backend.clock.now_ns())
             state = {"state": "completed", "timestamp": now, "num_rows_written": Int64(rows)}
         completed = import_completed(plan, fields) if error is None else None
-        await self._put(import_id, {**fields, "state": state}, completed)
+        await self._put(import_id, {**fields, "state": state}, completed, is_patient=True)
 
     async def _store_files(self, plan: Plan, folder: Path, news: News) -> str | None:
         """Put the bytes of files where their documents will find them. Returns: why not."""
@@ -279,10 +307,10 @@ class Imports:
                 return "This deployment keeps its files in memory; import without them."
             printed = await run_worker(
                 "cupola.deploy.import_files",
+                self._backend.limits,
                 str(folder / _WHOLE),
                 str(folder / str(files.file)),
                 address,
-                str(self._backend.limits.file_size_bytes_max),
                 news=news,
             )
             if printed != b"null":
@@ -297,7 +325,7 @@ class Imports:
         def told(name: str, rows: int) -> None:
             counts[name] = counts.get(name, 0) + rows
 
-        works = works_of(plan, folder, told)
+        works = _readable(works_of(plan, folder, told))
         self._backend.pushes.commit_in_slices("_system:import", works, ended.set_result)
         while not (await asyncio.wait([ended], timeout=_NEWS_EVERY_S))[0]:
             if counts:
@@ -307,6 +335,21 @@ class Imports:
         return ended.result()
 
     # ---------------------------------------------------------------- inside
+
+    async def _told(
+        self, import_id: str, fields: Document, folder: Path, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """Do what is to be done, and tell whatever ends it: who waits must not wait for ever."""
+        try:
+            await work
+        except Exception as error:  # no room, say
+            _LOG.exception("An import failed.")
+            self._plans.pop(import_id, None)
+            shutil.rmtree(folder, ignore_errors=True)
+            self._begun.discard(import_id)  # if it cannot be told now, the next import does
+            text = f"The server could not go on: {error}. See its log."
+            failed: Document = {"state": "failed", "error_message": text}
+            await self._put(import_id, {**fields, "state": failed}, is_patient=True)
 
     async def close(self) -> None:
         """End what is under way; what is stored so far stays."""
@@ -330,11 +373,16 @@ class Imports:
         return Path(str(self._backend.data_path)).parent / "imports"
 
     async def _put(
-        self, import_id: str | None, fields: Document, completed: Document | None = None
+        self,
+        import_id: str | None,
+        fields: Document,
+        completed: Document | None = None,
+        *,
+        is_patient: bool = False,
     ) -> Any:
         """Note how far an import is. `completed`: with the event of its end."""
         args = {"id": import_id, "fields": fields, "completed": completed}
-        return await call_system(self._backend, PUT_IMPORT, args)
+        return await call_system(self._backend, PUT_IMPORT, args, is_patient=is_patient)
 
 
 def _check_settings(settings: ImportSettings) -> None:
@@ -356,6 +404,15 @@ def _check_settings(settings: ImportSettings) -> None:
             "Stored files come with the ZIP of an export.",
             code="InvalidTableName",
         )
+
+
+def _readable(works: Iterable[Work]) -> Iterator[Work]:
+    """The same, whose failure to read what was uploaded ends the import, and nothing else."""
+    try:
+        yield from works
+    except OSError as error:
+        text = f"What was uploaded cannot be read any more: {error}. Import again."
+        raise OperatorError(text, code="ImportRefused") from error
 
 
 def _join(parts: list[Path], file: Path) -> None:

@@ -55,7 +55,7 @@ async def write_zip(
     Raises:
         FileStoreError: The bytes of a file cannot be read.
     """
-    temporary = path.with_suffix(".new")
+    temporary = unfinished(path)
     tables = user_tables(load_catalog(reader))
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         writer = _ZipWriter(archive, ts)
@@ -75,6 +75,11 @@ async def write_zip(
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def unfinished(path: Path) -> Path:
+    """Where a file is until it is whole."""
+    return path.with_suffix(".new")
 
 
 def user_tables(catalog: Catalog) -> list[TableInfo]:

@@ -128,7 +128,8 @@ class Call:
         """
         if component == self.component == "" or self.identity.attributes is None:
             return self
-        return dataclasses.replace(self, identity=self.identity.without_user(), logs=self.logs)
+        hidden = self.identity.without_user()
+        return dataclasses.replace(self, identity=hidden, logs=self.logs, parent=self)
 
     @property
     def component(self) -> str:

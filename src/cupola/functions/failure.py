@@ -12,7 +12,13 @@ import math
 import traceback
 from pathlib import Path
 
-from cupola.errors import ApplicationError, CupolaError, InvalidValueError, PausedError
+from cupola.errors import (
+    ApplicationError,
+    CupolaError,
+    InvalidValueError,
+    OperatorError,
+    PausedError,
+)
 from cupola.functions.call import Interrupted
 from cupola.functions.conversion import value_of
 from cupola.values import Int64, Value, decode, encode, in_force
@@ -34,6 +40,10 @@ class RemoteError(CupolaError):
     def __init__(self, message: str, code: str, data: bytes | None) -> None:
         super().__init__(message, code=code)
         self.data = data
+
+
+class RemoteSystemError(RemoteError, OperatorError):
+    """One that says nothing about the function: it may work another time."""
 
 
 def tell(error: BaseException, request_id: str, folder: Path | None) -> Told:

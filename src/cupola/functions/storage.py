@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
 from cupola.database.catalog import STORAGE
+from cupola.database.constraints import delete_with_references
 from cupola.errors import DatabaseUseError, InvalidIdError
 from cupola.files import FileLinks
 from cupola.functions.call import Call
@@ -63,18 +64,24 @@ def upload_url(call: Call) -> str:
 
 
 def delete_file(call: Call, storage_id: object) -> None:
-    """Delete a file with this transaction.
+    """Delete a file with this transaction, and do what the references to it say.
 
     Raises:
         DatabaseUseError: There is none.
+        ReferenceViolationError, LimitError: Nothing was written.
     """
     if _document(call, storage_id) is None:
         raise DatabaseUseError(
             f'File "{storage_id}" does not exist (it may have been deleted).',
             code="NonexistentFile",
         )
-    call.transaction.usage.wrote(0)
-    call.transaction.put_system(STORAGE, str(storage_id), None)
+    transaction = call.transaction
+    rules = transaction.catalog.rules(transaction.system_table(STORAGE))
+    if rules is not None and rules.incoming:
+        delete_with_references(transaction, str(storage_id))
+        return
+    transaction.usage.wrote(0)
+    transaction.put_system(STORAGE, str(storage_id), None)
 
 
 def add_file(

@@ -92,10 +92,10 @@ class CacheEntry:
         return self.stale or self.outcome is None
 
     def is_valid_at(self, ts: int) -> bool:
-        """Whether the outcome held here is the query's result at `ts`."""
-        if self.outcome is None or self.ts > ts:
-            return False
-        return not self.stale or ts < self.touched_ts
+        """Whether the last outcome, of which maybe only the digest is left, is the query's result
+        at `ts`.
+        """
+        return self.ts <= ts and (not self.stale or ts < self.touched_ts)
 
 
 class QueryCache:
@@ -111,6 +111,8 @@ class QueryCache:
         self._live_full: dict[
             CacheEntry, None
         ] = {}  # live entries that hold their bytes, oldest first
+        self.generation = 0
+        """Of results: what began in an older one may not be given out as fresh."""
         self.bytes = 0
         self.hits = 0
         self.misses = 0
@@ -259,6 +261,7 @@ class QueryCache:
 
     def everything_stale(self) -> list[CacheEntry]:
         """New code: nothing that was computed by the old one may be given out as fresh."""
+        self.generation += 1
         for entry in list(self._idle):
             self.drop(entry)
         for entry in self._live:

@@ -71,5 +71,7 @@ class DueRows:
         return taken
 
     def release(self, key: bytes) -> None:
-        """Whoever took the row is done with it: it has changed its key, or may be taken again."""
+        """Whoever took the row is done with it: it has changed its key. One that has not is taken
+        again when `wrote` tells of it.
+        """
         self._taken.discard(key)

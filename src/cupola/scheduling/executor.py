@@ -369,9 +369,12 @@ class Executor:
             if _is_of_the_system(outcome):
                 self._later_in(self._limits.scheduled_retry_s, lambda: self._fire(cron, key))
                 return
+            self._crons.release(key)
             if not outcome.is_ok:
                 _LOG.error("A cron job could not be run: %s", outcome.error_message)
-            self._crons.release(key)
+                return
+            self._crons.wrote(key)  # or nothing, where the clock was set back: it is due again
+            self._stir()
 
         args = {"id": cron, "skip": self._engine.is_paused}
         self._engine.run_system(system.FIRE, args, ended)

@@ -130,6 +130,8 @@ class Server:
             self._backend.attach(loop)
         if isinstance(self._backend, Backend):
             await self._backend.files.start()
+        if self._deployer is not None:
+            self._deployer.start()
         self._ticker = loop.call_later(_TICK_S, self._tick)
         self._backend.collectors.append(self.metrics)
         for listener in listeners:

@@ -98,7 +98,8 @@ class Session:
     - `finish_update` and `push` take outcomes of any live queries; those that the client holds
       already are left out. All live queries not given must be unchanged at that timestamp.
     - **Read your writes.** Once `mutation_response` was called with a ts, begin updates at that ts
-      or later.
+      or later: `least_ts` says so of the update that runs. It also knows what the client has seen
+      on connections before this one.
     - Mutations are run one at a time in the order of their effects; the answers must come in that
       order.
     - The identity is the host's. On `CheckIdentity` it verifies, *stores the identity*, then calls
@@ -128,6 +129,7 @@ class Session:
         "_transition_owed",
         "_ts_text",
         "_version_head",
+        "least_ts",
         "session_id",
         "ts",
     )
@@ -145,6 +147,7 @@ class Session:
         self._query_set = 0  # these three: the current version
         self._identity = 0
         self.ts = 0  # for others to read: what the last Transition brought the client to
+        self.least_ts = 0  # for others to read: no Transition leads to before this
         self._ts_text = encode_timestamp(0)
         self._version_head = self._start_head = version_head(0, 0)
         self._skew_field: bytes | None = None
@@ -232,6 +235,7 @@ class Session:
         if observed_ts is not None and observed_ts > newest_ts:
             return self.close(INTERNAL_ERROR_CODE, INTERNAL_ERROR_REASON)
         self.session_id = message.session_id.bytes
+        self.least_ts = observed_ts or 0
         self._skew_field = skew_field(message.client_ts, now_ms)
         self._state = _State.OPEN
         return []
@@ -365,6 +369,7 @@ class Session:
         for query_id in added:
             held[query_id] = NOT_SENT
         self._taken = (self._received_query_set, self._received_identity)
+        self.least_ts = max(self.least_ts, self._response_ts)
         self._removing = [query_id for query_id in removed if query_id not in added]
         queries.added, queries.removed = {}, {}
         return update

@@ -299,7 +299,8 @@ def clear_table(
     document_ids = [str(document["_id"]) for document in page["page"]]
     with engine(ctx) as transaction:
         for document_id in document_ids:
-            transaction.delete(document_id)
+            if transaction.get(document_id) is not None:  # else another one has drawn it along
+                transaction.delete(document_id)
     _note(ctx, "delete_documents", tableName, document_ids)
     deleted = len(document_ids)
     return {"deleted": deleted, "hasMore": not page["isDone"], "continueCursor": ""}

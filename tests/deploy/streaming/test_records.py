@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import pytest
 
+from cupola.backend import Backend
 from cupola.deploy.streaming.importing import StreamingImport
 from cupola.deploy.streaming.records import Records
 from cupola.errors import CupolaError
+from cupola.functions.app import App
+from cupola.limits import Limits
+from cupola.persistence import MemoryPersistence
 
 from ..conftest import Pushing, notes
 from ..test_imports import all_of, app, insert, plain
@@ -62,6 +67,7 @@ def test_records_without_a_key_are_appended(tell: Tell) -> None:
 
 BAD: dict[str, tuple[Records, str]] = {
     "no object": (records(None, 7), "BadRecord"),
+    "no object but an int64": (records(None, {"$integer": "AAAAAAAAAAA="}), "BadRecord"),
     "no key": (records([["id"]], {"id": 1}, {"x": 1}), "BadRecord"),
     "empty key": (records([], {"id": 1}), "EmptyPrimaryKey"),
     "two names": (records(None, {"_a": 1, "source_a": 2}), "BadRecord"),
@@ -87,6 +93,15 @@ def test_a_bad_record_is_told(tell: Tell, case: str) -> None:
     tell(story, app(notes()))
 
 
+def test_records_are_as_large_as_the_deployment_allows(tell: Tell) -> None:
+    async def story(at: Pushing) -> None:
+        row = {"text": "x" * 1_100_000}
+        await StreamingImport(at.backend).store(records(None, row))
+        assert plain(await all_of(at, "users")) == [row]
+
+    tell(story, app(), limits=Limits(document_size_bytes_max=1 << 21))
+
+
 def test_tables_are_emptied(tell: Tell) -> None:
     async def story(at: Pushing) -> None:
         stream = StreamingImport(at.backend)
@@ -98,3 +113,64 @@ def test_tables_are_emptied(tell: Tell) -> None:
             await stream.clear(["_storage"])
 
     tell(story, app())
+
+
+# ---------------------------------------------------------------- a disk that takes its time
+
+
+def beside(story: Callable[[Backend, MemoryPersistence], Awaitable[None]]) -> None:
+    """Runs a story against a deployment whose log says when it is durable."""
+
+    async def main() -> None:
+        log = MemoryPersistence()
+        backend = Backend(log)
+        backend.deploy_now(App({}, {}))
+        backend.attach(asyncio.get_running_loop())
+        try:
+            await story(backend, log)
+        finally:
+            log.release_durability()
+            await backend.close()
+
+    asyncio.run(main())
+
+
+async def stored_rows(backend: Backend, count: int) -> None:
+    """Returns once so many users are in the database, durable or not."""
+    while True:
+        catalog, reader = backend.node.committer.catalog, backend.node.persistence.reader
+        table = catalog.by_name.get("users")
+        if table and reader.count(table.primary.number, b"", None, limit=1000) >= count:
+            return
+        await asyncio.sleep(0)
+
+
+def test_who_streams_hears_of_success_when_a_power_cut_cannot_undo_it() -> None:
+    """It then forgets the records, or moves its cursor on."""
+
+    async def story(backend: Backend, log: MemoryPersistence) -> None:
+        log.delay_durability()
+        storing = asyncio.create_task(StreamingImport(backend).store(records(None, {"a": 1})))
+        await stored_rows(backend, 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not storing.done()
+        log.release_durability()
+        await storing
+
+    beside(story)
+
+
+def test_who_streams_may_go_away_meanwhile() -> None:
+    """As a server that stops sends its clients away; what they sent comes in all the same."""
+
+    async def story(backend: Backend, log: MemoryPersistence) -> None:
+        rows = [{"n": n} for n in range(250)]
+        storing = asyncio.create_task(StreamingImport(backend).store(records(None, *rows)))
+        await asyncio.sleep(0)
+        storing.cancel()
+        await stored_rows(backend, 250)
+        await asyncio.sleep(0)
+        assert storing.cancelled() and backend.state == "ready"
+
+    beside(story)

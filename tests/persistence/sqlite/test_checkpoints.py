@@ -1,5 +1,6 @@
 """The log is copied into the file beside the loop, and stays bounded whatever readers do."""
 
+import dataclasses
 import threading
 
 import pytest
@@ -206,3 +207,24 @@ def test_a_file_that_cannot_be_synced_stops_everything(open_log, notes_of, monke
     monkeypatch.setattr(checkpoints, "sync_data", broken)
     log.checkpointer.run_round()
     assert "Input/output error" in str(log.failure)
+
+
+def test_calls_do_not_wait_for_a_reader_that_does_not_end(open_log, notes_of, few_frames, caplog):
+    """Snapshots of calls end in time; this one is an export's, or another program's."""
+    log = open_log(dataclasses.replace(SMALL, transaction_age_s=1e-6))
+    notes = notes_of(log)
+    endless = log.open_snapshot()
+    while wal_bytes(log) < SMALL.checkpoint_hold_bytes:
+        fill(notes, 10)
+    heard = []
+    log._callback = lambda: heard.append(log.holding_snapshots())
+
+    for _ in range(100):
+        log.checkpointer.run_round()
+
+    assert heard == [True, False], "and it is not held again while the log is no longer"
+    assert "has been read for more than" in caplog.text
+    endless.close()
+    log.checkpointer.run_round()
+    fill(notes, 1)
+    assert wal_bytes(log) < SMALL.checkpoint_start_bytes

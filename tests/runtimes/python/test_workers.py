@@ -1,12 +1,19 @@
 """Slow functions run in workers, and nobody else waits for them."""
 
 import asyncio
+import contextlib
 import dataclasses
+import functools
 import os
+import resource
 import signal
+import subprocess
+import sys
 
+import msgspec
 import pytest
 
+from cupola.backend import CallRequest
 from cupola.limits import DEFAULT_LIMITS, Limits
 from cupola.sync.client_session import Token
 
@@ -257,6 +264,32 @@ def test_mutations_of_one_client_keep_their_order_over_a_worker(serve):
     serve(story, main=APP)
 
 
+def test_a_mutation_that_is_asked_as_a_query_fails_and_does_not_only_seem_to_happen(serve):
+    """A worker takes it for what it is, and nobody commits what a query has written."""
+    app = (
+        APP
+        + """
+    @mutation
+    def add_many(ctx: MutationCtx, count: int) -> Id[Item]:
+        return ctx.db.insert(Item(rank=float(sum(range(count)))))
+    """
+    )
+
+    async def story(server):
+        wrong_kind = "Trying to execute main:add_many as query, but it is defined as mutation."
+        failure = await server.failure("query", "main:add_many", count=3)
+        assert wrong_kind in failure.error_message
+        client = server.connect()
+        query = client.subscribe("main:add_many", count=3)
+        await client.until(lambda: client.newest(query) is not None)
+        assert wrong_kind in client.newest(query)
+        assert await server.value("query", "main:ranks") == []
+        await server.value("mutation", "main:add_many", count=3)
+        assert await server.value("query", "main:ranks") == [3.0]
+
+    serve(story, main=app)
+
+
 # ---------------------------------------------------------------- live queries
 
 
@@ -302,6 +335,54 @@ def test_a_live_slow_query_is_not_starved_by_constant_writes(serve):
     serve(story, main=APP)
 
 
+def test_a_session_with_a_slow_query_and_a_quick_one_is_not_starved_by_constant_writes(serve):
+    """Each write touches both, and no result of one holds when that of the other comes."""
+
+    async def story(server):
+        client = server.connect()
+        slow = client.subscribe("main:slow_value_of", name="a")
+        quick = client.subscribe("main:value_of", name="a")
+        await client.until(lambda: client.newest(slow) == client.newest(quick) == 0)
+        stop = asyncio.Event()
+
+        async def write():
+            while not stop.is_set():
+                await server.value("mutation", "main:bump", name="a")
+                await asyncio.sleep(0.002)
+
+        writing = asyncio.create_task(write())
+        await client.until(lambda: len(client.results[slow]) >= 3)
+        stop.set()
+        await writing
+        final = await server.value("query", "main:value_of", name="a")
+        await client.until(lambda: client.newest(slow) == final)
+        seen = [float(result.value) for result in client.results[slow]]
+        assert seen == sorted(set(seen))
+        assert seen == [float(result.value) for result in client.results[quick]]
+
+    serve(story, main=APP)
+
+
+def test_results_that_do_not_fit_into_memory_together_are_shown_together_all_the_same(serve):
+    """The cache keeps the bytes of the last alone, while the session waits for all three."""
+    app = (
+        APP
+        + """
+    @query
+    def slow_text(ctx: QueryCtx, letter: str, count: int) -> str:
+        return letter * sum(range(count))
+    """
+    )
+
+    async def story(server):
+        client = server.connect()
+        queries = [client.subscribe("main:slow_text", letter=letter, count=50) for letter in "abc"]
+        await client.until(lambda: all(client.newest(query) for query in queries))
+        assert [client.newest(query)[0] for query in queries] == ["a", "b", "c"]
+
+    serve(story, dataclasses.replace(DEFAULT_LIMITS, query_cache_bytes_max=2000), main=app)
+
+
 def test_a_slow_query_that_looks_at_its_caller_is_answered_for_each(serve):
     async def story(server):
         clients = [server.connect() for _ in range(3)]
@@ -316,6 +397,137 @@ def test_a_slow_query_that_looks_at_its_caller_is_answered_for_each(serve):
 
 def admin_token(server):
     return Token("Admin", server.backend.admin_keys.issue())
+
+
+# ---------------------------------------------------------------- reads at one timestamp
+
+READS = """
+    import os
+
+    class Item(Table, name="items"):
+        rank: float
+
+    @mutation
+    def add(ctx: MutationCtx, rank: float) -> None:
+        ctx.db.insert(Item(rank=rank))
+
+    @query
+    def ranks(ctx: QueryCtx, steps: int) -> list[float]:
+        sum(range(steps))  # may take long inside C: this runs in a worker
+        return [item.rank for item in ctx.db.query(Item)]
+
+    @query
+    def count(ctx: QueryCtx) -> float:
+        return float(ctx.db.query(Item).count())
+
+    @query
+    def mode(ctx: QueryCtx, steps: int) -> str:
+        sum(range(steps))
+        return os.environ["MODE"]
+"""
+LONG = Limits(user_time_s=20)  # however slow the machine is
+RANKS = CallRequest("query", "main:ranks", b'{"steps":3}')
+
+
+@contextlib.contextmanager
+def no_descriptor_left():
+    """As where so many clients are connected as may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.asynccontextmanager
+async def a_worker_held_up(server):
+    """One that has started; what it is sent in here it begins afterwards."""
+    await server.value("query", "main:ranks", steps=1)
+    (pid,) = server.workers()
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+async def ask_a_worker(server, submit):
+    """The answer to come, of what a worker has been sent."""
+    answer = asyncio.get_running_loop().create_future()
+    submit(answer.set_result)
+    while not server.backend.mutations.offload._pool.paths()[0]:
+        await asyncio.sleep(0)
+    return answer
+
+
+def test_a_read_at_a_timestamp_shows_nothing_newer(serve):
+    """The worker opens its snapshot when it gets to it; there may have been commits until then."""
+
+    async def story(server):
+        await server.value("mutation", "main:add", rank=1.0)
+        async with a_worker_held_up(server):
+            request = dataclasses.replace(RANKS, at_ts=server.backend.node.head_ts)
+            ask = functools.partial(server.backend.submit, request)
+            answer = await ask_a_worker(server, ask)
+            await server.value("mutation", "main:add", rank=2.0)
+        assert (await answer).error.code == "OutOfRetention"
+        request = dataclasses.replace(RANKS, at_ts=server.backend.node.head_ts)
+        assert (await server.backend.call(request)).value == b"[1.0,2.0]"
+
+    serve(story, LONG, main=READS)
+
+
+def test_a_batch_is_of_one_timestamp_in_workers_too(serve):
+    async def story(server):
+        await server.value("mutation", "main:add", rank=1.0)
+        async with a_worker_held_up(server):
+            requests = [CallRequest("query", "main:count"), RANKS]
+            ask = functools.partial(server.backend.submit_batch, requests)
+            answer = await ask_a_worker(server, ask)
+            await server.value("mutation", "main:add", rank=2.0)
+        count, ranks = await answer
+        assert (count.value, ranks.value) == (b"2.0", b"[1.0,2.0]")
+
+    serve(story, LONG, main=READS)
+
+
+# ---------------------------------------------------------------- a file that takes no commits
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held_by_another_program(path):
+    """Its lock, which no group can begin beside."""
+    command = [sys.executable, "-c", HOLD, path]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.stdin.close()
+
+
+def test_a_result_that_no_group_can_take_is_answered(serve):
+    """As a mutation of the loop is; the loop does not try in vain as long as the lock lasts."""
+
+    async def story(server):
+        server.backend.mutations.offload.stalled = ["main:add"]
+        server.backend.mutations.offload.code_changed()
+        with held_by_another_program(server.backend.data_path):
+            failure = await server.failure("mutation", "main:add", rank=1.0)
+        assert "Another program holds a lock" in failure.error_message
+        assert not server.backend.needs_turn
+        await server.value("mutation", "main:add", rank=2.0)
+        assert await server.value("query", "main:ranks") == [2.0]
+
+    serve(story, main=APP)
 
 
 # ---------------------------------------------------------------- workers that end
@@ -348,7 +560,68 @@ def test_idle_workers_that_die_are_not_missed(serve):
     serve(story, main=APP)
 
 
+def test_a_machine_without_room_for_another_worker_has_those_it_has(serve):
+    """A call that finds them busy waits, as where there are as many as may be."""
+
+    async def story(server):
+        backend = server.backend
+        async with a_worker_held_up(server):
+            first = await ask_a_worker(server, functools.partial(backend.submit, RANKS))
+            with no_descriptor_left():
+                asked = CallRequest("query", "main:ranks", b'{"steps":4}')
+                second = asyncio.ensure_future(backend.call(asked))
+                await asyncio.sleep(0)
+        assert (await first).value == b"[]"
+        assert (await second).value == b"[]", (await second).error_message
+
+    serve(story, LONG, main=READS)
+
+
+def test_a_call_that_meets_only_dead_workers_is_not_blamed(serve):
+    """The out-of-memory killer has ended them all while nobody looked; no call was running."""
+
+    async def story(server):
+        backend = server.backend
+        asked = iter(range(10_000))
+        workers = backend.mutations.offload._pool._workers
+        while len(workers) < 2 or not all(each.is_idle and each._has_run for each in workers):
+            several = [server.value("query", "main:ranks", steps=next(asked)) for _ in range(4)]
+            await asyncio.gather(*several)
+        for worker in workers:
+            worker.process.process.kill()
+            worker.process.process.wait()
+        answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        for answer in answers:
+            args = b'{"steps":%d}' % next(asked)
+            backend.submit(CallRequest("query", "main:ranks", args), answer.set_result)
+        for answer in answers:
+            result = await answer
+            assert result.value == b"[]", result.error_message
+
+    serve(story, LONG, main=READS)
+
+
 # ---------------------------------------------------------------- code that changes meanwhile
+
+
+def test_code_to_come_that_cannot_be_loaded_fails_no_call_of_the_present_code(serve):
+    """A worker tries it beforehand; calls that wait for one of theirs go on waiting."""
+
+    async def story(server):
+        backend = server.backend
+        pool = backend.mutations.offload._pool
+        pool._limits = dataclasses.replace(LONG, transaction_workers_max=1)
+        async with a_worker_held_up(server):
+            first = await ask_a_worker(server, functools.partial(backend.submit, RANKS))
+            asked = CallRequest("query", "main:ranks", b'{"steps":4}')
+            second = asyncio.ensure_future(backend.call(asked))
+            sources = {"main.py": b"raise ValueError('not like this')"}
+            pool.prepare(msgspec.structs.replace(pool._setup(), sources=sources), "next")
+            await pool.wait_prepared("next")
+        assert (await first).value == b"[]"
+        assert (await second).value == b"[]", (await second).error_message
+
+    serve(story, LONG, main=READS)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -410,6 +683,28 @@ def test_a_live_slow_query_shows_the_new_code_in_the_end(serve, write_app):
         assert client.newest(total) == 101.0
 
     serve(story, main=APP)
+
+
+def test_a_result_of_variables_as_they_were_is_given_to_nobody_later(serve):
+    """The code is the same, so nothing but the variables tells that the result is old."""
+
+    async def story(server):
+        backend = server.backend
+        backend.use(backend.app, {"MODE": "before"})
+        client = server.connect()
+        async with a_worker_held_up(server):
+            asked = CallRequest("query", "main:mode", b'{"steps":3}')
+            ask = functools.partial(backend.submit, asked)
+            answer = await ask_a_worker(server, ask)
+            mode = client.subscribe("main:mode", steps=2)
+            while len(backend.mutations.offload) < 2:
+                await asyncio.sleep(0)
+            backend.use(backend.app, {"MODE": "after"})
+        assert (await answer).value == b'"before"'
+        await client.until(lambda: client.newest(mode) == "after")
+        assert await server.value("query", "main:mode", steps=3) == "after"
+
+    serve(story, LONG, main=READS)
 
 
 def test_a_file_that_was_broken_after_the_push_does_not_break_slow_calls(serve, write_app):

@@ -9,9 +9,13 @@ import threading
 import pytest
 
 from cupola.auth import Identity
+from cupola.errors import OperatorError
+from cupola.functions.bundles import Bundle, Module
+from cupola.limits import DEFAULT_LIMITS
+from cupola.runtimes.v8 import action_host
 from cupola.values import Int64, decode
 
-from .conftest import Server
+from .conftest import PATIENCE_S, Server
 
 pytestmark = pytest.mark.node
 
@@ -152,6 +156,22 @@ def test_results_are_json(server):
     assert json.loads(result.value)[0] == "ab"
 
 
+@pytest.mark.parametrize("how", ["exit", "abort", "later", "Deno.exit"])
+def test_an_action_of_node_that_exits_fails(server, how):
+    """Its thread would be gone, and nobody would tell whoever waits."""
+    text = server.failure("action", "actions/node:exits", how=how)
+    assert text.startswith("Uncaught Error: An action cannot exit")
+
+
+def test_texts_may_end_in_half_a_character(server):
+    """As `slice` leaves it. It is printed and thrown as a whole one, and stops no other action."""
+    assert server.logs("action", "outside:printsHalfACharacter") == ["[LOG] 'cut ?'"]
+    for kind, path in (("action", "outside"), ("query", "messages")):
+        text = server.failure(kind, f"{path}:throwsHalfACharacter")
+        assert text.startswith("Uncaught Error: cut ?\n")
+    assert server.action("outside:sendAndRead", body="hi") == ["hi"]
+
+
 def test_what_an_action_of_node_prints_becomes_a_log_line(server):
     assert server.logs("action", "actions/node:prints") == ["[LOG] printed"]
 
@@ -173,6 +193,38 @@ def test_a_function_that_ran_out_of_memory_once_ends_no_other_again(server):
     assert "ended unexpectedly" in bomb.error_message
     assert still_waits
     assert waited.ok
+
+
+def test_actions_that_all_wait_for_others_do_not_wait_for_ever():
+    """More of them than run in a process at once: what they wait for would never begin."""
+    source = """
+    const runAction = (args) => Convex.asyncSyscall("1.0/actions/action", JSON.stringify(args));
+    export const outer = { invokeAction: (_, args) => runAction({}) };
+    export const inner = { invokeAction: async () => "1" };
+    """
+    host = action_host.ActionHost(Bundle((Module("m.js", source),)), DEFAULT_LIMITS)
+
+    async def run(name):
+        request = {"path": "m.js", "component": "", "name": name, "isNode": False, "args": "[{}]"}
+        return await host.run(request, lambda op, args: run("inner"), lambda level, text: None)
+
+    async def story():
+        await host.start()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.gather(*(run("outer") for _ in range(34)))
+        finally:
+            host.close()
+
+    assert asyncio.run(story()) == [b"1"] * 34
+
+
+def test_a_process_that_does_not_come_up_is_told_of_and_ended(bundle, monkeypatch):
+    monkeypatch.setattr(action_host, "_START_S", 0.0)
+    host = action_host.ActionHost(bundle, DEFAULT_LIMITS)
+    with pytest.raises(OperatorError, match="does not start"):
+        asyncio.run(host.start())
+    assert host._process.returncode is not None
 
 
 def test_private_addresses_can_be_forbidden(code, tmp_path):

@@ -100,6 +100,28 @@ def test_a_long_scan_comes_whole_and_a_short_one_stops(server):
     assert server.query("messages:firstOfMany") == [["0", "2", "3"], 40, 0]
 
 
+def test_a_scan_sees_what_is_written_behind_its_last_row(server):
+    server.mutation("messages:many", count=3)
+    assert server.mutation("messages:addsAtTheEnd") == ["0", "1", "2", "late"]
+
+
+def test_a_scan_of_jobs_sees_them_canceled(server):
+    assert server.mutation("messages:cancelsWhileReading") == ["pending", "canceled", "canceled"]
+
+
+def test_a_loop_that_writes_does_not_read_rows_again_and_again(server):
+    """They count against the bound of what a function may read: 32,000."""
+    server.mutation("messages:many", count=400)
+    assert server.mutation("messages:patchesWhileReading") == 400
+    assert server.query("messages:all") == [f"{number}!" for number in range(400)]
+
+
+def test_a_query_may_call_others_while_it_reads(server):
+    """All rows were sent with the first one; none changes for it."""
+    server.mutation("messages:many", count=3)
+    assert server.query("messages:callsWhileReading") == [["0", 3], ["1", 3], ["2", 3]]
+
+
 # ------------------------------------------------------------------------------------ pagination
 
 

@@ -1,5 +1,6 @@
 """What a worker and its Deno process say to each other: frames, and contexts made ahead."""
 
+import fcntl
 import json
 import os
 import signal
@@ -29,6 +30,10 @@ console.log("loaded");
 let calls = 0;
 const query = (invokeQuery) => ({ isQuery: true, invokeQuery });
 export const count = query(async () => JSON.stringify(++calls));
+export const chatty = query(async () => {
+  for (let i = 0; i < 20; i++) console.log("x".repeat(1000));
+  return Convex.syscall("1.0/get", '{"id":"a"}');
+});
 export const ask = query(async () => Convex.syscall("1.0/one\\n", "[1,\\n2]") + "\\n");
 """
 BUNDLE = Bundle((Module("counters.js", SOURCE),))
@@ -44,8 +49,8 @@ def deno() -> Iterator[Deno]:
     process.kill()
 
 
-def call(deno: Deno, name: str) -> None:
-    request = {"path": "counters.js", "name": name, "kind": "query"}
+def call(deno: Deno, name: str, **more: Any) -> None:
+    request = {"path": "counters.js", "name": name, "kind": "query", **more}
     deno.send(b"R", json.dumps({**request, "args": "[{}]", "seed": SEED, "now": 1}).encode())
 
 
@@ -95,6 +100,23 @@ def test_a_frame_may_be_larger_than_a_pipe(deno: Deno) -> None:
     text = json.dumps("ä" * 3_000_000).encode()
     deno.send(b"0" + text)
     assert deno.receive(PATIENCE_S) == (b"V", json.dumps("ä" * 3_000_000).encode() + b"\n")
+
+
+@pytest.mark.skipif(
+    not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux tells how large pipes are"
+)
+def test_both_may_have_much_to_say_at_once(deno: Deno) -> None:
+    """What was printed, and documents that were not asked for, and neither fits in its pipe: a user
+    who has many pipes gets small ones.
+    """
+    for end in (deno._input, deno._output):
+        fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
+    text = json.dumps("y" * 20_000)
+    call(deno, "chatty", run=1, bringsDocuments=True)
+    deno.send(b"D", f"1\na things {text}".encode())
+    said = answer(deno)
+    assert [kind for kind, _ in said].count(b"L") == 1 + 20
+    assert said[-1] == (b"V", text.encode())
 
 
 def test_contexts_are_made_when_the_worker_says_so(deno: Deno) -> None:
@@ -155,6 +177,20 @@ def test_a_process_that_dies_between_calls_is_replaced(runtime: JavaScriptRuntim
         runtime._contexts_ahead = 0
         runtime.rest(ours)
         assert runtime.replaced == 1
+        call(deno_of(runtime), "count")
+        assert answer(deno_of(runtime))[-1] == (b"V", b"1")
+
+
+def test_a_spare_that_has_died_does_not_take_its_place(runtime: JavaScriptRuntime) -> None:
+    """Else the next call would be told that it ran out of memory."""
+    engine, ours = socket.socketpair()
+    with engine, ours:
+        runtime.rest(ours)
+        for each in (deno_of(runtime), runtime._spare):
+            assert each is not None
+            os.kill(each.pid, signal.SIGKILL)
+            each._process.wait()
+        runtime._replace()
         call(deno_of(runtime), "count")
         assert answer(deno_of(runtime))[-1] == (b"V", b"1")
 

@@ -77,6 +77,24 @@ def test_what_an_action_does_not_wait_for_is_no_file(files) -> None:
     assert {file["_id"] for file in files.query("files:all")} == before
 
 
+def test_what_an_action_does_not_wait_for_leaves_nothing_behind(files) -> None:
+    """Else no file could be stored any more after some hundreds of such actions."""
+
+    async def all_has_gone() -> None:
+        store = files.backend.files.store
+        while files.backend.files._arriving or before != {
+            name async for some in store.names() for name in some
+        }:
+            await asyncio.sleep(0.01)
+
+    before = names(files)
+    for _ in range(3):
+        files.action("files:leavesOpen")
+        with pytest.raises(AssertionError, match="left"):
+            files.action("files:leavesOpenAndFails")
+    files.run(all_has_gone())
+
+
 def test_an_upload_url_is_one_of_this_deployment(files) -> None:
     url = files.mutation("files:uploadUrl")
     node = files.backend.node

@@ -1,11 +1,15 @@
 """What a push means for the workers: other code, and no wait for it."""
 
 import asyncio
+import os
+import signal
+from dataclasses import replace
 
 import msgspec
 import pytest
 
 from cupola.functions.javascript import PushedCode
+from cupola.limits import DEFAULT_LIMITS
 
 from .conftest import Server
 
@@ -101,6 +105,49 @@ def test_a_process_that_waits_for_a_push_loads_its_code(own, code):
 
     assert worker in pool._workers and worker.process.is_ready  # it may run a cron job already
     assert own.query("messages:environment")[0] == "bye"
+
+
+def test_a_process_that_died_while_it_waited_is_not_waited_for(own, code):
+    """Neither by the push nor by the calls after it."""
+    app = own.backend.app.with_javascript(with_greeting(code, "bye"))
+    pool = own.backend.mutations.offload._pool
+
+    async def pushed():
+        own.backend.expect_push()
+        blank = pool._blank
+        os.kill(blank.process.pid, signal.SIGKILL)
+        blank.process.process.wait()  # and no turn of the loop, which would tell
+        own.backend.prepare(app)
+        await own.backend.wait_prepared(app)
+        own.backend.use(app)
+        return blank
+
+    assert own.run(pushed()) not in pool._workers
+    assert own.query("messages:environment")[0] == "bye"
+
+
+def test_code_that_cannot_be_loaded_fails_no_call_of_the_code_that_runs(code, tmp_path):
+    limits = replace(DEFAULT_LIMITS, transaction_workers_max=1, user_time_s=20.0)
+    own = Server(code, tmp_path / "data.sqlite3", limits=limits)
+    pool = own.backend.mutations.offload._pool
+    broken = msgspec.structs.replace(pool._setup(), sources={"broken.py": b"import nothing_such"})
+
+    async def story():
+        calls = [
+            asyncio.create_task(own.ask("query", path, {}))
+            for path in ("attacks:loop", "messages:all")
+        ]
+        pool.prepare(broken, "to come")
+        _, worker = pool._prepared
+        await worker.started.wait()
+        paths = pool.paths()
+        for call in calls:
+            call.cancel()
+        return paths
+
+    own.query("messages:count")
+    assert own.run(story()) == (["attacks:loop"], ["messages:all"])
+    own.close()
 
 
 def test_a_process_that_waited_for_no_push_ends(own):

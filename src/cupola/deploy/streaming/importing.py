@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Iterable, Iterator
 
@@ -11,6 +10,7 @@ from cupola.database.system_commits import Work
 from cupola.database.transaction import Transaction
 from cupola.deploy.import_works import deletions
 from cupola.deploy.streaming.records import Records, works_of
+from cupola.deploy.system_calls import commit_all
 from cupola.errors import BadRequestError
 from cupola.system.events import Metadata, note
 
@@ -24,10 +24,10 @@ class StreamingImport:
         self._backend = backend
 
     async def store(self, records: Records) -> None:
-        """Returns when all is stored. Raises: CupolaError: A record cannot be stored; those before
+        """Returns when all is durable. Raises: CupolaError: A record cannot be stored; those before
         it are, or none if it could be seen before.
         """
-        await self._commit(works_of(records))
+        await commit_all(self._backend, _NAME, works_of(records))
 
     async def clear(self, tables: Iterable[str]) -> None:
         """Empty these tables; one that does not exist is empty.
@@ -44,14 +44,7 @@ class StreamingImport:
         def told(transaction: Transaction) -> None:
             note(transaction, self._backend.limits, "clear_tables", metadata)
 
-        await self._commit(itertools.chain(_all(names), [told]))
-
-    async def _commit(self, works: Iterable[Work]) -> None:
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[BaseException | None] = loop.create_future()
-        self._backend.pushes.commit_in_slices(_NAME, works, ended.set_result)
-        if (error := await ended) is not None:
-            raise error
+        await commit_all(self._backend, _NAME, itertools.chain(_all(names), [told]))
 
 
 def _all(names: list[str]) -> Iterator[Work]:

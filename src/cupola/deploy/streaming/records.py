@@ -118,6 +118,11 @@ def _change(records: Records, record: Record) -> _Change:
         raise BadRequestError(f"A record of {record.table_name!r} is no object.", code="BadRecord")
     kept = {name: value for name, value in data.items() if not name.startswith(_CHANGE_FIELDS)}
     fields: Any = decode_tree(_renamed(kept))
+    if not isinstance(fields, dict):
+        raise BadRequestError(
+            f"A record of {record.table_name!r} is a single value: give it a name of its own.",
+            code="BadRecord",
+        )
     key = None
     if stream.primary_key is not None:
         values = [_value_at(record.table_name, data, path) for path in _paths(stream.primary_key)]

@@ -10,10 +10,13 @@ the end. So one round is:
 
 A reader whose snapshot lies in the log also keeps it from starting again, and readers that
 overlap do so for ever. Past `checkpoint_hold_bytes` new snapshots therefore wait, until the old
-ones have ended and a TRUNCATE has emptied the log.
+ones have ended and a TRUNCATE has emptied the log. Those of calls end in time; one that does not is
+that of an export or of another program. Then waiting helps nobody, and the log grows until it ends.
 """
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 
 import apsw
@@ -27,6 +30,10 @@ FRAME_HEADER_BYTES = 24
 FEW_FRAMES = 1500
 PASSES_MAX = 20
 RETRY_S = 0.05
+HOLD_FACTOR = 1.5  # of what a call's snapshot may last
+
+_LOG = logging.getLogger("cupola")
+_monotonic = time.monotonic  # the guard replaces the module's
 
 
 class Checkpointer:
@@ -59,6 +66,9 @@ class Checkpointer:
         self._start_frames = limits.checkpoint_start_bytes // self.frame_bytes
         self._hold_frames = limits.checkpoint_hold_bytes // self.frame_bytes
         self._due_frames = self._start_frames
+        self._hold_from_frames = self._hold_frames
+        self._hold_s = HOLD_FACTOR * limits.transaction_age_s
+        self._held_since = 0.0
         self._gate = gate
         self._notify = notify
         self._fail = fail
@@ -79,6 +89,7 @@ class Checkpointer:
         else:
             self.frames_written += log_frames
             self._due_frames = self._start_frames
+            self._hold_from_frames = self._hold_frames
         self.log_frames = log_frames
         if self.is_due and not self._wake.is_set():
             self._wake.set()
@@ -121,14 +132,28 @@ class Checkpointer:
     def _round(self) -> None:
         self.rounds += 1
         readers_block = not self._copy_most()
-        if self.log_frames >= self._hold_frames and not self.holding_snapshots:
-            self.holding_snapshots = True
+        if self.log_frames >= self._hold_from_frames and not self.holding_snapshots:
+            self.holding_snapshots, self._held_since = True, _monotonic()
             self._notify()
         if readers_block:
             self.blocked_rounds += 1
             self._due_frames = self._next_due_frames()
         else:
             self._copy_rest()
+        if self.holding_snapshots and _monotonic() - self._held_since > self._hold_s:
+            self._hold_no_longer()
+
+    def _hold_no_longer(self) -> None:
+        """Whoever still reads may do so for hours; calls do not wait for it."""
+        _LOG.warning(
+            "%s has been read for more than %g s without a pause, by an export or another program; "
+            "its write-ahead log grows until that ends.",
+            self._path,
+            self._hold_s,
+        )
+        self._hold_from_frames = 2 * self.log_frames
+        self.holding_snapshots = False
+        self._notify()
 
     def _next_due_frames(self) -> int:
         """If the next commit cannot start the log again, the next round waits for more of it."""

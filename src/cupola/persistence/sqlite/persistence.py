@@ -250,7 +250,10 @@ class SqlitePersistence:
         assert not self._in_group, "upkeep runs between groups"
         if self.checkpointer.holding_commits:
             return True
-        return self._index_requests() or self._drop_old_requests()
+        waiting = len(self._requests)
+        more = self._index_requests()
+        taken = waiting - len(self._requests)
+        return self._drop_old_requests(2 * taken) or more  # so that it keeps up with them
 
     def _index_requests(self) -> bool:
         if not self._requests.is_behind(self._head_ts):
@@ -264,8 +267,8 @@ class SqlitePersistence:
         self._requests.slice_appended(through, count)
         return len(self._requests) > 0
 
-    def _drop_old_requests(self) -> bool:
-        old = self._requests.old(self._head_ts - self._request_retention_ns)
+    def _drop_old_requests(self, commits: int) -> bool:
+        old = self._requests.old(self._head_ts - self._request_retention_ns, commits)
         if not old:
             return False
         self.begin()

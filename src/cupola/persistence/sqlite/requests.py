@@ -98,14 +98,14 @@ class RequestIndex:
         for key in list(islice(self._recent, count)):
             del self._recent[key]
 
-    def old(self, before: int) -> list[tuple[bytes | None, int | None, Timestamp]]:
+    def old(self, before: int, commits: int) -> list[tuple[bytes | None, int | None, Timestamp]]:
         """A slice of the commits before a moment that were not looked at yet: (session, request,
-        ts).
+        ts). `commits`: how large it is, if that is more than usual.
         """
         before = min(before, self._indexed_through)
         if before <= self._dropped_through:
             return []
-        bounds = (self._dropped_through, before, SLICE_REQUESTS)
+        bounds = (self._dropped_through, before, max(SLICE_REQUESTS, commits))
         found: list[tuple[bytes | None, int | None, Timestamp]]
         found = self._cursor.execute(OLD, bounds).fetchall()
         return found

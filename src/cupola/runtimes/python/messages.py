@@ -63,6 +63,7 @@ class Caller(msgspec.Struct, frozen=True):
 class RunCall(Message, frozen=True):
     """Run a query or mutation at the newest snapshot; `creation_time`: ms, for the first insert.
     `job`, `completes_job`: as in `functions.call.Call`. `counts_rows`: tell which were read.
+    `more`: queries to run after it, at the same snapshot.
     """
 
     call: int
@@ -77,6 +78,7 @@ class RunCall(Message, frozen=True):
     job: str | None = None
     completes_job: bool = False
     counts_rows: bool = False
+    more: Sequence[RunCall] = ()
 
 
 class Tables(Message, frozen=True):
@@ -179,11 +181,14 @@ class Ready(Message, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A failed call in words; `data` as for application errors."""
+    """A failed call in words; `data` as for application errors. `is_systems`: it says nothing about
+    the function, which may work another time.
+    """
 
     message: str
     code: str
     data: bytes | None
+    is_systems: bool = False
 
 
 class RemoteWrite(msgspec.Struct, frozen=True):
@@ -195,7 +200,7 @@ class RemoteWrite(msgspec.Struct, frozen=True):
 
 class CallDone(Message, frozen=True):
     """What a run came to, at snapshot `ts`. `intervals` as in `database.read_set`; `rows_read`: by
-    table, if that was asked for.
+    table, if that was asked for; `more`: what those came to that were to run after it.
     """
 
     call: int
@@ -212,6 +217,7 @@ class CallDone(Message, frozen=True):
     awaits_commit: bool = False
     audits: Sequence[str] = ()
     rows_read: dict[int, int] | None = None
+    more: Sequence[CallDone] = ()
 
 
 class ActionDone(Message, frozen=True):

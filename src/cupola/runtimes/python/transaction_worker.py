@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from cupola.auth import SessionTokens
 from cupola.database.catalog import STORAGE
 from cupola.database.counted_transaction import CountedTransaction
@@ -24,7 +26,7 @@ from cupola.database.cursors import CursorSealer
 from cupola.database.load import CatalogLoader
 from cupola.database.transaction import Transaction
 from cupola.database.writes import IdSource
-from cupola.errors import CupolaError
+from cupola.errors import CupolaError, OperatorError
 from cupola.files import FileLinks
 from cupola.functions.app import App, load_app
 from cupola.functions.call import Call
@@ -139,7 +141,11 @@ class TransactionWorker:
     def _run(self, run: RunCall) -> None:
         snapshot = self._snapshots.open()
         try:
-            self._send(self._run_at(run, snapshot))
+            done = self._run_at(run, snapshot)
+            if run.more:
+                more = [self._run_at(each, snapshot) for each in run.more]
+                done = msgspec.structs.replace(done, more=more)
+            self._send(done)
         finally:
             snapshot.close()  # while the engine is at work with the result already
 
@@ -226,7 +232,7 @@ def failure_of(execution: Execution, request_id: str, app: App) -> Failure | Non
     if isinstance(error, MemoryError):
         code = "OutOfMemory"
     told = execution.failure(request_id, app.folder)
-    return Failure(told.message, code, told.data)
+    return Failure(told.message, code, told.data, isinstance(error, OperatorError))
 
 
 def sendable(text: str) -> str:

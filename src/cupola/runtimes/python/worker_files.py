@@ -4,6 +4,7 @@ it; the engine names them and commits what is known of them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -30,14 +31,15 @@ class WorkerFiles:
     async def store(
         self, parts: AsyncIterator[bytes], content_type: str | None, sha256: bytes | None
     ) -> str:
-        name = str(await self.ask("begin", {}))
+        beginning = asyncio.ensure_future(self.ask("begin", {}))
         try:
+            name = str(await asyncio.shield(beginning))
             limit = self._limits.file_size_bytes_max
             store = self._open()
             received = await receive(store, name, parts, size_bytes_max=limit, sha256=sha256)
             await self.ask("add", received.fields(content_type))
-        finally:
-            await self.ask("end", {"storageId": name})
+        finally:  # also if nobody waits for the name any more
+            await self.ask("end", {"storageId": await beginning})
         return name
 
     def read(self, storage_id: str, size: int) -> AsyncGenerator[bytes, None]:

@@ -91,6 +91,7 @@ class WorkerPool:
         self.kills = 0
         self._lost_starts = 0  # in a row
         self._rests_until = 0.0
+        self._is_full_until = 0.0  # no room on the machine for more than there are
         self.keeps_warm = False
         self._prepared: tuple[str, _Worker] | None = None
         self._blank: _Worker | None = None  # of no code yet
@@ -122,6 +123,8 @@ class WorkerPool:
             if not self._workers:
                 self.fail_waiting(_lost_starts_error())
             return
+        if self._workers and self._loop.time() < self._is_full_until:
+            return
         starting = sum(not worker.process.is_ready for worker in self._workers)
         while (
             len(self._waiting) > starting
@@ -130,6 +133,9 @@ class WorkerPool:
             try:
                 worker = _Worker(self, self._setup(), self._loop, self._limits)
             except OSError as error:
+                if self._workers:  # whichever ends its call takes the next
+                    self._is_full_until = self._loop.time() + _REST_S
+                    return
                 reason = f"No worker process can be started: {error}"
                 self.fail_waiting(OperatorError(reason, code="NoWorker"))
                 return
@@ -168,7 +174,7 @@ class WorkerPool:
             self.fail_waiting(_lost_starts_error())
         job = worker.take_job()
         if job is not None:
-            job.attempts += 1
+            job.attempts += not worker.had_gone
             if job.attempts >= 2:
                 job.done(
                     DeveloperError(
@@ -180,6 +186,11 @@ class WorkerPool:
             else:
                 self._waiting.appendleft(job)
         self.assign()
+
+    def cannot_load(self, worker: _Worker, problem: str) -> None:
+        """What waits is for the running code, which may be another than this worker was given."""
+        if worker in self._workers:
+            self.fail_waiting(DeveloperError(problem, code="ImportFailed"))
 
     def fail_waiting(self, error: Exception) -> None:
         """No worker can be started with this app."""
@@ -203,9 +214,10 @@ class WorkerPool:
         self._forget_prepared()
         blank, self._blank = self._blank, None
         if blank is not None and setup.javascript:
-            blank.set_up(setup)
             self._prepared = (version, blank)
-            return
+            blank.set_up(setup)
+            if blank.process.is_open:  # else it had gone, and `forget` was told of that
+                return
         # Without room the first call will tell.
         with contextlib.suppress(OSError):
             self._prepared = (version, _Worker(self, setup, self._loop, self._limits))
@@ -268,6 +280,10 @@ class _Worker:
         self._time_s = min(limits.user_time_s, limits.transaction_age_s)  # a call is a snapshot
         self._retired = False
         self.has_started = False
+        self.had_gone = False
+        """One that has served before, and was found to have ended as the next call was sent: that
+        says nothing about the call."""
+        self._has_run = False
         self._base_memory = 0
         self.job: Job | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -290,7 +306,8 @@ class _Worker:
 
     @property
     def is_idle(self) -> bool:
-        return self.process.is_ready and self.job is None and not self._retired
+        is_up = self.process.is_ready and self.process.is_open
+        return is_up and self.job is None and not self._retired
 
     @property
     def is_useful(self) -> bool:
@@ -300,9 +317,11 @@ class _Worker:
     def run(self, job: Job) -> None:
         self.job = job
         self._timeout.cancel()
+        self.had_gone = self._has_run
         self.process.send(job.prepare())  # first: the rest is done while it works
         if self.job is not job:
             return  # the worker has gone, which sending has told, and the job with it
+        self.had_gone = False
         time_s = self._limits.transaction_age_s if job.watches_time else self._time_s
         self._timeout = self._loop.call_later(time_s, self._out_of_time)
         self._watch = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory)
@@ -325,7 +344,7 @@ class _Worker:
             self.started.set()
             self._timeout.cancel()
             if message.problem is not None:
-                self._pool.fail_waiting(DeveloperError(message.problem, code="ImportFailed"))
+                self._pool.cannot_load(self, message.problem)
                 self.process.kill()
                 return
             self._idle()
@@ -339,6 +358,7 @@ class _Worker:
             job.done(memory_limit_error(job.path, self._limits.worker_memory_bytes_max))
             self._kill()  # what the call left behind in there is not worth keeping
             return
+        self._has_run = True
         job.done(message)
         if self._retired:
             self.process.kill()

@@ -18,8 +18,14 @@ from cupola.errors import CupolaError, DeveloperError, OperatorError
 from cupola.functions.bundles import Bundle
 from cupola.limits import Limits
 from cupola.runtimes.v8.deno import host_source, resident_bytes, start_process_with_socket
-from cupola.runtimes.v8.failures import JavaScriptError, for_javascript, thrown
+from cupola.runtimes.v8.failures import (
+    JavaScriptError,
+    for_javascript,
+    from_javascript,
+    thrown,
+)
 from cupola.runtimes.v8.packages import installed
+from cupola.runtimes.v8.runtime import cannot_start
 from cupola.runtimes.v8.source_maps import SourceMaps
 
 _log = logging.getLogger(__name__)
@@ -115,8 +121,15 @@ class ActionHost:
         self._ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))
         self._send(b"P", furnishings(self._bundle, folder))
-        async with asyncio.timeout(_START_S):
-            await self._ready
+        try:
+            async with asyncio.timeout(_START_S):
+                await self._ready
+        except TimeoutError:
+            self.close()
+            raise cannot_start() from None
+        except BaseException:  # whoever wanted it has gone
+            self.close()
+            raise
         self._watching = asyncio.create_task(self._watch_memory())
 
     async def _watch_memory(self) -> None:
@@ -134,6 +147,7 @@ class ActionHost:
         self.is_ended = True
         self._process.kill()
         self._process.wait()
+        self._writer.close()
         for task in (self._reading, self._watching):
             if task is not None:
                 task.cancel()
@@ -187,6 +201,9 @@ class ActionHost:
                 self._receive(frame[:1], frame[1:])
         except (asyncio.IncompleteReadError, ConnectionError):
             self._end()
+        except Exception:  # ours, or it was made to say what makes no sense; nobody waits for ever
+            _log.exception("the process of actions cannot be understood")
+            self._end()
 
     def _end(self) -> None:
         self.close()
@@ -200,7 +217,7 @@ class ActionHost:
         if kind == b"H":
             self._ready.set_result(None)
             return
-        message = msgspec.json.decode(body, type=_Message)
+        message = from_javascript(body, _Message)
         running = self._running.get(message.call)
         if running is None or running.result.done():
             return

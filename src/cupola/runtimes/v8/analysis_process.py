@@ -15,6 +15,7 @@ import msgspec
 
 from cupola.functions.bundles import AnalysisError, Bundle, Module
 from cupola.runtimes.v8.deno import Deno, ProcessEnded, TookTooLong
+from cupola.runtimes.v8.failures import from_javascript
 from cupola.runtimes.v8.runtime import blank_process, bundle_frame, cannot_start
 from cupola.runtimes.v8.source_maps import SourceMaps
 
@@ -119,7 +120,7 @@ class Session:
                 self.is_hurt = False
                 if kind == b"V":
                     return body
-                raise self._error(module, msgspec.json.decode(body, type=_Failure), code)
+                raise self._error(module, from_javascript(body, _Failure), code)
 
     def _error(self, module: Module, failure: _Failure, code: str) -> AnalysisError:
         frames = "\n".join(self.maps.frames(failure.stack))

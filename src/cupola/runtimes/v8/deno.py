@@ -194,6 +194,7 @@ class Deno:
         if _F_SETPIPE_SZ is not None:
             with contextlib.suppress(OSError):  # the user has many already
                 fcntl.fcntl(self._output, _F_SETPIPE_SZ, _PIPE_BYTES)
+        os.set_blocking(self._output, False)  # see `_send_rest`
         poll = select.poll()
         poll.register(self._input, select.POLLIN)
         self._poll = poll.poll
@@ -222,10 +223,31 @@ class Deno:
         frame = _HEADER.pack(len(kind) + len(body)) + kind + body
         try:
             sent = _write(self._output, frame)
-            while sent < len(frame):
-                sent += _write(self._output, memoryview(frame)[sent:])
+        except BlockingIOError:
+            sent = 0
         except OSError:
             raise ProcessEnded(self.end()) from None
+        if sent < len(frame):
+            self._send_rest(memoryview(frame)[sent:])
+
+    def _send_rest(self, rest: memoryview) -> None:
+        """Take what it says meanwhile: it may wait for that before it reads, and a pipe may hold
+        very little, where a user has many.
+        """
+        both = select.poll()
+        both.register(self._input, select.POLLIN)
+        both.register(self._output, select.POLLOUT)
+        while rest:
+            ready = dict(both.poll())
+            if self._input in ready:
+                self._received += self._piece(0.0)
+                continue
+            try:
+                rest = rest[_write(self._output, rest) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                raise ProcessEnded(self.end()) from None
 
     def receive(self, timeout_s: float) -> tuple[bytes, bytes]:
         """The next frame: its kind, and its text.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +17,19 @@ from cupola.errors import (
 from cupola.functions.failure import RemoteError, Told, error_data
 from cupola.runtimes.v8.source_maps import SourceMaps
 from cupola.values import decode, encode, encode_clean, in_force
+
+_T = TypeVar("_T")
+
+
+def from_javascript(body: bytes, kind: type[_T]) -> _T:
+    """JSON that JavaScript has made of strings of any kind: `"😀".slice(0, 1)` is half a character,
+    which `JSON.stringify` escapes and no decoder but Python's own takes back.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError:
+        whole = json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace")
+        return msgspec.json.decode(whole, type=kind)
 
 
 class _Told(msgspec.Struct):
@@ -45,7 +59,7 @@ class JavaScriptError(DeveloperError):
 
 def thrown(body: bytes, maps: SourceMaps) -> JavaScriptError:
     """What a host has told of a failure, with frames in the developer's files."""
-    told = msgspec.json.decode(body, type=_Told)
+    told = from_javascript(body, _Told)
     most = in_force().log_line_length_max
     message = told.message
     if len(message) > most:

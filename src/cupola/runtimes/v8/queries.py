@@ -14,6 +14,7 @@ from cupola.database.pagination import PageRequest, PageResult
 from cupola.database.ranges import EVERYTHING, KeyRange, Range, key_range
 from cupola.errors import CupolaError, DatabaseUseError, LimitError
 from cupola.functions.call import Call
+from cupola.functions.definitions import Kind
 from cupola.functions.expressions import Expression
 from cupola.functions.text_queries import TextSearch, text_page
 from cupola.runtimes.v8.filters import bound_of, expression_of
@@ -187,7 +188,8 @@ class Stream:
     """The rows of a query, read some at a time: crossing into JavaScript costs more than reading.
 
     What was read ahead counts as read, whether or not the function comes to look at it. After a
-    write it is out of date: `rewind` goes back to the last row that was looked at.
+    write it is out of date: `rewind` goes back to the last row that was looked at. A loop that
+    writes does so again and again; so after each time twice as many rows come one by one.
     """
 
     def __init__(self, call: Call, plan: Plan) -> None:
@@ -206,10 +208,15 @@ class Stream:
         if not isinstance(last, int):
             filters, last = list(plan.operators), None
         self._left = last  # how many rows are still to come at most
-        self._reads_ahead = all(isinstance(each, Expression) for each in filters)
+        # What writes system tables (scheduling, say) is not told from what does not: see `abi.js`.
+        may_change = call.kind is Kind.MUTATION and plan.table.startswith("_")
+        is_simple = all(isinstance(each, Expression) for each in filters)
+        self._reads_ahead = is_simple and not may_change
         self._filters = filters
         self._read: list[bytes] = []  # keys of the newest batch
         self._ahead = _AHEAD_MIN
+        self._rewinds = 0
+        self._one_by_one = 0  # so many rows to come
         self._failure: CupolaError | None = None  # met while reading ahead, and not told yet
         self._rows = self._scan()
 
@@ -242,7 +249,7 @@ class Stream:
         """The next rows, at least one unless there are none."""
         if self._failure is not None:
             raise self._failure
-        wanted = self._ahead if self._reads_ahead else 1
+        wanted = self._wanted()
         if self._left is not None and self._reads_ahead:
             wanted = min(wanted, self._left)
         found: list[StoredDocument] = []
@@ -263,22 +270,36 @@ class Stream:
             keys.append(row[0])
             found.append(row[1])
             size += len(row[1].body)
-        self._ahead = min(self._ahead * 4, _AHEAD_MAX)
         if self._left is not None and self._reads_ahead:
             self._left -= len(found)
             is_last = is_last or self._left == 0
         self._read = keys or self._read[-1:]
         return Batch(found, is_last)
 
+    def _wanted(self) -> int:
+        """How many rows to read now."""
+        if not self._reads_ahead:
+            return 1
+        if self._one_by_one > 0:
+            self._one_by_one -= 1
+            return 1
+        wanted, self._ahead = self._ahead, min(self._ahead * 4, _AHEAD_MAX)
+        return wanted
+
     def rewind(self, unread: int) -> None:
-        """Forget the last rows of the newest batch: they will be read again, as they are then."""
-        if not 0 < unread <= len(self._read) or not self._reads_ahead:
+        """Forget the last rows of the newest batch, or (0) that there were none behind it: they
+        will be read again, as they are then.
+        """
+        if not 0 <= unread <= len(self._read) or not self._reads_ahead:
             return
         if self._left is not None:
             self._left += unread
-        looked_at = self._read[:-unread]
+        self._rewinds += 1
+        self._one_by_one, self._ahead = 2**self._rewinds, _AHEAD_MIN
+        cut = len(self._read) - unread
+        looked_at, taken_back = self._read[:cut], self._read[cut:]
         if self._found is not None:
-            self._found.take_back([key.decode() for key in self._read[-unread:]])
+            self._found.take_back([key.decode() for key in taken_back])
         elif looked_at:
             self._keys = _behind(self._keys, looked_at[-1], self._plan.descending)
         self._read = []

@@ -27,11 +27,11 @@ from cupola.errors import (
     OperatorError,
 )
 from cupola.functions.bundles import Bundle
-from cupola.functions.call import Call
+from cupola.functions.call import Call, Interrupted
 from cupola.functions.context import MutationCtx, QueryCtx
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.execution import Execution, check_arguments, execution_of, run_nested
-from cupola.functions.failure import tell
+from cupola.functions.failure import error_message, tell
 from cupola.functions.javascript import JavaScriptFunction
 from cupola.functions.log_lines import LogBuffer
 from cupola.functions.near_limits import warn_of_time
@@ -139,6 +139,7 @@ class JavaScriptRuntime:
         self._contexts_ahead = 0  # of the module that was called last, at least
         self._is_preparing = False
         self._begun: _Conversation | None = None
+        self._conversation: _Conversation | None = None  # the one under way
 
     def _start(self, blank: Deno | None = None) -> Deno:
         """A process that loads the bundle on its own while we do other things."""
@@ -164,6 +165,9 @@ class JavaScriptRuntime:
         self.replaced += 1
         self._contexts_ahead, self._is_preparing = 0, False
         deno, self._spare = self._spare, None
+        if deno is not None and deno.has_ended:  # the system was short of memory, say
+            deno.kill()
+            deno = None
         if deno is None:
             deno = self._start()
         self._await_ready(deno)
@@ -254,6 +258,8 @@ class JavaScriptRuntime:
         guarded = guard.suspend()
         call.interruption.pause()
         try:
+            if self._conversation is not None:  # JavaScript has called the Python that calls
+                return self._conversation.run(inner, function, args, b"N")
             return self._run_whole(inner, function, args)
         except CupolaError as error:
             if function.kind is Kind.MUTATION:
@@ -270,7 +276,7 @@ class JavaScriptRuntime:
         begun, self._begun = self._begun, None
         if begun is None and self._deno.has_ended:
             self._replace()
-        conversation = begun or self._open(function)
+        conversation = self._conversation = begun or self._open(function)
         try:
             value = conversation.run(call, function, args, b"R")
             conversation.warn_of_time(call.logs)
@@ -285,6 +291,8 @@ class JavaScriptRuntime:
         except BaseException:
             self._replace()
             raise
+        finally:
+            self._conversation = None
 
     def _open(self, function: JavaScriptFunction) -> _Conversation:
         component = f"{function.component}//" if function.component else ""
@@ -307,6 +315,7 @@ class _Conversation:
         self._runs = 0  # each of them has randomness of its own
         self._brings_documents = False  # the run that was sent last: a frame with some follows
         self.is_open = False
+        self._lost: BaseException | None = None  # why the process waits for an answer for ever
 
     def run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
         with call.transaction.within(function.component):
@@ -314,11 +323,16 @@ class _Conversation:
 
     def _run(self, call: Call, function: JavaScriptFunction, args: bytes, kind: bytes) -> bytes:
         transaction = call.transaction
-        if kind == b"N" or not self.is_open:
-            # JavaScript decodes the text itself.
+        is_sent = kind == b"R" and self.is_open
+        if not is_sent:  # JavaScript decodes the text itself
             check_arguments(function, args, call.limits, unresolved=transaction.awaits_commit)
-            self.send(function, args, call.seed, call.now_ns, kind)
-        result = self._converse(call, args)
+        try:
+            if not is_sent:
+                self.send(function, args, call.seed, call.now_ns, kind)
+            result = self._converse(call, args)
+        except BaseException as error:
+            self._lost = error
+            raise
         if kind == b"R":
             self.is_open = False
         if isinstance(result, CupolaError):
@@ -435,11 +449,11 @@ class _Conversation:
     def run_nested(self, call: Call, function: Function[Any, Any], args: bytes) -> bytes:
         """Run a function inside the caller's transaction; a failed mutation's writes are undone."""
         if not isinstance(function, JavaScriptFunction):
-            context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
-            arguments: Any = decode_canonical(args)
-            outer = call.entering(function.component)
-            with call.transaction.within(function.component):
-                return encode(run_nested(outer, function, arguments, context))
+            try:
+                return self._run_python(call.entering(function.component), function, args)
+            finally:
+                if self._lost is not None:  # in a function that Python called: it cannot catch this
+                    raise self._lost
         inner = call.entering(function.component).nested(function.path, function.kind)
         mark = call.transaction.mark()
         try:
@@ -448,6 +462,22 @@ class _Conversation:
             if function.kind is Kind.MUTATION:
                 call.transaction.rollback(mark)
             raise
+
+    def _run_python(self, call: Call, function: Function[Any, Any], args: bytes) -> bytes:
+        """Raises DeveloperError in place of whatever it raises that is no error of ours."""
+        context = MutationCtx if function.kind is Kind.MUTATION else QueryCtx
+        arguments: Any = decode_canonical(args)
+        with call.transaction.within(function.component):
+            try:
+                return encode(run_nested(call, function, arguments, context))
+            except (CupolaError, Interrupted):
+                raise
+            except BaseException as raised:
+                error = raised
+            folder = call.app.folder  # what the error says of itself is code of the app
+            text = call.invoke(call, lambda: error_message(error, call.request_id, folder))
+        _, _, what = text.partition("\n")
+        raise DeveloperError(what, code="FunctionFailed") from error
 
 
 def _largest_module(bundle: Bundle) -> bytes:

@@ -28,6 +28,15 @@ export const leavesOpen = action({
   },
 });
 
+export const leavesOpenAndFails = action({
+  args: {},
+  handler: async (ctx) => {
+    void ctx.storage.store(new Blob([new Uint8Array(3_000_000)]));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    throw new Error("left");
+  },
+});
+
 export const removeInAction = action({
   args: { id: v.id("_storage") },
   handler: async (ctx, { id }) => {

@@ -422,3 +422,94 @@ export const stampLater = mutation({
     await ctx.scheduler.runAfter(0, anyApi.messages.echoStamp, { at: (ctx.db as any).vars.commitTs });
   },
 });
+
+export const callsWhileReading = query({
+  args: {},
+  handler: async (ctx) => {
+    const seen: [string, number][] = [];
+    for await (const message of ctx.db.query("messages")) {
+      seen.push([message.body, await ctx.runQuery("messages:count" as any, {})]);
+    }
+    return seen;
+  },
+});
+
+export const callsPythonThatFails = query({
+  args: { isCaught: v.boolean() },
+  handler: async (ctx, { isCaught }) => {
+    try {
+      return await ctx.runQuery("snakes:fail" as any, {});
+    } catch (error: any) {
+      if (!isCaught) throw error;
+      return error.message.split("\n");
+    }
+  },
+});
+
+export const hop = query({
+  args: { hops: v.number() },
+  handler: async (ctx, { hops }): Promise<any> => {
+    const before = (await ctx.db.query("messages").collect()).length;
+    if (hops === 0) return [before];
+    return [before, ...await ctx.runQuery("snakes:hop" as any, { hops: hops - 1 })];
+  },
+});
+
+export const hopAndCatch = mutation({
+  args: { path: v.string() },
+  handler: async (ctx, { path }) => {
+    try {
+      return await ctx.runMutation("snakes:hop_and_catch" as any, { path });
+    } catch (error: any) {
+      return error.message;
+    }
+  },
+});
+
+export const loopsForEver = mutation({ args: {}, handler: async () => { for (;;); } });
+
+export const patchesWhileReading = mutation({
+  args: {},
+  handler: async (ctx) => {
+    let count = 0;
+    for await (const message of ctx.db.query("messages")) {
+      await ctx.db.patch(message._id, { body: `${message.body}!` });
+      count++;
+    }
+    return count;
+  },
+});
+
+export const addsAtTheEnd = mutation({
+  args: {},
+  handler: async (ctx) => {
+    const seen: string[] = [];
+    for await (const message of ctx.db.query("messages")) {
+      seen.push(message.body);
+      if (message.body === "2") await ctx.db.insert("messages", { channel: "late", body: "late" });
+    }
+    return seen;
+  },
+});
+
+export const cancelsWhileReading = mutation({
+  args: {},
+  handler: async (ctx) => {
+    const jobs = [];
+    for (let i = 0; i < 3; i++) jobs.push(await ctx.scheduler.runAfter(3_600_000, "messages:clear" as any, {}));
+    const seen: string[] = [];
+    for await (const job of ctx.db.system.query("_scheduled_functions").order("desc")) {
+      if (!jobs.includes(job._id)) break;
+      seen.push(job.state.kind);
+      for (const each of jobs) await ctx.scheduler.cancel(each);
+    }
+    return seen;
+  },
+});
+
+export const throwsHalfACharacter = query({
+  args: {},
+  handler: async () => {
+    throw new Error(`cut ${"😀".slice(0, 1)}`);
+  },
+});

@@ -167,3 +167,20 @@ export const bomb = action({
     for (let i = 0;; i++) kept.push(new Array(1000).fill(i));
   },
 });
+
+const halfACharacter = "😀".slice(0, 1);
+
+export const printsHalfACharacter = action({
+  args: {},
+  handler: async () => {
+    console.log(`cut ${halfACharacter}`);
+    return 1;
+  },
+});
+
+export const throwsHalfACharacter = action({
+  args: {},
+  handler: async () => {
+    throw new Error(`cut ${halfACharacter}`);
+  },
+});

@@ -1,8 +1,17 @@
 """What the simulation runs: every mutation that took effect leaves one ticket."""
 
+import time
 from typing import Any
 
-from cupola import ApplicationError, MutationCtx, QueryCtx, mutation, query
+from cupola import (
+    ApplicationError,
+    MutationCtx,
+    Page,
+    PaginationOptions,
+    QueryCtx,
+    mutation,
+    query,
+)
 
 from .schema import Account, Ticket
 
@@ -44,3 +53,24 @@ def everything(ctx: QueryCtx) -> dict[str, int]:
 def who(ctx: QueryCtx) -> Any:
     identity = ctx.auth.get_user_identity()
     return None if identity is None else identity["subject"]
+
+
+@query
+def maybe_who(ctx: QueryCtx, key: str) -> Any:
+    """It looks at its caller only while the amount is odd."""
+    found = amount.handler(ctx, key)
+    if found % 2 == 0:
+        return [found, None]
+    identity = ctx.auth.get_user_identity()
+    return [found, None if identity is None else identity["subject"]]
+
+
+@query
+def page(ctx: QueryCtx, key: str, paginationOpts: PaginationOptions) -> Page[Ticket]:
+    return ctx.db.query(Ticket).with_index("by_key", key=key).paginate(paginationOpts)
+
+
+@query
+def clock(ctx: QueryCtx, key: str) -> Any:
+    time.time()
+    return amount.handler(ctx, key)

@@ -18,6 +18,7 @@
     return error;
   }
 
+  let isQuery = false; // what runs: nothing changes for it, whatever it calls
   // Rows that the engine has sent ahead, by the arguments that ask for the next one.
   const ahead = new Map();
   const NO_MORE = '{"value":null,"done":true}';
@@ -59,7 +60,7 @@
     }
     if (op === "1.0/get") return get(args);
     if (WRITES.has(op)) {
-      if (ahead.size > 0) rewind();
+      if (ahead.size > 0 && !isQuery) rewind();
       if (known.size > 0) known = new Map();
       awaited = null;
     }
@@ -117,10 +118,11 @@
 
   /** What was sent ahead may be out of date after a write: the engine will send it again. */
   function rewind() {
-    for (const [args, { texts, at }] of ahead) {
+    for (const [args, { texts, at, isLast }] of ahead) {
       const unread = texts.length - at;
-      if (unread > 0) cross("cupola/rewind", stringify({ ...parse(args), unread }));
-      if (unread > 0) ahead.delete(args);
+      if (unread === 0 && !isLast) continue;
+      cross("cupola/rewind", stringify({ ...parse(args), unread }));
+      ahead.delete(args);
     }
   }
 
@@ -262,6 +264,7 @@
 
   /** A call under way. The host looks at its promise itself, which counts as handling it. */
   function launch(namespace, path, name, kind, args) {
+    isQuery = kind === "query";
     const promise = start(namespace, path, name, kind, args);
     apply(then, promise, [undefined, ignore]);
     return promise;

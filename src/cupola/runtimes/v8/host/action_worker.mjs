@@ -58,6 +58,19 @@ function hide(isNode, component) {
   define("require", createRequire(`${furnishings.packages ?? "file:///convex"}/functions.js`));
 }
 
+/** Whatever ends a process would end this realm, and nobody hears of that. */
+function forbidExit(fail) {
+  const exit = () => {
+    const error = new Error("An action cannot exit: let it return, or throw an error.");
+    fail(error);
+    throw error;
+  };
+  for (const name of ["exit", "reallyExit", "abort"]) {
+    Object.defineProperty(nodeProcess, name, { value: exit, configurable: true });
+  }
+  Object.defineProperty(Deno, "exit", { value: exit, configurable: true });
+}
+
 function printer(name) {
   const level = name === "stderr" ? "ERROR" : "LOG";
   const nothing = () => {};
@@ -341,6 +354,7 @@ async function run({ path, component, name, args, isNode, look, http }) {
     event.preventDefault();
     fail(event.error);
   });
+  if (isNode) forbidExit(fail);
   try {
     const { namespace } = await evaluated(`./${path}`, "", isNode);
     if (look !== undefined) {

@@ -11,6 +11,7 @@ let workerUrl = "";
 let furnishings = null;
 let ready = [];
 const running = new Map(); // number of a call -> its worker
+const blocked = new Map(); // those of them that wait for other actions -> numbers of what they asked
 const waiting = [];
 
 // ---------------------------------------------------------------------------------------- frames
@@ -55,8 +56,25 @@ function keepReady() {
   while (ready.length < READY_MAX) ready.push(makeWorker());
 }
 
+/** Actions that all wait for others would hold all places for ever: what they wait for may start. */
+const isFull = () => running.size >= RUNNING_MAX && blocked.size < running.size;
+
+function startNext() {
+  if (waiting.length > 0 && !isFull()) start(waiting.shift());
+}
+
+function block(call, { id, op }) {
+  if (op !== "1.0/actions/action") return;
+  blocked.set(call, (blocked.get(call) ?? new Set()).add(id));
+  startNext();
+}
+
+function unblock(call, id) {
+  if (blocked.get(call)?.delete(id) && blocked.get(call).size === 0) blocked.delete(call);
+}
+
 function start(request) {
-  if (running.size >= RUNNING_MAX) {
+  if (isFull()) {
     waiting.push(request);
     return;
   }
@@ -66,6 +84,7 @@ function start(request) {
   worker.onmessage = ({ data }) => {
     const [kind, message] = data;
     if (kind === "V" || kind === "E") end(call);
+    if (kind === "S") block(call, message);
     tell(kind, { call, ...message });
   };
   worker.onerror = (event) => {
@@ -81,10 +100,11 @@ function end(call) {
   const worker = running.get(call);
   if (worker === undefined) return false;
   running.delete(call);
+  blocked.delete(call);
   worker.terminate();
   setTimeout(() => {
     keepReady();
-    if (waiting.length > 0) start(waiting.shift());
+    startNext();
   });
   return true;
 }
@@ -112,6 +132,7 @@ for await (const frame of frames()) {
       start(message);
       break;
     case "A":
+      unblock(message.call, message.id);
       running.get(message.call)?.postMessage({ type: "answer", ...message });
       break;
     case "D":

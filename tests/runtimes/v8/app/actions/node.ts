@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fs from "fs";
 import path from "path";
 import { actionGeneric as action, anyApi } from "convex/server";
+import { v } from "convex/values";
 
 export const hash = action({
   args: {},
@@ -41,5 +42,17 @@ export const prints = action({
   handler: async () => {
     process.stdout.write("printed\n");
     return "still here";
+  },
+});
+
+export const exits = action({
+  args: { how: v.string() },
+  handler: async (_, { how }) => {
+    if (how === "later") {
+      setTimeout(() => process.exit(0));
+      await new Promise(() => {});
+    }
+    if (how === "Deno.exit") (globalThis as any).Deno.exit(1);
+    (process as any)[how](1);
   },
 });

@@ -1,0 +1,61 @@
+"""A pass that takes longer than a turn has for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cupola import MutationCtx, QueryCtx, mutation, query
+from cupola.clock import ManualClock
+from cupola.functions.app import App
+from cupola.persistence.sqlite import SqlitePersistence
+from cupola.testing import Deployment
+
+SLOW_S = 0.02  # more than a turn has for running queries again
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """As where so many clients are connected as may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_server_without_descriptors_shows_changes_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No snapshot can be held until the next turn, so all queries run in this one."""
+    clock = ManualClock()
+
+    def count(ctx: QueryCtx, of: str) -> str:
+        clock.advance(SLOW_S)
+        return f"{ctx.db.query('items').count()} {of}"
+
+    def add(ctx: MutationCtx) -> None:
+        ctx.db.insert("items", {})
+
+    app = App({"m:count": query(count), "m:add": mutation(add)}, {})
+    persistence = SqlitePersistence(str(tmp_path / "data.sqlite3"))
+    with Deployment(app, clock=clock, persistence=persistence) as deployment:
+        with no_descriptor_left():
+            client = deployment.connect()
+            live = [client.subscribe("m:count", of=of) for of in "abc"]
+            deployment.mutation("m:add")
+            deployment.settle()
+        assert [each.value for each in live] == ["1 a", "1 b", "1 c"]
+        assert "could not wait" in caplog.text
+        deployment.mutation("m:add")
+        deployment.settle()
+        assert [each.value for each in live] == ["2 a", "2 b", "2 c"]
+        assert deployment.backend.node.counters["passes_over_turns"] > 0
