@@ -234,7 +234,7 @@ class PasswordUsers(FunctionGroup):
             return None
         now_s = time.time()
         attempts, since = password.attempts, password.attempts_since
-        if now_s - since >= _ATTEMPTS_PERIOD_S:
+        if not 0 <= now_s - since < _ATTEMPTS_PERIOD_S:  # over, or the clock was ahead
             attempts, since = 0, now_s
         if attempts >= _ATTEMPTS_MAX:
             _refuse("TooManyAttempts", "Too many attempts to sign in; try again in a while.")
