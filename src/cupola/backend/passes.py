@@ -39,6 +39,7 @@ from cupola.values import qualified
 _LOG = logging.getLogger("cupola")
 _NEVER = 1 << 63  # ns
 _delivery = attrgetter("deliver")
+_HELD_ENTRIES_MIN: Final = 16
 _NO_RUNS: Final[Mapping[CacheEntry, QueryRun]] = MappingProxyType({})
 
 
@@ -265,6 +266,7 @@ class _Pass:
         self._pushed: list[SessionHost] = []  # in this slice
         self._to_show: dict[CacheEntry, QueryOutcome] = {}  # the cache may drop them meanwhile
         self._beginnings: Beginnings = {}
+        self._held_max = _HELD_ENTRIES_MIN
         self._shows_audited = False  # to whom an audit log belongs
         self._server_ts = 0  # ns; one for all who are sent something in the same turn
         self._is_forming = True
@@ -394,6 +396,7 @@ class _Pass:
                 if not self.entries:
                     return True
                 if monotonic_ns() >= deadline_ns:
+                    self._forget_shown()
                     return False
                 self._run(self.entries.popleft())
         finally:
@@ -522,6 +525,29 @@ class _Pass:
         return outcomes
 
     # ---------------------------------------------------------------- over several turns
+
+    def _forget_shown(self) -> None:
+        """Let go of texts that all sessions of this pass have been sent. Looking for them takes
+        time: only when there are twice as many as were needed the last time.
+        """
+        if max(len(self._to_show), len(self._beginnings)) < self._held_max:
+            return
+        self._to_show = {e: shown for e, shown in self._to_show.items() if self._is_awaited(e)}
+        needed = {id(shown) for shown in self._to_show.values()}
+        needed.update(id(entry.outcome) for entry in self._to_show)
+        self._beginnings = {
+            place: text
+            for place, text in self._beginnings.items()
+            if all(id(outcome) in needed for _, outcome in place[4:])
+        }
+        held = max(len(self._to_show), len(self._beginnings))
+        self._held_max = max(_HELD_ENTRIES_MIN, 2 * held)
+
+    def _is_awaited(self, entry: CacheEntry) -> bool:
+        """Whether a session that moves later is still to be shown this entry."""
+        return any(
+            host in self._awaits and query_id in host.changed for host, query_id in entry.listeners
+        )
 
     def keep_snapshot(self) -> None:
         """The turn is over and the pass is not: hold on to what it sees."""
