@@ -392,3 +392,16 @@ def test_a_scan_fetches_rows_once_however_much_was_written_among_them(database, 
     expected = sorted([*kept, *(n + 0.5 for n in range(1000))], reverse=descending)
     assert found == expected
     assert reader.rows < 3000
+
+
+def test_a_refused_read_depends_on_what_was_too_much():
+    """Else a live query that failed would not hear that it has gone."""
+    database = open_database(Limits(documents_read_max=2))
+    ids = [database.insert("items", rank=float(n)) for n in range(3)]
+    reading = database.begin()
+    with pytest.raises(LimitError):
+        ranks(reading, by_rank(database))
+    write_log, since = database.committer.write_log, reading.snapshot_ts
+    write_log.open_snapshot(since)
+    database.write(lambda transaction: transaction.delete(ids[2]))
+    assert write_log.first_touch(reading.intervals(), since) is not None

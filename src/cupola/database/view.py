@@ -196,7 +196,7 @@ class TransactionView:
         want.
 
         Rows come in pages, and no statement stays open while the caller's code runs. The read set
-        grows to the last row yielded, or to the whole range once it is exhausted.
+        grows to the last row fetched for the caller, or to the whole range once it is exhausted.
         """
         self.usage.range()
         read = RangeRead(index.number, *keys, descending)
@@ -208,8 +208,8 @@ class TransactionView:
             rows, more = self._page(index.number, overlay, start, end, descending, size)
             seen = len(overlay.changes) if overlay is not None else 0
             for key, document in rows:
+                read.saw(key)  # first: if it is more than may be read, the outcome depends on it
                 self.usage.read(len(document.body))
-                read.saw(key)
                 yield key, document
                 start, end = _after(key, start, end, descending)
                 if overlay is not None and len(overlay.changes) > seen:
