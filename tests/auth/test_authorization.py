@@ -86,6 +86,7 @@ def test_a_bad_header_has_a_typed_error(keys, header, code):
         b'{"tokenIdentifier":1}',
         b'{"tokenIdentifier":"t","emailVerified":"yes"}',
         b'{"tokenIdentifier":"t","$x":1}',
+        b'{"tokenIdentifier":"t","x":' + b"[" * 900 + b"]" * 900 + b"}",
     ],
 )
 def test_attributes_that_make_no_sense_are_refused(keys, attributes):

@@ -1,5 +1,7 @@
 """What an app sees of a token's claims (the HTTP API, section 8.4)."""
 
+import orjson
+
 from cupola.auth.claims import jwt_attributes, oidc_attributes
 
 WHO = {"iss": "https://i.example/", "sub": "ada"}
@@ -81,3 +83,9 @@ def test_claims_that_are_no_values_are_left_out():
         assert attributes["fine"] == "x"
         assert "$set" not in attributes and "large" not in attributes
     assert "email" not in oidc_attributes({**WHO, **odd})
+
+
+def test_a_claim_that_is_nested_deeper_than_any_value_is_left_out():
+    nested = orjson.loads(b"[" * 900 + b"]" * 900)
+    for attributes_of in (oidc_attributes, jwt_attributes):
+        assert attributes_of({**WHO, "nested": nested}).keys() == attributes_of(WHO).keys()

@@ -200,6 +200,18 @@ def test_a_second_server_on_the_same_data_names_the_first(start: Any, cupola: An
     assert server.query("notes:list")["status"] == "success"
 
 
+def test_a_second_server_that_may_not_start_leaves_the_keys_of_the_first(
+    start: Any, cupola: Any
+) -> None:
+    server = start("serve")
+
+    options = ("--instance-name", "another", "--instance-secret", SECRET)
+    assert cupola("serve", server.app, "--port", "0", *options).returncode == 4
+
+    ended = cupola("run", "notes:count", "--data", server.data)
+    assert (ended.returncode, ended.stdout) == (0, "0.0\n"), ended.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cupola.cli import supervisor
+
 APP = """
 from cupola import QueryCtx, query
 
@@ -126,3 +128,44 @@ def test_the_server_does_not_outlive_its_supervisor(served):
         return state == "Z"
 
     wait_until(gone)
+
+
+class ManualTime:
+    """Time for a watch: it passes while it sleeps, and then what is told of that moment happens."""
+
+    def __init__(self, moments):
+        self.now = 0.0
+        self.moments = moments
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, time_s):
+        passed_s = next(self.moments)
+        self.now += time_s if passed_s is None else passed_s
+
+
+def test_a_machine_that_stood_still_is_no_server_that_does(monkeypatch):
+    """Paused and gone on with, as containers are, both have missed the same time."""
+    beacon = supervisor.Beacon()
+    killed, has_ended = [], []
+
+    def moments():
+        for _ in range(3):
+            beacon.beat(10.0)
+            yield None
+        yield 3600.0  # nobody runs; the watch wakes up first
+        for _ in range(39):
+            yield None
+        assert killed == []
+        for _ in range(3):
+            yield None
+        assert killed == [(123, signal.SIGKILL)]  # of the server itself
+        has_ended.append(123)
+        yield None
+
+    monkeypatch.setattr(supervisor, "time", ManualTime(moments()))
+    monkeypatch.setattr(os, "waitpid", lambda child, flags: (has_ended and child, signal.SIGKILL))
+    monkeypatch.setattr(os, "kill", lambda *what: killed.append(what))
+    monkeypatch.setattr(signal, "signal", lambda *what: None)
+    assert supervisor._Watch(123, beacon).wait() == -signal.SIGKILL

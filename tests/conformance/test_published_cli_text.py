@@ -43,8 +43,9 @@ def test_both_languages_search_live_and_within_a_mutation(
     assert facts["unpinned"] == ["The quick brown FOX"]
     assert facts["live"][:4] == [0, 1, 2, 1]
     assert facts["bobs"][:2] == [[], ["two foxes"]]
-    assert facts["tagged"]["seen"] == ["two foxes"]
-    assert facts["tagged"]["tagged"] == ["two foxes tagged"], "in the same mutation"
+    assert facts["tagged"]["seen"] == ["two foxes", "foxes new"], "what the loop has added, too"
+    tagged = ["foxes new tagged", "two foxes tagged"]
+    assert facts["tagged"]["tagged"] == tagged, "in the same mutation"
     assert "at most 1024 documents" in facts["tooMany"]["error"]
     assert facts["newest"] == ["many 1099", "many 1098", "many 1097"]
     assert sorted(facts["one"]) == ["many 7", "many 77"]

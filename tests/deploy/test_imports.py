@@ -401,7 +401,7 @@ def test_uploads_are_bounded_and_checked(tell: Tell) -> None:
         tokens = [imports.start_upload() for _ in range(9)]
         with pytest.raises(BadRequestError):
             imports.part(tokens[0], "1", b"")
-        for number in ("0", "10000", "x", "../1"):
+        for number in ("0", "10000", "x", "../1", "²", "9" * 5000):
             with pytest.raises(BadRequestError):
                 imports.part(tokens[-1], number, b"")
         for settings, parts in (

@@ -37,6 +37,8 @@ def failure_of(call, *args, **kwargs) -> CupolaError:
 NESTED = (
     ITEMS
     + """
+    import random
+    import uuid
     from cupola.errors import ArgumentValidationError
 
     @mutation
@@ -113,6 +115,18 @@ NESTED = (
     def deep(ctx: QueryCtx, level: int) -> int:
         return ctx.run_query(deep, level=level + 1)
 
+    @internal_mutation
+    def code(ctx: MutationCtx) -> str:
+        return f"{random.random()} {uuid.uuid4()}"
+
+    @internal_mutation
+    def code_through_another(ctx: MutationCtx) -> str:
+        return ctx.run_mutation(code)
+
+    @mutation
+    def codes(ctx: MutationCtx) -> list[str]:
+        return [ctx.run_mutation(each) for each in [code, code_through_another] * 2]
+
     @query
     def counts_down(ctx: QueryCtx, level: int) -> int:
         return 0 if level == 0 else 1 + ctx.run_query(counts_down, level=level - 1)
@@ -180,6 +194,11 @@ def test_calls_nest_so_deep_and_no_deeper(deploy):
     assert isinstance(error, LimitError)
     assert error.code == "NestedCallsLimitExceeded"
     assert "more than 4 levels" in str(error)
+
+
+def test_calls_of_one_function_draw_different_random_numbers(deploy):
+    """What they draw may be somebody's code or an id."""
+    assert len(set(deploy(main=NESTED).mutation("main:codes"))) == 4
 
 
 def test_a_nested_calls_arguments_are_checked_like_any_others(deploy):

@@ -260,6 +260,38 @@ def test_bytes_without_a_document_are_swept(app: Deployment) -> None:
     assert stored_names(app) == {file}
 
 
+def test_what_comes_back_while_others_are_swept_is_kept(
+    app: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import may bring a file under the id it had before."""
+    app.action("files:store", data=b"kept")
+    files = app.backend.files
+    lost = {files.begin(), files.begin()}
+    for name in lost:
+        put(app, name)
+    files._arriving.clear()  # as after a restart
+    delete, brought_back = files.store.delete, []
+
+    async def slowly(name: str) -> None:
+        if not brought_back:
+            (other,) = lost - {name}
+            brought_back.append(other)
+            files._arriving.add(other)
+            fields = {"storageId": other, "sha256": bytes(32), "size": 4, "contentType": None}
+            await files.ask("add", fields)
+            files.end(other)
+        await delete(name)
+
+    async def story() -> int:
+        with app._turning():
+            return await files.sweep()
+
+    monkeypatch.setattr(files.store, "delete", slowly)
+    assert asyncio.run(story()) == 1
+    assert set(brought_back) <= stored_names(app)
+    assert app.query("files:sizes") == [4, 4]
+
+
 def test_nothing_is_swept_if_the_database_knows_no_file_at_all(app: Deployment) -> None:
     """A folder of files beside an empty database is a mistake to be told, not to be made worse."""
     lost = app.backend.files.begin()

@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from cupola.database.schema_push import SchemaPush
+from cupola.database.transaction import Transaction
 from cupola.schema import ANY, SchemaDefinition, TableDefinition, TextIndexDefinition
 from cupola.search import text_indexer
 from cupola.search.text_files import TextReader, TextWriter
 from cupola.search.text_indexer import Progress, TextIndexer
+from cupola.search.text_indexes import TextIndexes
 from cupola.search.text_query import TextQuery
+from cupola.search.text_search import TextScan
+from cupola.values import qualified
 
-from .test_text_model import World
+from .test_text_model import LIMITS, World
 
 
 @pytest.fixture
@@ -84,6 +88,24 @@ def test_what_is_written_while_an_index_is_built_is_in_it(
     world.check(world.transaction(), (["fox"], None))
 
 
+def test_an_index_is_built_though_much_is_written_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has work until it knows all that is synced, however much it has not committed yet."""
+    monkeypatch.setattr(text_indexer, "_SLICE", 2)
+    monkeypatch.setattr(text_indexer, "_UNCOMMITTED_MAX", 4)
+    for _ in range(20):
+        fox(world)
+    world.index(1)
+    for number in range(20):
+        world.patch(number, {"body": "hare", "author": "ada"})
+    world.log.wait_durable()
+    while not world.indexer.step(world.log.reader, world.log.durable_ts):
+        pass
+    assert progress(world) == Progress(True, world.log.reader.newest_version(), 20, 20)
+    world.check(world.transaction(), (["hare"], None))
+
+
 def test_an_index_of_a_quiet_table_keeps_up_with_the_log(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +124,24 @@ def test_an_index_of_a_quiet_table_keeps_up_with_the_log(
     world.check(world.transaction(), (["fox"], None))
 
 
+@pytest.mark.parametrize(("equal", "others"), [(200, 100), (100, 700), (600, 100)])
+def test_the_first_ones_are_the_first_of_all(world: World, equal: int, others: int) -> None:
+    """Pages are positions in one order, however many are asked for: of equally relevant documents
+    the newest come first, though all newer ones be less relevant.
+    """
+    for body, count in (("fox hare", equal // 2), ("fox", equal), ("fox hare hare hare", others)):
+        fields = {"body": body, "author": "ada"}
+        world.write(lambda t, f=fields, n=count: [t.insert("notes", f) for _ in range(n)])
+    while not world.indexer.step(world.log.reader, world.log.head_ts):
+        pass
+    world.log.wait_durable()
+    transaction = world.transaction()
+    every = world.find(world.engine, transaction, ["fox"], None)
+    assert len(every) == equal // 2 + equal + others
+    for count in (1, 2, 20, 60, 101, equal, equal + 3):
+        assert world.find(world.engine, transaction, ["fox"], None, count) == every[:count], count
+
+
 def test_an_index_that_is_dropped_leaves_nothing(world: World) -> None:
     fox(world)
     world.index(3)
@@ -114,6 +154,43 @@ def test_an_index_that_is_dropped_leaves_nothing(world: World) -> None:
         world.index(3)
         assert not old.exists()
         assert world.root.exists() is bool(searches)
+
+
+@pytest.mark.parametrize("component", ["", "shop"])
+def test_a_table_gets_another_number(world: World, component: str) -> None:
+    """As an import gives it one: what the table had before is gone, what comes has other ids."""
+    name = qualified(component, "goods")
+    table = TableDefinition(name, ANY, searches=(TextIndexDefinition("search", "body"),))
+    schema = SchemaDefinition.of([table])
+    push = SchemaPush(schema, world.committer, world.log, world.clock, lambda published: None)
+    for _ in push.steps():
+        pass
+
+    def insert(transaction: Transaction) -> str:
+        with transaction.within(component):
+            return transaction.insert("goods", {"body": "fox"})
+
+    def delete(transaction: Transaction) -> None:
+        with transaction.within(component):
+            transaction.delete(ids[0])
+
+    def found(indexes: TextIndexes) -> list[str]:
+        transaction = world.transaction()
+        goods = transaction.catalog.by_name[name]
+        index = goods.text_index("search")
+        fox = TextQuery(("fox",), "fox", ())
+        scan = TextScan(indexes, transaction, goods, index, fox, LIMITS)
+        return [str(document.value["_id"]) for document in scan]
+
+    ids = [world.write(insert)]
+    world.index(4)
+    assert found(world.engine) == found(world.worker) == ids
+    world.write(delete)
+    world.write(lambda transaction: transaction.renumber({name: 12_345}))
+    ids.append(world.write(insert))
+    world.index(4)
+    for _ in range(2):  # beside the files of before, and from the newest
+        assert found(world.engine) == found(world.worker) == ids[1:]
 
 
 def test_more_indexes_than_may_be_open_are_all_built(

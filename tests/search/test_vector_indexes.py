@@ -138,6 +138,23 @@ def test_a_dropped_index_is_forgotten(movies: Movies, tmp_path: Path) -> None:
     assert list((tmp_path / "vectors").iterdir()) == []
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_table_gets_another_number(movies: Movies, tmp_path: Path, restarts: bool) -> None:
+    """As an import gives it one: what the table had before is gone, what comes has other ids."""
+    ids = movies.add(*(movie([1.0, float(n), 0.0]) for n in range(1200 if restarts else 3)))
+    folder = tmp_path / "vectors"
+    indexes = followed(movies, folder)
+    if restarts:
+        indexes.save_due()
+        indexes = VectorIndexes(folder, MEMORY_MAX)
+    movies.commit(*(lambda t, each=each: t.delete(each) for each in ids))
+    movies.documents.clear()
+    movies.commit(lambda t: t.renumber({"movies": 12_345}))
+    new = movies.add(movie([0.0, 1.0, 0.0]))
+    catch_up(indexes, movies)
+    assert found(indexes, movies, [1.0, 0.0, 0.0]) == new
+
+
 def test_a_start_goes_on_from_what_was_saved(
     movies: Movies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

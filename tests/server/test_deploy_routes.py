@@ -228,6 +228,22 @@ def test_logs_are_told_from_the_cursor_on(tell: Callable[..., None]) -> None:
     tell(story)
 
 
+def test_logs_are_kept_up_to_a_size(
+    tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few executions may say very much."""
+    monkeypatch.setattr("cupola.server.function_logs._KEPT_CHARACTERS_MAX", 50_000)
+
+    async def story(client: Client) -> None:
+        await client.logs(0)
+        for letter in "abcd":
+            await client.call("notes:say", text=letter * 20_000)
+        told = [entry["logLines"][0]["messages"][0] for entry in (await client.logs(0))["entries"]]
+        assert told == ["'" + letter * 20_000 + "'" for letter in "cd"]
+
+    tell(story)
+
+
 def test_audit_logs_are_lines_of_their_own_kind(tell: Callable[..., None]) -> None:
     async def story(client: Client) -> None:
         await client.logs(0)

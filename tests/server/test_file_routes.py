@@ -274,6 +274,15 @@ def test_a_deleted_file_is_404_and_its_bytes_go(files: Files) -> None:
     files.server.eventually(lambda: not files.on_disk)
 
 
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-"}], ids=["whole", "a range"])
+def test_a_place_of_files_that_fails_is_told(files: Files, headers: dict[str, str]) -> None:
+    url = files.url(files.stored(DATA))
+    (file,) = files.on_disk
+    file.unlink()
+    answer = files.http.get(url, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "FileStoreError")
+
+
 def test_an_id_is_no_url(files: Files) -> None:
     answer = files.http.get(f"/api/storage/{files.stored(b'data')}")
     assert (answer.status_code, answer.json()["code"]) == (400, "InvalidStoragePath")

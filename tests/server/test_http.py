@@ -3,7 +3,9 @@
 # ruff: noqa: E501 - one row of the table is one line where that can be
 
 import base64
+import contextlib
 import json
+import select
 import socket
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from cupola.auth import AdminKeys
 from cupola.limits import Limits
+from cupola.server.http_protocol import HttpProtocol
 
 from .fake_backend import FakeBackend
 
@@ -140,6 +143,7 @@ GOLDEN = [
     # what there is not
     ("tooling", "POST", "/api/get_indexes", {}, b"{}", 400, "UnsupportedEndpoint"),
     ("push", "POST", "/api/deploy2/start_push", {}, b"{}", 403, "BadDeployKey"),
+    ("platform, no text", "GET", "/api/authorize", {"Authorization": b"Bearer \xff"}, b"", 401, "BadAdminKey"),
     ("storage", "POST", "/api/storage/upload", {}, b"data", 400, "BadQueryArgs"),
     ("sync without upgrade", "GET", "/api/1.48.0/sync", {}, b"", 400, "UnsupportedEndpoint"),
     ("no page", "GET", "/nothing", {}, b"", 404, "NotFound"),
@@ -322,12 +326,52 @@ def test_who_asks_before_sending_too_much_is_told_at_once(start_server):
     assert b"connection: close" in answer
 
 
+@pytest.mark.parametrize("path", ["/api/query", "/api/update_environment_variables"])
+def test_large_bodies_of_strangers_are_bounded_together(start_server, path):
+    """Also where an administrator is asked for, who may be named in the body."""
+    running = start_server(FakeBackend(SMALL))
+    address = ("127.0.0.1", running.server.port)
+    large = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "Content-Length: 1000000\r\n\r\n{"
+    ).encode()
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(socket.create_connection(address)) for _ in range(17)]
+        for peer in peers:
+            peer.sendall(large)
+        (answered,) = select.select(peers, [], [], 10)[0]
+        assert answered.recv(65536).startswith(b"HTTP/1.1 503 ")
+
+
 def test_too_many_queries_in_a_batch_are_refused(start_server):
     with httpx.Client(base_url=start_server(FakeBackend(SMALL)).url) as http:
         body = b'{"queries":[%b]}' % b",".join([CALL] * 3)
         response = http.post("/api/query_batch", headers=JSON, content=body)
         assert response.status_code == 400
         assert "http_batch_queries_max" in response.json()["message"]
+
+
+def test_a_body_may_take_longer_than_a_head_however_its_chunks_are_cut(server, monkeypatch):
+    """The end of a chunk that arrives by itself is not the head of another request."""
+    read = HttpProtocol.data_received
+    states = []
+
+    def data_received(self, data):
+        read(self, data)
+        states.append((bytes(data), self._head_timer is not None))
+
+    monkeypatch.setattr(HttpProtocol, "data_received", data_received)
+    with socket.create_connection(("127.0.0.1", server.server.port), timeout=10) as peer:
+        pieces = [b"5\r\nhello", b"\r\n", b"5", b"\r\nworld", b"\r", b"\n"]
+        pieces[0] = (
+            b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces[0]
+        )
+        for number, piece in enumerate(pieces, start=1):
+            peer.sendall(piece)
+            server.eventually(lambda number=number: len(states) == number)
+        assert states == [(piece, False) for piece in pieces]
+        peer.sendall(b"0\r\n\r\n")
+        assert b"helloworld" in peer.recv(65536)
 
 
 def test_a_head_without_end_is_refused(server):

@@ -107,6 +107,10 @@ async def announced(ctx: HttpCtx, request: Request) -> Response:
         yield "much more than announced"
     return Response(parts(), headers={"Content-Length": "4"})
 
+@http_action("GET", "/status/*")
+async def with_status(ctx: HttpCtx, request: Request) -> Response:
+    return Response("as asked", int(request.path.removeprefix("/status/")))
+
 @http_action("GET", "/broken")
 async def broken(ctx: HttpCtx, request: Request) -> Response:
     raise ValueError("no idea")
@@ -120,6 +124,17 @@ async def cut(ctx: HttpCtx, request: Request) -> Response:
     async def parts():
         yield "half"
         raise ValueError("then nothing")
+    return Response(parts())
+
+class Speechless(Exception):
+    def __str__(self):
+        raise self
+
+@http_action("GET", "/cut-without-a-word")
+async def cut_without_a_word(ctx: HttpCtx, request: Request) -> Response:
+    async def parts():
+        yield "half"
+        raise Speechless
     return Response(parts())
 
 @http_action("GET", "/nothing")
@@ -262,6 +277,16 @@ def test_bodies_pass_both_ways(site: Site) -> None:
     assert counted.text == str(10 * len(data))
 
 
+def test_a_post_without_a_body_is_one_with_an_empty_body(site: Site) -> None:
+    """As `curl -X POST` sends it: neither a length nor chunks."""
+    port = site.server.server.site_port
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+        peer.sendall(b"POST /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n0")
+
+
 def test_an_http_action_reaches_the_data_and_its_writes_are_seen(site: Site) -> None:
     assert site.http.post("/notes", content="hello").status_code == 204
     assert site.notes() == ["hello"]
@@ -351,8 +376,9 @@ def test_the_data_of_an_application_error_is_sent(site: Site) -> None:
     assert site.http.get("/refuses").json()["data"] == {"code": 7.0}
 
 
-def test_an_error_after_the_head_ends_the_answer(site: Site) -> None:
-    answer = site.http.get("/cut")
+@pytest.mark.parametrize("path", ["/cut", "/cut-without-a-word"])
+def test_an_error_after_the_head_ends_the_answer(site: Site, path: str) -> None:
+    answer = site.http.get(path)
     assert (answer.status_code, answer.text) == (200, "half")
 
 
@@ -367,6 +393,23 @@ def test_more_than_was_announced_is_not_sent(site: Site) -> None:
     """Otherwise the rest would be taken for the next answer of the connection."""
     assert site.http.get("/announced").text == "much"
     assert site.http.get("/files/exact").text == "exact"
+
+
+@pytest.mark.parametrize("status", [299, 450, 520, 599])
+def test_a_status_may_be_one_that_has_no_name(site: Site, status: int) -> None:
+    answer = site.http.get(f"/status/{status}")
+    assert (answer.status_code, answer.text) == (status, "as asked")
+
+
+def test_a_client_of_http_1_0_is_sent_no_chunks(site: Site) -> None:
+    """The end of the connection is that of the body."""
+    port = site.server.server.site_port
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+        peer.sendall(b"GET /large HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert body == bytes(10_000_000)
 
 
 def test_bodies_are_bounded_both_ways(serve: Callable[..., Site]) -> None:

@@ -153,6 +153,10 @@ def test_tables_are_described(tell: Callable[[Story], None]) -> None:
         ("/api/list_snapshot", {"component": "c"}, "BadSelection"),
         ("/api/json_schemas", {"format": "xml"}, "BadFormat"),
         ("/api/v1/data/list_active_syncs", {"limit": "0"}, "LimitOutOfRange"),
+        ("/api/v1/data/list_active_syncs", {"limit": "²"}, "LimitOutOfRange"),
+        ("/api/v1/data/list_active_syncs", {"limit": "9" * 5000}, "LimitOutOfRange"),
+        ("/api/document_deltas", {"cursor": str(2**63)}, "BadQueryArgs"),
+        ("/api/document_deltas", {"cursor": "9" * 5000}, "BadQueryArgs"),
     ],
 )
 def test_bad_requests_are_told(

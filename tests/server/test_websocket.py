@@ -392,6 +392,26 @@ def test_a_half_open_connection_is_dropped(start_server):
         assert running.server.metrics.closed == {"silent": 1}
 
 
+def test_a_client_on_a_slow_line_is_no_silent_one_while_it_reads(start_server):
+    """It has nothing to say, and is not pinged, since a ping would wait behind what it reads."""
+    limits = Limits(client_silence_s=200, stalled_session_s=200)
+    running = start_server(FakeBackend(limits), ping_interval_s=100)
+    with running.websocket() as peer:
+        peer.send(b"large %d" % (30 * MiB))
+        running.eventually(lambda: running.backend.hosts[0].writable_calls == [False])
+        (connection,) = running.server._connections._open
+        waiting = connection._underlying.get_write_buffer_size
+        running.run(connection.beat)
+        for _ in range(6):
+            before = running.run(waiting)
+            while running.run(waiting) == before:
+                assert peer.socket.recv(2 * MiB)
+            running.run(connection.beat)
+        host = running.backend.hosts[0]
+        assert not host.is_disconnected
+        running.eventually(lambda: host.is_disconnected or connection.beat())  # it reads no more
+
+
 def test_metrics_count_connections_and_bytes(server, peer):
     peer.send(b"hello")
     peer.receive_text()

@@ -104,6 +104,16 @@ def test_calls_can_be_awaited(cupola: Deployment) -> None:
     assert asyncio.run(test()) == 3
 
 
+def test_calls_that_are_awaited_together_each_come_to_their_end(cupola: Deployment) -> None:
+    async def test() -> list[Any]:
+        counts = (1, 20, 3)
+        calls = [cupola.call("messages:send_later", channel=str(n), count=n) for n in counts]
+        async with asyncio.timeout(10):
+            return await asyncio.gather(*calls)
+
+    assert max(asyncio.run(test())) == 24, "how many there were when the last one ended"
+
+
 def test_time_stands_still_until_told(cupola: Deployment) -> None:
     before = cupola.mutation("messages:now")
     assert cupola.mutation("messages:now") == before

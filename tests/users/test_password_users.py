@@ -11,7 +11,7 @@ import pytest
 
 from cupola.errors import ApplicationError, BadRequestError, UnauthenticatedError
 from cupola.testing import Deployment
-from cupola.users import secrets
+from cupola.users import password_users, secrets
 
 AUTH = """
 from cupola.users import PasswordUsers, User, current_user
@@ -166,6 +166,16 @@ def test_guesses_are_counted_even_all_at_once(app: Deployment) -> None:
     assert sign_in(app)["token"]
 
 
+def test_a_clock_that_was_ahead_locks_nobody_out(app: Deployment) -> None:
+    app.clock.advance(366 * 24 * 3600)
+    app.action("auth:sign_up", **ADA)
+    for _ in range(10):
+        assert code_of(lambda: sign_in(app, password="a guess")) == "InvalidCredentials"
+    assert code_of(lambda: sign_in(app)) == "TooManyAttempts"
+    app.clock.set(app.clock.now_ns() - 366 * 24 * 3600 * 10**9)
+    assert sign_in(app)["token"]
+
+
 def test_successes_do_not_count_as_guesses(app: Deployment) -> None:
     app.action("auth:sign_up", **ADA)
     for _ in range(25):
@@ -188,6 +198,44 @@ def test_another_password_ends_all_sessions_but_the_new_one(app: Deployment) -> 
     app.action("auth:refresh", refresh_token=third["refresh_token"])
     assert code_of(lambda: sign_in(app)) == "InvalidCredentials"
     assert sign_in(app, password="another horse")["user"] == first["user"]
+
+
+@pytest.mark.parametrize("outdated", [False, True])
+def test_a_password_that_is_changed_while_it_is_looked_at_signs_nobody_in(
+    app: Deployment, monkeypatch: pytest.MonkeyPatch, outdated: bool
+) -> None:
+    token = app.action("auth:sign_up", **ADA)["token"]
+    verify, make_secret, changed = password_users.is_password, password_users.new_secret, []
+
+    async def looked_at(password: str, stored: str | None) -> bool:
+        if not changed:  # the sign-in is first
+            changed.append(asyncio.Event())
+            right = await verify(password, stored)
+            await changed[0].wait()
+            return right
+        return await verify(password, stored)
+
+    def new_secret(prefix: str) -> str:
+        changed[0].set()  # the session of who has changed the password
+        return make_secret(prefix)
+
+    monkeypatch.setattr(password_users, "is_password", looked_at)
+    monkeypatch.setattr(password_users, "new_secret", new_secret)
+    monkeypatch.setattr(password_users, "is_outdated", lambda stored: outdated)
+    ada = app.with_token(token)
+    passwords = {"old_password": ADA["password"], "new_password": "another horse"}
+
+    async def story() -> list[Any]:
+        return await asyncio.gather(
+            app.call("auth:sign_in", **ADA),
+            ada.call("auth:change_password", **passwords),
+            return_exceptions=True,
+        )
+
+    refused, signed_in = asyncio.run(story())
+    assert signed_in["token"]
+    assert refused.data["code"] == "InvalidCredentials"
+    assert sign_in(app, password="another horse")["token"]
 
 
 def test_an_api_key_acts_for_its_user_until_it_is_revoked(app: Deployment) -> None:

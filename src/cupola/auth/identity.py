@@ -20,6 +20,7 @@ _TEXTS = frozenset(
     }
 )
 _FLAGS = frozenset({"emailVerified", "phoneNumberVerified"})
+_NESTING_MAX = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +101,10 @@ def acting_as(admin: Identity, attributes_json: bytes) -> Identity:
         raise _bad_attributes(f"they are no JSON: {error}") from None
     if not isinstance(tree, dict):
         raise _bad_attributes("they are no JSON object")
-    attributes = {name: _value(name, item) for name, item in tree.items() if item is not None}
+    try:
+        attributes = {name: _value(name, item) for name, item in tree.items() if item is not None}
+    except InvalidValueError as error:
+        raise _bad_attributes(error.message) from None
     if "tokenIdentifier" not in attributes:
         match attributes:
             case {"issuer": str(issuer), "subject": str(subject)}:
@@ -121,17 +125,23 @@ def _value(name: str, item: Any) -> Value:
     return with_floats(item)
 
 
-def with_floats(item: Any) -> Value:
-    """Plain JSON as values: every number of JavaScript is a float64."""
+def with_floats(item: Any, depth: int = 0) -> Value:
+    """Plain JSON as values: every number of JavaScript is a float64.
+
+    Raises:
+        InvalidValueError: It is nested far deeper than any value.
+    """
+    if depth > _NESTING_MAX:
+        raise InvalidValueError(f"there are more than {_NESTING_MAX} levels of nesting")
     match item:
         case bool() | None | str() | float():
             return item
         case int():
             return float(item)
         case list():
-            return [with_floats(element) for element in item]
+            return [with_floats(element, depth + 1) for element in item]
         case _:
-            return {name: with_floats(element) for name, element in item.items()}
+            return {name: with_floats(element, depth + 1) for name, element in item.items()}
 
 
 def _bad_attributes(reason: str) -> BadRequestError:

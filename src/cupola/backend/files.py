@@ -280,6 +280,8 @@ class Files:
                     if self._holds:
                         self._remove(name)
                         continue
+                    if self._is_needed(name):  # an import has brought it back
+                        continue
                     await self.store.delete(name)
                     removed += 1
         except CupolaError as error:

@@ -121,6 +121,7 @@ class TextWorkers:
     def _follow_in(self, seconds: float) -> None:
         """Unless it is under way: when it is over, whoever ends it looks again."""
         if "follow" not in self._timers and self._asked_ts is None and not self._is_closed:
+            self._timers.cancel("idle")
             self._later("follow", seconds, self._follow)
 
     def _follow(self) -> None:
@@ -146,9 +147,10 @@ class TextWorkers:
         self._look_whether_behind()
         if message.is_done:
             self._done_ts = asked
+        is_built = all(each.is_built for each in message.indexes.values())
         if not message.is_done:
             self._follow_in(0.0)
-        elif self._done_ts < self._wanted_ts:
+        elif self._done_ts < self._wanted_ts or not is_built:  # it waits for the log to be synced
             self._follow_in(_FOLLOW_S)
         else:
             self._later("idle", _IDLE_S, self._end_if_idle)

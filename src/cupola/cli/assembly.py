@@ -34,20 +34,25 @@ def open_backend(settings: Settings) -> Backend:
             f"{settings.data} cannot be made ({error.strerror}). Choose another --data folder."
         ) from None
     file = settings.data / settings.data_file
-    credentials = load_or_create_credentials(
-        settings.data, settings.instance_name, settings.instance_secret
-    )
     try:
         persistence = SqlitePersistence(os.fspath(file), settings.limits)
     except ConfigurationError as error:  # for who reads exit codes, this is about the data
         raise PersistenceError(error.message, code=error.code) from error
-    backend = Backend(
-        persistence,
-        limits=settings.limits,
-        instance_name=credentials.instance_name,
-        instance_secret=credentials.instance_secret,
-        files=open_store(settings.files or (settings.data / FILES_FOLDER).as_uri()),
-    )
+    try:
+        # Only now is the folder ours alone: options that replace the name or secret are stored.
+        credentials = load_or_create_credentials(
+            settings.data, settings.instance_name, settings.instance_secret
+        )
+        backend = Backend(
+            persistence,
+            limits=settings.limits,
+            instance_name=credentials.instance_name,
+            instance_secret=credentials.instance_secret,
+            files=open_store(settings.files or (settings.data / FILES_FOLDER).as_uri()),
+        )
+    except BaseException:
+        persistence.close()
+        raise
     backend.use_workers(os.fspath(file))
     return backend
 

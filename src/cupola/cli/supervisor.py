@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from cupola.runtimes.python.lifeline import die_with_parent
 
 _LOOK_S = 0.25
+_LATE_S = 1.0  # a look that comes later than this: we stood still ourselves, and the child with us
 _RESTARTS_MAX = 5
 _RESTARTS_WITHIN_S = 60.0
 _SIZE = 4096
@@ -152,17 +153,20 @@ class _Watch:
 
     def wait(self) -> int:
         """The child's exit code; negative for a signal."""
-        beats, since = -1, time.monotonic()
+        beats = -1
+        since = looked = time.monotonic()
         while True:
             ended, status = os.waitpid(self._child, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
             now_beats, started, function, stall_s = self._beacon.read()
-            if now_beats != beats or not started or _Watch.told_to_stop:
-                beats, since = now_beats, time.monotonic()
-            elif time.monotonic() - since > stall_s:
+            now = time.monotonic()
+            is_late, looked = now - looked > _LOOK_S + _LATE_S, now
+            if now_beats != beats or is_late or not started or _Watch.told_to_stop:
+                beats, since = now_beats, now
+            elif now - since > stall_s:
                 self._end(function, stall_s)
-                since = time.monotonic()
+                since = now
             time.sleep(_LOOK_S)
 
     def _end(self, function: str, stall_s: float) -> None:

@@ -105,7 +105,8 @@ class Imports:
     def part(self, token: str, number: str, body: bytes) -> str:
         """Keep a part; its token. Raises: BadRequestError: No such upload, or no such number."""
         folder = self._uploads.get(token)
-        if folder is None or not number.isdigit() or not 1 <= int(number) <= _PARTS_MAX:
+        is_number = number.isascii() and number.isdigit() and len(number) < 9
+        if folder is None or not is_number or not 1 <= int(number) <= _PARTS_MAX:
             raise BadRequestError("There is no such upload (any more).", code="UploadNotFound")
         name = f"{int(number):04}.part"
         (folder / name).write_bytes(body)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cupola.auth import Identity, SessionTokens
@@ -92,6 +93,8 @@ class Call:
     logs: LogBuffer = _NO_LOGS
     parent: Call | None = None
     depth: int = 0
+    numbers: Iterator[int] = dataclasses.field(default_factory=itertools.count)
+    """Tells nested calls apart, however deep: those of one function draw other random numbers."""
     identity_observed: bool = False
     time_observed: bool = False
     next_journal: str | None = None
@@ -108,7 +111,8 @@ class Call:
 
     def nested(self, path: str, kind: Kind) -> Call:
         """A call made by this one, inside its transaction."""
-        seed = hashlib.blake2b(path.encode(), key=self.seed[:32], digest_size=16).digest()
+        name = b"%d %b" % (next(self.numbers), path.encode())
+        seed = hashlib.blake2b(name, key=self.seed[:32], digest_size=16).digest()
         return dataclasses.replace(
             self,
             path=path,

@@ -51,8 +51,15 @@ async def run_http_action(
         if is_own_cancellation(error):
             raise  # the client went away
         if began:
-            logs.add("ERROR", f"The response was cut off: {type(error).__name__}: {error}")
+            logs.add("ERROR", f"The response was cut off: {_in_words(error)}")
         return Execution(None, error, logs.lines)
+
+
+def _in_words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException as another:  # the error's own code, which may raise anything
+        return f"{type(error).__name__} (its text failed: {type(another).__name__})"
 
 
 def _check(response: object, action: HttpAction) -> None:

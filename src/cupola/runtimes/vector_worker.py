@@ -158,12 +158,15 @@ class VectorWorker:
             self._send(VectorsFound(search.number, ts, found))
 
     def _tell(self, indexes: VectorIndexes) -> None:
-        """Tell the engine how far the indexes are, where that is news."""
+        """Tell the engine how far the indexes are, where that is news; and now and then that this
+        is still at work: who says nothing while somebody waits is taken to hang.
+        """
         now = time.monotonic()
         progress = indexes.progress()
         told_at, told = self._told
         states = {name: (each.is_built, each.is_too_large) for name, each in progress.items()}
-        if states == told and (indexes.is_idle or now < told_at + _TOLD_S):
+        is_done = indexes.is_idle and not self._is_behind
+        if states == told and (is_done or now < told_at + _TOLD_S):
             return
         self._told = now, states
         kept = {

@@ -33,6 +33,7 @@ _POSITION: Final = "position"  # no document has this id
 _POSITION_WORD: Final = "."  # nor this word
 _PREFIX_TERMS_MAX: Final = 1000
 _VALUE_BYTES_MAX: Final = 40
+_DIGITS: Final = ".5g"  # tantivy computes with seven, and sums in another order
 _NUMBERS: Final = ("version", "created", "high", "low")
 _DOUBLE, _BITS = struct.Struct(">d"), struct.Struct(">Q")
 _LOW_BITS: Final = (1 << 64) - 1
@@ -102,6 +103,11 @@ def order_of(created: float) -> int:
     """When a document was created, in ms, as a whole number in the same order."""
     bits: int = _BITS.unpack(_DOUBLE.pack(max(0.0, created)))[0]
     return bits  # those of doubles that are not negative are in the order of the numbers
+
+
+def rounded(score: float) -> float:
+    """What is compared: scores that are equal here are worth the same."""
+    return float(format(score, _DIGITS))
 
 
 # ---------------------------------------------------------------------------------------- writing
@@ -259,26 +265,43 @@ class TextView:
             hits = self._searcher.search(asked, count + 1, count=False).hits
             if len(hits) <= count:
                 return Found(self._candidates(table, hits), is_all=True)
-            best = self._candidates(table, hits[:count])
-            last = hits[count][0]
-            if hits[count - 1][0] > last:
-                return Found(best, is_all=False)
+            last = rounded(hits[count][0])
+            if rounded(hits[count - 1][0]) > last:
+                return Found(self._candidates(table, hits[:count]), is_all=False)
             # More are worth as much as the last of these than there is room for.
-            newest = self._newest(table, asked, query, last, count)
-            above = [candidate for candidate in best if candidate.score > last]
-            equal = {c.id: c for c in (*newest, *(c for c in best if c.score == last))}
-            latest = sorted(equal.values(), key=lambda c: -c.order)
-            return Found([*above, *latest[: count - len(above)]], is_all=False)
+            above = [hit for hit in hits[:count] if rounded(hit[0]) > last]
+            newest = self._newest(table, asked, last, len(above), count - len(above))
+            return Found([*self._candidates(table, above), *newest], is_all=False)
 
     def _newest(
-        self, table: int, asked: tantivy.Query, query: TextQuery, score: float, count: int
+        self, table: int, asked: tantivy.Query, score: float, above: int, count: int
     ) -> list[Candidate]:
-        """Of the newest documents that the search finds, those of just this score."""
-        hits = self._searcher.search(
-            asked, max(4 * count, 64), count=False, order_by_field="created"
-        ).hits
-        if not hits:
-            return []
+        """Of the documents that the search finds with just this score, the newest. They are looked
+        for among the best and among the newest, more and more of either. `above`: how many are
+        better.
+        """
+        among = max(4 * (above + count), 64)
+        while True:
+            equal = self._equal(table, self._among_newest(asked, among), score)
+            is_all = False
+            if len(equal) < count:
+                hits = self._searcher.search(asked, among, count=False).hits
+                is_all = len(hits) < among or rounded(hits[-1][0]) < score
+                equal = self._equal(table, hits, score) if is_all else []
+            if is_all or equal:
+                return sorted(equal, key=lambda each: (-each.order, each.id))[:count]
+            among *= 16
+
+    def _equal(
+        self, table: int, hits: Sequence[tuple[Any, tantivy.DocAddress]], score: float
+    ) -> list[Candidate]:
+        return self._candidates(table, [hit for hit in hits if rounded(hit[0]) == score])
+
+    def _among_newest(
+        self, asked: tantivy.Query, among: int
+    ) -> list[tuple[Any, tantivy.DocAddress]]:
+        """So many of the newest documents that the search finds, with their scores."""
+        hits = self._searcher.search(asked, among, count=False, order_by_field="created").hits
         oldest = min(self._searcher.fast_field_values("created", [hits[-1][1]]))  # type: ignore[type-var]
         import tantivy
 
@@ -291,8 +314,7 @@ class TextView:
                 (tantivy.Occur.Must, tantivy.Query.const_score_query(since, 0.0)),
             ]
         )
-        scored = self._searcher.search(both, len(hits), count=False).hits
-        return self._candidates(table, [hit for hit in scored if hit[0] == score])
+        return self._searcher.search(both, len(hits), count=False).hits
 
     def _candidates(
         self, table: int, hits: Sequence[tuple[Any, tantivy.DocAddress]]

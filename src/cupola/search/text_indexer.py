@@ -105,7 +105,7 @@ class _IndexWriter:
             if self._version < through.version and self._uncommitted < _UNCOMMITTED_MAX:
                 return False
         if build is not None and self._version < build.seen_version:
-            return True  # nothing to do before the log is synced so far
+            return self._version >= through.version  # and then once the log is synced so far
         self._commit(reader)
         return self._version >= through.version
 

@@ -35,6 +35,7 @@ from cupola.search.text_files import (
     SearchFilesError,
     TextReader,
     order_of,
+    rounded,
 )
 from cupola.search.text_memory import Scorer, Statistics, TextEntry, TextMemory, text_entry
 from cupola.search.text_query import TextQuery
@@ -45,7 +46,6 @@ _WINDOW: Final = 20_000  # versions that are looked through for those
 _WINDOWS_MAX: Final = 50  # behind by more than so many, an index does not serve
 _OPEN_MAX: Final = 64
 _WORDS_EACH: Final = 100  # different ones of a document: some take more room, on average
-_DIGITS: Final = ".5g"  # tantivy computes with seven, and sums in another order
 
 T = TypeVar("T")
 ReadLog = Callable[[Callable[[Reader], Any]], Any]
@@ -107,7 +107,7 @@ class TextIndexes:
             SearchFilesError: The index is too far behind, or its files are damaged.
         """
         found = self._indexes.get(index.document_id)
-        if found is None or found.index.table != index.table:
+        if found is None or _numbers(found.index) != _numbers(index):
             folder = text_files_of(self._root, index) if self._root is not None else None
             found = _TextIndex(index, folder, self._limits, self._log, self._head_ts)
             self._forget_predecessors(index)
@@ -285,6 +285,11 @@ class _TextIndex:
         )
 
 
+def _numbers(index: SearchIndex) -> tuple[int, int]:
+    """What an import changes: in a component only what ids carry."""
+    return index.table, index.id_number
+
+
 def _ts_of(position: Position) -> Callable[[Reader], int | None]:
     return lambda log: log.version_ts(position.version)
 
@@ -297,7 +302,7 @@ def _entry_of(index: SearchIndex, body: bytes) -> TextEntry | None:
 
 def _rank(score: float, order: int, document_id: str, version: int | None) -> _Ranked:
     """Sorts the most relevant first, of equals the newest, and finally by id."""
-    return -float(format(score, _DIGITS)), -order, Match(document_id, version)
+    return -rounded(score), -order, Match(document_id, version)
 
 
 def _ranked(candidate: Candidate) -> _Ranked:

@@ -26,7 +26,7 @@ from cupola.schema import VectorIndexDefinition
 from cupola.search import vector_files
 from cupola.search.vector_index import Condition, Floats, Hit, VectorIndex, unit
 from cupola.search.vector_query import filter_value
-from cupola.values import UNSET, decode_tree
+from cupola.values import UNSET, decode_tree, table_number_of
 
 _SLICE: Final = 256  # versions or documents; bodies have a megabyte at most
 _WINDOW: Final = 20_000  # versions that are looked through for those
@@ -121,7 +121,9 @@ class VectorIndexes:
         vector_files.remove_others(self._folder, set(self._indexes))
         for name, kept in self._indexes.items():
             found = vector_files.load(self._folder, name, kept.vectors.dimensions, kept.filters)
-            if found is not None and reader.version_ts(found[1].version) == found[1].ts:
+            if found is None or not _is_of_table(kept.info, found[1].ids):
+                continue
+            if reader.version_ts(found[1].version) == found[1].ts:
                 kept.vectors, kept.cursor = found[0], None
                 kept.seen = kept.total = len(found[0])
                 # What one of them has already is applied to it again, in order: no harm is done.
@@ -141,9 +143,10 @@ class VectorIndexes:
             if self._folder is not None:
                 vector_files.path_of(self._folder, name).unlink(missing_ok=True)
         for name, info in declared.items():
-            if name in self._indexes:
-                self._indexes[name].info = info
-                continue
+            known = self._indexes.get(name)
+            if known is not None and known.info.table == info.table:
+                known.info = info
+                continue  # under another number the table has other documents
             assert isinstance(info.definition, VectorIndexDefinition)
             total = reader.count(primary_index_id(info.table), b"", None, limit=1 << 40)
             empty = VectorIndex(info.definition.dimensions, len(info.definition.filters))
@@ -229,6 +232,12 @@ class VectorIndexes:
                 at = self._version, self._ts
                 vector_files.save(self._folder, kept.vectors, name, kept.filters, at)
                 kept.unsaved = 0
+
+
+def _is_of_table(info: SearchIndex, document_ids: Sequence[str]) -> bool:
+    """Whether documents are of the index's table, as it is numbered now: all are, or none."""
+    number = info.id_number or info.table
+    return not document_ids or table_number_of(document_ids[0]) == number
 
 
 def _is_save_due(kept: _Kept) -> bool:

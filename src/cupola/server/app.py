@@ -56,6 +56,7 @@ from cupola.server.http_calls import (
     timestamp,
     timestamp_body,
 )
+from cupola.server.large_bodies import LargeBodies, is_surely_small
 from cupola.server.messages import (
     TEXT,
     Disconnected,
@@ -79,8 +80,6 @@ Result = TypeVar("Result")
 MiB = 2**20
 _ECHO_BYTES_MAX = 128 * MiB
 _ECHO_UNDECLARED_BYTES_MAX = 1 * MiB
-_SMALL_BODY_DIGITS = 5
-_LARGE_BODIES_MAX = 16
 _CLOSE = ((b"connection", b"close"),)
 _ALLOWED_OPS = ("ViewData", "RunInternalQueries")
 _ALLOWED_OPS_FULL = (
@@ -117,7 +116,7 @@ class App:
         self._metrics = metrics or ServerMetrics()
         self._own_files = StaticFiles(Path(__file__).parent / "static")
         self._public = StaticFiles(public) if public is not None else None
-        self._bodies_bytes = 0
+        self._large_bodies = LargeBodies(self._limits.http_body_bytes_max)
         self._routes: dict[str, Methods] = {
             "/api/query": {"POST": self._query, "GET": self._query_by_url},
             "/api/mutation": {"POST": self._mutation},
@@ -138,7 +137,9 @@ class App:
             "/readyz": {"GET": self._readyz},
             "/cupola.js": {"GET": self._own_file},
         }
-        pushes = DeployRoutes(backend, deployer, lambda request: admin_of(self._who(request)))
+        pushes = DeployRoutes(
+            backend, deployer, lambda request: admin_of(self._who(request)), self._large_bodies
+        )
         self._routes.update(pushes.routes)
         self.http_actions = HttpActionRoutes(
             backend,
@@ -367,25 +368,10 @@ class App:
 
     async def _json(self, request: Request) -> bytes:
         request.require_json()
-        declared = request.headers.get(b"content-length")
-        if declared is not None and len(declared) <= _SMALL_BODY_DIGITS:
+        if is_surely_small(request):
             return await request.body(self._limits.http_body_bytes_max)
-        return await self._large_body(request, declared)
-
-    async def _large_body(self, request: Request, declared: bytes | None) -> bytes:
-        """A body that could be as large as is allowed: all of these together are bounded too."""
-        size_bytes_max = self._limits.http_body_bytes_max
-        reserved = size_bytes_max if declared is None else min(int(declared), size_bytes_max)
-        if self._bodies_bytes + reserved > _LARGE_BODIES_MAX * size_bytes_max:
-            raise OverloadedError(
-                "Too many large request bodies are on their way; try again soon.",
-                code="TooManyConcurrentRequests",
-            )
-        self._bodies_bytes += reserved
-        try:
-            return await request.body(size_bytes_max)
-        finally:
-            self._bodies_bytes -= reserved
+        with self._large_bodies.reserved(request):
+            return await request.body(self._limits.http_body_bytes_max)
 
     # -------------------------------------------------------------------------- the deployment
 

@@ -32,6 +32,7 @@ from cupola.server.app_metrics_routes import AppMetricsRoutes
 from cupola.server.event_routes import EventRoutes
 from cupola.server.function_logs import FunctionLogs, wanted_request
 from cupola.server.http_calls import output_format, result_body
+from cupola.server.large_bodies import LargeBodies
 from cupola.server.messages import Request, Response
 from cupola.server.platform_routes import PlatformRoutes
 from cupola.server.push_bodies import push_body
@@ -52,11 +53,20 @@ _STRUCTURED_CLIENTS = (b"npm-cli-", b"dashboard-")
 class DeployRoutes:
     """Handlers, by path and method in `routes`."""
 
-    def __init__(self, backend: Backend, deployer: Deployer | None, identify: Identify) -> None:
-        """`identify`: who sends a request, by its headers or URL."""
+    def __init__(
+        self,
+        backend: Backend,
+        deployer: Deployer | None,
+        identify: Identify,
+        large_bodies: LargeBodies,
+    ) -> None:
+        """`identify`: who sends a request, by its headers or URL. `large_bodies`: what bounds those
+        of strangers.
+        """
         self._backend = backend
         self._given_deployer = deployer
         self._identify = identify
+        self._large_bodies = large_bodies
         self._logs = FunctionLogs(backend)
         self._pushes = 0
         update: dict[str, Handler] = {"POST": self._update_environment}
@@ -185,7 +195,8 @@ class DeployRoutes:
         """Whether a token is an admin key of this deployment: asked in place of the makers' cloud
         where `CONVEX_PROVISION_HOST` names this server (`npx convex mcp`).
         """
-        scheme, _, token = request.headers.get(b"authorization", b"").decode().partition(" ")
+        header = request.headers.get(b"authorization", b"").decode("utf-8", "replace")
+        scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise ForbiddenError("Send `Authorization: Bearer <admin key>`.", code="BadDeployKey")
         identity = admin_of(parse_authorization(f"Convex {token}", self._backend.admin_keys))
@@ -349,7 +360,8 @@ class DeployRoutes:
         if identity.kind == "admin":
             self._check(identity, operation)
             return await push_body(request, limits.push_size_bytes_max)
-        body = await push_body(request, limits.http_body_bytes_max)
+        with self._large_bodies.reserved(request):
+            body = await push_body(request, limits.http_body_bytes_max)
         key = read(AdminRequest, body).admin_key
         if key is not None:
             identity = admin_of(parse_authorization(f"Convex {key}", self._backend.admin_keys))

@@ -2,8 +2,9 @@
 
 import base64
 import binascii
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import orjson
 
@@ -79,16 +80,34 @@ class FileRoutes:
         if part is None:
             digest = base64.b64encode(bytes.fromhex(found.sha256))
             headers.append((b"digest", b"sha-256=" + digest))
-            return self._answer(200, found, range(found.size), headers)
+            return await self._answer(request, 200, found, range(found.size), headers)
         place = b"bytes %d-%d/%d" % (part.start, part.stop - 1, found.size)
-        return self._answer(206, found, part, [*headers, (b"content-range", place)])
+        headers.append((b"content-range", place))
+        return await self._answer(request, 206, found, part, headers)
 
-    def _answer(
-        self, status: int, file: ServedFile, part: range, headers: Sequence[tuple[bytes, bytes]]
+    async def _answer(
+        self,
+        request: Request,
+        status: int,
+        file: ServedFile,
+        part: range,
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> Response:
+        """Raises: FileStoreError: The bytes cannot be had; said instead of a head without them."""
         kind = (file.content_type or "").encode()
         stream = self._backend.files.store.read(file.id, part.start, part.stop)
+        if request.method != "HEAD":
+            stream = _begun(await anext(stream, b""), stream)
         return Response(status, b"", kind, headers, stream=stream, length=len(part))
+
+
+async def _begun(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """A stream whose first piece is here already."""
+    async with contextlib.aclosing(rest):
+        if first:
+            yield first
+        async for piece in rest:
+            yield piece
 
 
 async def _discard(request: Request, stall_s: float) -> bool:

@@ -14,6 +14,7 @@ from cupola.system.registry import PREFIX
 
 _KEPT_MAX = 1000
 _KEPT_LINES_MAX = 20_000
+_KEPT_CHARACTERS_MAX = 32 * 2**20
 _HOLD_S = 60.0
 _LOOK_EVERY_S = 0.5
 _CURSOR_STEP_MS = 0.01
@@ -50,6 +51,7 @@ class FunctionLogs:
         # By cursor. They become entries only when somebody reads them.
         self._kept: collections.deque[tuple[float, float, ExecutionLog]] = collections.deque()
         self._lines = 0
+        self._characters = 0
         self._news = asyncio.Event()
         self._cursor = 0.0
         self._is_watching = False
@@ -105,13 +107,22 @@ class FunctionLogs:
         now_ms = self._backend.clock.now_ns() / 1e6
         self._cursor = max(now_ms, self._cursor + _CURSOR_STEP_MS)
         self._kept.append((self._cursor, now_ms, log))
-        self._lines += len(log.log_lines) + len(log.audits)
-        while len(self._kept) > _KEPT_MAX or self._lines > _KEPT_LINES_MAX:
+        self._count(log, 1)
+        while (
+            len(self._kept) > _KEPT_MAX
+            or self._lines > _KEPT_LINES_MAX
+            or self._characters > _KEPT_CHARACTERS_MAX
+        ):
             _, _, dropped = self._kept.popleft()
-            self._lines -= len(dropped.log_lines) + len(dropped.audits)
+            self._count(dropped, -1)
         if self._readers:
             news, self._news = self._news, asyncio.Event()
             news.set()
+
+    def _count(self, log: ExecutionLog, sign: int) -> None:
+        self._lines += sign * (len(log.log_lines) + len(log.audits))
+        size = sum(map(len, log.log_lines)) + sum(map(len, log.audits))
+        self._characters += sign * (size + len(log.error_message or ""))
 
 
 def wanted_request(query: Mapping[str, str]) -> str | None:

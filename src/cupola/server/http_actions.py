@@ -129,12 +129,13 @@ class _Body:
         self._request = request
         self._size_bytes_max = size_bytes_max
         self._ended = asyncio.Event()
+        self._is_sent = request.method not in _BODYLESS and _has_body(request)
 
     async def parts(self) -> AsyncGenerator[bytes, None]:
         """Raises BadRequestError: It cannot be read; the client has its answer already."""
         size = 0
         try:
-            if self._request.method not in _BODYLESS and not self._request.body_ended:
+            if self._is_sent and not self._request.body_ended:
                 async for part in self._request.parts():
                     size += len(part)
                     if size > self._size_bytes_max:
@@ -151,7 +152,7 @@ class _Body:
 
     async def watch(self) -> None:
         """Once the body has ended, wait until the client goes away, and end the action then."""
-        if self._request.method in _BODYLESS or not _has_body(self._request):
+        if not self._is_sent:
             await self._request.receive()  # an empty body
         else:
             await self._ended.wait()

@@ -29,6 +29,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head_bytes = 0  # read since the parser last finished something
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_in_body = False  # whose time handlers bound; its chunks have heads of their own
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,7 +45,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_bytes:
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse_head()
-            elif self._head_timer is None:
+            elif self._head_timer is None and not self._is_in_body:
                 self._head_timer = self.loop.call_later(HEAD_TIME_S, self.transport.abort)
 
     def handle_websocket_upgrade(self) -> None:
@@ -53,6 +54,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
+        self._is_in_body = True
         self._stop_head_timer()
         super().on_headers_complete()
 
@@ -62,6 +64,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._head_bytes = 0
+        self._is_in_body = False
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -107,7 +110,8 @@ class _Cycle(RequestResponseCycle):
         self.response_started = True
         self.waiting_for_100_continue = False
         status: int = message["status"]
-        self._head = head = [_STATUS_LINES[status]]
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status  # any, from HTTP actions
+        self._head = head = [line]
         has_length = status in (204, 304)
         for name, value in (*self.default_headers, *message["headers"]):
             if name == b"content-length":
@@ -118,6 +122,8 @@ class _Cycle(RequestResponseCycle):
                 continue
             head += (name, b": ", value, b"\r\n")
         self.chunked_encoding = not has_length and self.scope["method"] != "HEAD"
+        if self.chunked_encoding and self.scope["http_version"] == "1.0":  # it knows no chunks
+            self.chunked_encoding = self.keep_alive = False
         if self.chunked_encoding:
             head.append(b"transfer-encoding: chunked\r\n")
         if not self.keep_alive:

@@ -29,6 +29,8 @@ from cupola.server.messages import Request, Response
 
 Handler = Callable[[Request], Awaitable[Response]]
 _SYNCS_MAX = 100
+_TS_MAX = 2**63 - 1
+_DIGITS_MAX = len(str(_TS_MAX))
 _IMPORT = "/api/streaming_import/"
 
 
@@ -130,7 +132,7 @@ class StreamingRoutes:
     async def _active_syncs(self, request: Request) -> Response:
         self._require_admin(request)
         limit = request.query().get("limit", str(_SYNCS_MAX))
-        if not limit.isdigit() or not 1 <= int(limit) <= _SYNCS_MAX:
+        if not _is_whole(limit) or not 1 <= int(limit) <= _SYNCS_MAX:
             raise BadRequestError(f"`limit` is from 1 to {_SYNCS_MAX}.", code="LimitOutOfRange")
         syncs = self._export.active_syncs()[: int(limit)]
         return _json({"syncs": syncs, "pagination": {"hasMore": False, "nextCursor": None}})
@@ -239,9 +241,14 @@ def _timestamp(cursor: str | int | None) -> int:
             "before.",
             code="DocumentDeltasCursorRequired",
         )
-    if isinstance(cursor, str) and not (cursor.isascii() and cursor.isdigit()):
+    if (isinstance(cursor, str) and not _is_whole(cursor)) or int(cursor) > _TS_MAX:
         raise BadRequestError("`cursor` is a timestamp in nanoseconds.", code="BadQueryArgs")
     return max(0, int(cursor))
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it is a number of a size that makes sense."""
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
 
 
 def _json(answer: Any) -> Response:

@@ -464,6 +464,13 @@ class Connection(WSListener):
         """Ping a client that was silent since the last beat; drop one that is silent or stuck."""
         interval_s = self._connections.heartbeat.interval_s
         limits = self._connections.limits
+        if self._paused:
+            buffered = self._underlying.get_write_buffer_size()
+            if buffered < self._buffered_bytes:  # it reads: it need not say anything, too
+                self._stalled_beats = self._silent_beats = 0
+            else:
+                self._stalled_beats += 1
+            self._buffered_bytes = buffered
         if self._heard:
             self._heard, self._silent_beats = False, 0
             if self._grown and not self._unread_bytes and not self._closing:
@@ -475,13 +482,8 @@ class Connection(WSListener):
                 return
             if not (self._paused or self._closing):
                 self._write(_PING_FRAME)
-        if self._paused:
-            buffered = self._underlying.get_write_buffer_size()
-            moves = buffered < self._buffered_bytes
-            self._stalled_beats = 0 if moves else self._stalled_beats + 1
-            self._buffered_bytes = buffered
-            if self._stalled_beats * interval_s > limits.stalled_session_s:
-                self.abort("stalled")
+        if self._paused and self._stalled_beats * interval_s > limits.stalled_session_s:
+            self.abort("stalled")
 
     def _renew_protocol(self) -> None:
         """Replace the protocol object, whose read buffer has grown and holds nothing now."""

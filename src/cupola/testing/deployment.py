@@ -152,6 +152,7 @@ class Deployment(Caller):
         """What the last call logged, as clients see it: `[LOG] 'text'`."""
         self._time_s = time_s
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turners = 0
         self._clients: list[Client] = []
         self.backend = self._start(persistence or MemoryPersistence())
 
@@ -355,8 +356,9 @@ class Deployment(Caller):
 
     @contextlib.contextmanager
     def _turning(self) -> Iterator[None]:
-        """The running event loop does the turns."""
+        """The running event loop does the turns, until the last who waits in it is done."""
         backend = self.backend
+        self._turners += 1
         self._loop = asyncio.get_running_loop()
         backend.request_turn = self._loop.call_soon
         if backend.needs_turn:
@@ -364,8 +366,10 @@ class Deployment(Caller):
         try:
             yield
         finally:
-            self._loop = None
-            backend.request_turn = None
+            self._turners -= 1
+            if not self._turners:
+                self._loop = None
+                backend.request_turn = None
 
     def _notified(self) -> None:
         """The log has news; called from any thread."""

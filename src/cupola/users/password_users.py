@@ -144,15 +144,17 @@ class PasswordUsers(FunctionGroup):
             _refuse("BadName", f"A name has at most {_NAME_LENGTH_MAX} characters.")
         stored = await hash_of_password(password)
         user = await ctx.run_mutation(self._create, email=email, hash=stored, name=name)
-        return await self._signed_in(ctx, user)
+        return await self._signed_in(ctx, user, stored)
 
     async def sign_in(self, ctx: ActionCtx, email: str, password: str) -> SignedIn:
         """A new session of a user who has signed up."""
         known = await self._verified(ctx, _normal(email), password)
-        if is_outdated(known["hash"]):
-            stored = await hash_of_password(password)
-            await ctx.run_mutation(self._replace_password, user=known["user"], hash=stored)
-        return await self._signed_in(ctx, known["user"])
+        user, stored = known["user"], known["hash"]
+        if is_outdated(stored):
+            old, stored = stored, await hash_of_password(password)
+            if not await ctx.run_mutation(self._replace_password, user=user, hash=stored, old=old):
+                return await self.sign_in(ctx, email, password)  # it is another one meanwhile
+        return await self._signed_in(ctx, user, stored)
 
     async def refresh(self, ctx: ActionCtx, refresh_token: str) -> Renewed:
         """A new token, for a session or for an API key."""
@@ -175,11 +177,13 @@ class PasswordUsers(FunctionGroup):
             _refuse("SignedOut", "Sign in first.")
         self._check_password(new_password)
         known = await self._verified(ctx, email, old_password)
+        user, old = known["user"], known["hash"]
         stored = await hash_of_password(new_password)
-        await ctx.run_mutation(
-            self._replace_password, user=known["user"], hash=stored, sign_out=True
-        )
-        return await self._signed_in(ctx, known["user"])
+        if not await ctx.run_mutation(
+            self._replace_password, user=user, hash=stored, old=old, sign_out=True
+        ):
+            return await self.change_password(ctx, old_password, new_password)
+        return await self._signed_in(ctx, user, stored)
 
     async def create_api_key(self, ctx: ActionCtx, name: str) -> str:
         """A key for programs that act as the user who calls: a refresh token that lasts until it is
@@ -230,17 +234,21 @@ class PasswordUsers(FunctionGroup):
             return None
         now_s = time.time()
         attempts, since = password.attempts, password.attempts_since
-        if now_s - since >= _ATTEMPTS_PERIOD_S:
+        if not 0 <= now_s - since < _ATTEMPTS_PERIOD_S:  # over, or the clock was ahead
             attempts, since = 0, now_s
         if attempts >= _ATTEMPTS_MAX:
             _refuse("TooManyAttempts", "Too many attempts to sign in; try again in a while.")
         ctx.db.patch(password._id, attempts=attempts + 1, attempts_since=since)
         return Known(user=user._id, hash=password.hash)
 
-    def open(self, ctx: MutationCtx, user: Id[User], secret_hash: str) -> str:
-        """A session, and its first token. The oldest ones and those that are over are forgotten."""
+    def open(self, ctx: MutationCtx, user: Id[User], secret_hash: str, hash: str) -> str | None:
+        """A session, and its first token. The oldest ones and those that are over are forgotten.
+        None: `hash`, of the password that was shown, is not that of the user's any more.
+        """
         password = _password(ctx, user)
-        if password is not None and password.attempts:
+        if password is None or password.hash != hash:
+            return None
+        if password.attempts:
             ctx.db.patch(password._id, attempts=0)
         now_s = time.time()
         sessions = _sessions(ctx, user, "session")
@@ -268,13 +276,16 @@ class PasswordUsers(FunctionGroup):
             ctx.db.delete(session._id)
 
     def replace_password(
-        self, ctx: MutationCtx, user: Id[User], hash: str, sign_out: bool = False
-    ) -> None:
+        self, ctx: MutationCtx, user: Id[User], hash: str, old: str, sign_out: bool = False
+    ) -> bool:
+        """Returns: whether the one before was `old`; else nothing is changed."""
         password = _password(ctx, user)
-        assert password is not None
+        if password is None or password.hash != old:
+            return False
         ctx.db.patch(password._id, hash=hash)
         for session in _sessions(ctx, user, "session") if sign_out else []:
             ctx.db.delete(session._id)
+        return True
 
     def add_api_key(self, ctx: MutationCtx, name: str, secret_hash: str) -> None:
         user = _require_user(ctx)
@@ -292,10 +303,16 @@ class PasswordUsers(FunctionGroup):
 
     # ---------------------------------------------------------------- inside
 
-    async def _signed_in(self, ctx: ActionCtx, user: Id[User]) -> SignedIn:
+    async def _signed_in(self, ctx: ActionCtx, user: Id[User], hash: str) -> SignedIn:
+        """`hash`: that of the password which the user has shown; it takes a while to look at one,
+        and meanwhile it may have been changed.
+        """
         secret = new_secret(_SESSION_PREFIX)
-        secret_hash = hash_of_secret(secret)
-        token = await ctx.run_mutation(self._open, user=user, secret_hash=secret_hash)
+        token: str | None = await ctx.run_mutation(
+            self._open, user=user, secret_hash=hash_of_secret(secret), hash=hash
+        )
+        if token is None:
+            _refuse_credentials()
         return SignedIn(token=token, refresh_token=secret, user=user)
 
     async def _verified(self, ctx: ActionCtx, email: str, password: str) -> Known:
