@@ -562,6 +562,27 @@ def test_a_query_of_a_batch_that_does_not_end_harms_itself_alone(serve):
     serve(story, limits, main=READS + ENDLESS)
 
 
+def test_a_query_of_a_batch_that_takes_too_much_memory_harms_itself_alone(serve):
+    app = (
+        READS
+        + """
+    @query
+    def greedy(ctx: QueryCtx, size: int) -> int:
+        return len(b"x" * size)
+"""
+    )
+
+    async def story(server):
+        greedy = CallRequest("query", "main:greedy", b'{"size":111111111111}')
+        answers = asyncio.get_running_loop().create_future()
+        server.backend.submit_batch([RANKS, greedy], answers.set_result)
+        ranks, failure = await answers
+        assert ranks.value == b"[]"
+        assert "used more memory than a function may" in failure.error_message
+
+    serve(story, LONG, main=app)
+
+
 # ---------------------------------------------------------------- a file that takes no commits
 
 HOLD = """
