@@ -6,6 +6,7 @@ becomes the path `chat/rooms:list`. Loading again makes a new `App` and leaves t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import importlib
@@ -48,7 +49,8 @@ from cupola.functions.javascript import (
     functions_of,
     functions_of_component,
 )
-from cupola.schema import SchemaDefinition, Table, schema_of
+from cupola.schema import SchemaDefinition, Table, ValidationError, schema_of
+from cupola.schema.codecs import Codec
 from cupola.values import UNSET, parse_function_path, qualified, split_qualified
 
 PACKAGE = "functions"
@@ -250,16 +252,31 @@ class App:
         is_whole = codec is not None and type(codec.to_python(0.0)) is int
         return int(number) if is_whole else number
 
-    def to_bound(self, constraint: Any) -> Any:
-        """An index constraint as values."""
-        if isinstance(constraint, Range):
-            bounds = {
-                name: value_of(getattr(constraint, name))
-                for name in ("gt", "gte", "lt", "lte")
-                if getattr(constraint, name) is not ...
-            }
-            return Range(**bounds)
-        return constraint if constraint is UNSET else value_of(constraint)
+    def to_bounds(self, table: str, constraints: Mapping[str, Any]) -> dict[str, Any]:
+        """What fields are compared with, as values: of the types that are declared for them."""
+        cls = self.tables.get(table)
+        fields = cls.__cupola_table__.fields if cls is not None else {}
+        return {name: _bounds(fields.get(name), each) for name, each in constraints.items()}
+
+
+def _bounds(codec: Codec | None, constraint: Any) -> Any:
+    if not isinstance(constraint, Range):
+        return _bound(codec, constraint)
+    bounds = {
+        name: _bound(codec, getattr(constraint, name))
+        for name in ("gt", "gte", "lt", "lte")
+        if getattr(constraint, name) is not ...
+    }
+    return Range(**bounds)
+
+
+def _bound(codec: Codec | None, value: Any) -> Any:
+    if value is UNSET:
+        return value
+    if codec is not None:
+        with contextlib.suppress(ValidationError):  # whole numbers may be compared with 2.5
+            value = codec.to_value(value)
+    return value_of(value)
 
 
 def _routes_of(code: PushedCode | None) -> list[JavaScriptRoute]:

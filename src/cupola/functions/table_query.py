@@ -327,7 +327,7 @@ class Query(Generic[T]):
         index = table.index(self._index)
         if not self._constraints:
             return index, EVERYTHING
-        wire = {k: self._call.app.to_bound(v) for k, v in self._constraints.items()}
+        wire = self._call.app.to_bounds(self._table, self._constraints)
         return index, key_range(self._table, index, wire)
 
     def _plan(self, keys: KeyRange) -> bytes:
@@ -350,7 +350,7 @@ class Query(Generic[T]):
         from cupola.functions.text_queries import TextSearch
 
         assert self._search is not None
-        wire = {name: self._call.app.to_bound(value) for name, value in self._search.items()}
+        wire = self._call.app.to_bounds(self._table, self._search)
         return TextSearch.by_fields(self._call, self._table, self._index, wire)
 
     def _rows(self, expect: int | None) -> Iterator[StoredDocument]:
