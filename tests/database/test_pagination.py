@@ -219,6 +219,18 @@ def test_a_live_page_that_has_grown_too_large_can_be_split():
         assert live.value["pageStatus"] == "SplitRequired"
 
 
+def test_a_live_page_shows_what_comes_before_a_document_that_was_too_large():
+    """What ends a page was read, though it is not shown."""
+    with fresh(limits=Limits(bytes_read_max=620)) as app:
+        fill(app, [0, 1, 2, 9])
+        live = app.connect().subscribe("main:page", {"paginationOpts": options(4)})
+        assert ranks(live.value) == [0, 1, 2, 9]
+        app.mutation("main:put", rank=5.0, group="x" * 350)
+        assert ranks(live.value) == [0, 1, 2]
+        app.mutation("main:put", rank=4.0)
+        assert ranks(live.value) == [0, 1, 2, 4]
+
+
 def test_a_document_that_is_more_than_a_page_may_be_is_refused():
     with fresh(limits=Limits(bytes_read_max=100)) as app:
         app.mutation("main:put", rank=1.0, group="x" * 200)

@@ -350,3 +350,58 @@ def test_a_count_past_the_bound_is_refused_also_after_deletions():
 def test_a_range_that_the_index_cannot_serve_is_explained(database, constraints, says):
     with pytest.raises(DatabaseUseError, match=says):
         by_rank(database, **constraints)
+
+
+# ---------------------------------------------------------------- what a scan fetches
+
+
+class CountingReader:
+    """The reader of a snapshot, which counts the rows that scans fetch."""
+
+    def __init__(self, reader):
+        self._reader = reader
+        self.rows = 0
+
+    def scan(self, *args, **options):
+        found = self._reader.scan(*args, **options)
+        self.rows += len(found)
+        return found
+
+    def __getattr__(self, name):
+        return getattr(self._reader, name)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_scan_fetches_rows_once_however_much_was_written_among_them(database, descending):
+    ids = []
+
+    def fill(transaction):
+        ids.extend(transaction.insert("items", {"rank": float(n)}) for n in range(2000))
+
+    database.write(fill)
+    reader = CountingReader(database.persistence.reader)
+    transaction = database.begin(reader)
+    for document_id in ids[100:1500]:
+        transaction.delete(document_id)
+    for number in range(1000):
+        transaction.insert("items", {"rank": number + 0.5})
+
+    found = ranks(transaction, by_rank(database), descending=descending)
+
+    kept = [float(n) for n in range(2000) if not 100 <= n < 1500]
+    expected = sorted([*kept, *(n + 0.5 for n in range(1000))], reverse=descending)
+    assert found == expected
+    assert reader.rows < 3000
+
+
+def test_a_refused_read_depends_on_what_was_too_much():
+    """Else a live query that failed would not hear that it has gone."""
+    database = open_database(Limits(documents_read_max=2))
+    ids = [database.insert("items", rank=float(n)) for n in range(3)]
+    reading = database.begin()
+    with pytest.raises(LimitError):
+        ranks(reading, by_rank(database))
+    write_log, since = database.committer.write_log, reading.snapshot_ts
+    write_log.open_snapshot(since)
+    database.write(lambda transaction: transaction.delete(ids[2]))
+    assert write_log.first_touch(reading.intervals(), since) is not None

@@ -18,7 +18,7 @@ from cupola.database.ranges import EVERYTHING
 from cupola.deploy.import_plans import Plan, TablePlan
 from cupola.deploy.import_works import works_of
 from cupola.deploy.imports import FinishUpload, ImportSettings
-from cupola.errors import BadRequestError, DatabaseUseError
+from cupola.errors import BadRequestError, DatabaseUseError, OverloadedError
 from cupola.functions.app import App
 from cupola.functions.definitions import Function, Kind, Visibility
 from cupola.limits import Limits
@@ -612,6 +612,36 @@ def test_an_import_ends_though_the_server_has_more_to_do_than_it_can(
         while not (await asyncio.wait([task], timeout=0.1))[0]:
             node.limits = limits
 
+        assert (await state_of(at, import_id))["state"] == "completed"
+
+    tell(story, app())
+
+
+def test_an_import_waits_on_though_the_server_has_no_room_for_the_answer(
+    tell: Tell, tmp_path: Path
+) -> None:
+    """Whoever confirms or cancels it may do so again; one that cannot be noted leaves nothing."""
+
+    async def story(at: Pushing) -> None:
+        imports, node = at.deployer.imports, at.backend.node
+        token, other = imports.start_upload(), imports.start_upload()
+        settings = ImportSettings("append", "jsonLines", "things")
+        body = FinishUpload(token, [imports.part(token, "1", b'{"a": 1}')], settings)
+        import_id = await imports.finish_upload(body)
+        await ended(at)
+        late = FinishUpload(other, [imports.part(other, "1", b'{"a": 2}')], settings)
+
+        limits, node.limits = node.limits, dataclasses.replace(node.limits, queued_calls_max=0)
+        for answer in (imports.perform, imports.cancel):
+            with pytest.raises(OverloadedError):
+                await answer(import_id)
+        with pytest.raises(OverloadedError):
+            await imports.finish_upload(late)
+        assert len(list((tmp_path / "imports").iterdir())) == 1
+
+        node.limits = limits
+        await imports.perform(import_id)
+        await ended(at)
         assert (await state_of(at, import_id))["state"] == "completed"
 
     tell(story, app())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from cupola.backend.answers import deliver, failed, moved_on
 from cupola.backend.calls import CallRequest, CallResult, Done
 from cupola.backend.mutations import MutationQueue
 from cupola.backend.node import Node
-from cupola.backend.queries import QueryRunner, Snapshot, report_shown
+from cupola.backend.queries import QueryRun, QueryRunner, Snapshot, report_shown
 from cupola.errors import BadRequestError, CupolaError, OutOfRetentionError, OverloadedError
 from cupola.reactivity import QueryKey
 from cupola.runtimes.python.in_process import CallTooLong
@@ -83,10 +84,45 @@ class AskedQueries:
             error = self._too_many()
             done([failed(self._node, error, request) for request in requests])
             return
-        for place, request in enumerate(requests):
-            followed = place + 1 < len(requests)
-            self._asked.append(_Asked(request, partial(receive, place), True, followed))
+        places = self._ask_together(requests, receive)
+        for place in places:
+            asked = _Asked(requests[place], partial(receive, place), True, place != places[-1])
+            self._asked.append(asked)
         self._node.wake()
+
+    def _ask_together(
+        self, requests: Sequence[CallRequest], receive: Callable[[int, CallResult], None]
+    ) -> Sequence[int]:
+        """Send a batch to a worker if one of its queries needs one, so that all are run at one
+        snapshot, however many commits come meanwhile. Returns: which of them are left; then all,
+        or those that are refused. If the worker has to be ended, each is asked on its own, so that
+        one that does not end harms itself alone.
+        """
+        node, offload, everything = self._node, self._mutations.offload, range(len(requests))
+        if offload is None or node.is_paused or self._is_deploying():
+            return everything
+        keys: dict[int, QueryKey] = {}
+        for place in everything:
+            with contextlib.suppress(CupolaError):
+                keys[place] = self._key_of(requests[place])
+        if not any(offload.asks_for(key) for key in keys.values()):
+            return everything
+        places = [place for place, key in keys.items() if offload.may_be_asked(key)]
+
+        def finished(runs: list[QueryRun]) -> None:
+            if not runs[0].reads_known:
+                for place in places:
+                    self._asked.append(_Asked(requests[place], partial(receive, place)))
+                node.wake()
+                return
+            for place, run in zip(places, runs, strict=True):
+                self._shown(requests[place], run.audits, run.ts)
+                result = _result(run.outcome, run.ts, run.error)
+                deliver(node, result, partial(receive, place))
+
+        asked = [(requests[place], keys[place]) for place in places]
+        offload.queries.ask_together(asked, finished)
+        return [place for place in everything if place not in set(places)]
 
     def submit(self, request: CallRequest, done: Done) -> None:
         if request.at_ts is not None:

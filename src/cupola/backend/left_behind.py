@@ -50,12 +50,14 @@ class LeftBehind:
             del self._waiting[host]
             if host.is_open and host.is_writable and is_left_behind(host):
                 self._is_running = True
-                self._passes.offload.run_together(_entries_of(host), partial(self._ran, host))
+                ran = partial(self._ran, host, self._passes.generation)
+                self._passes.offload.run_together(_entries_of(host), ran)
 
-    def _ran(self, helped: SessionHost, runs: dict[CacheEntry, QueryRun]) -> None:
-        """`runs`: all at one timestamp; none if they have failed."""
+    def _ran(self, helped: SessionHost, generation: int, runs: dict[CacheEntry, QueryRun]) -> None:
+        """`runs`: all at one timestamp; none if they have failed, or are of the code before."""
         self._is_running = False
-        if not runs:  # one of them may not end, and would keep the worker busy
+        if not runs and generation == self._passes.generation:
+            # One of them may not end, and would keep the worker busy.
             helped.missed = -_REST * missed_max(helped)
         hosts = dict.fromkeys(host for entry in runs for host, _ in entry.listeners)
         for entry, run in runs.items():

@@ -165,9 +165,10 @@ class Offload:
 
     def asks_for(self, key: QueryKey) -> bool:
         """Whether a worker should run this query. What may not be asked is refused in process."""
-        return self._may_be_asked(key) and self._belongs_here(key.path)
+        return self.may_be_asked(key) and self._belongs_here(key.path)
 
-    def _may_be_asked(self, key: QueryKey) -> bool:
+    def may_be_asked(self, key: QueryKey) -> bool:
+        """Whether it is a query that this caller may know of."""
         function = self._node.app.functions.get(key.path)
         if function is None or function.kind is not Kind.QUERY:
             return False
@@ -192,7 +193,7 @@ class Offload:
         """Live queries at one snapshot, as `WorkerQueries.run_together`; none that may not be asked
         (any more).
         """
-        entries = [entry for entry in entries if self._may_be_asked(entry.key)]
+        entries = [entry for entry in entries if self.may_be_asked(entry.key)]
         if entries and not self._node.is_paused:
             self.queries.run_together(entries, done)
         else:

@@ -75,6 +75,11 @@ class Passes:
             for entry in touch(commit.ts, commit.written, commit.texts):
                 self._stale[entry] = None
 
+    @property
+    def generation(self) -> int:
+        """Of results: those of an older one are of other code, say."""
+        return self._node.cache.generation
+
     def everything_stale(self) -> None:
         """The code has changed. A pass under way began with the old one, and stands at a snapshot
         whose definitions the new one may not fit: its sessions wait for the next.

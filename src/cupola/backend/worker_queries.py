@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,15 @@ from cupola.runtimes.python.worker_pool import Job, Outcome
 
 if TYPE_CHECKING:
     from cupola.backend.backend import Backend
+
+
+class _Asked(NamedTuple):
+    """One of several queries that run at one snapshot."""
+
+    key: QueryKey
+    identity: Identity
+    journal: str | None
+    request_id: str
 
 
 class WorkerQueries:
@@ -72,28 +81,50 @@ class WorkerQueries:
 
         `done`: with their runs; without any, if the worker has failed, or the code is another.
         """
-        node = self._node
-        generation, started_ns = node.cache.generation, node.clock.monotonic_ns()
-        first = entries[0]
-        asked = [(entry, entry.journal, node.new_request_id()) for entry in entries]
+        cache, new_id = self._node.cache, self._node.new_request_id
+        generation = cache.generation
+
+        def finished(runs: list[QueryRun]) -> None:
+            is_sound = cache.generation == generation and runs[0].reads_known
+            done(dict(zip(entries, runs, strict=True)) if is_sound else {})
+
+        asked = [_Asked(entry.key, entry.identity, entry.journal, new_id()) for entry in entries]
+        self._send_together(asked, finished)
+
+    def ask_together(
+        self,
+        asked: Sequence[tuple[CallRequest, QueryKey]],
+        done: Callable[[list[QueryRun]], None],
+    ) -> None:
+        """Run queries that are asked once in one worker, at one snapshot. `done`: with a run for
+        each; if the worker has failed it is the same for all, whose reads are not known.
+        """
+        new_id = self._node.new_request_id
+        self._send_together(
+            [_Asked(key, r.identity, None, r.request_id or new_id()) for r, key in asked], done
+        )
+
+    def _send_together(
+        self, asked: Sequence[_Asked], done: Callable[[list[QueryRun]], None]
+    ) -> None:
+        node, started_ns = self._node, self._node.clock.monotonic_ns()
 
         def finished(outcome: Outcome, since: int, release: Callable[[], None]) -> None:
-            runs: dict[CacheEntry, QueryRun] = {}
-            if node.cache.generation == generation and isinstance(outcome, CallDone):
-                for (entry, journal, number), part in zip(
-                    asked, [outcome, *outcome.more], strict=True
-                ):
-                    path, who = entry.key.path, entry.identity
-                    runs[entry] = self._query_run(
-                        path, part, since, journal, started_ns, who, number
+            parts: Sequence[Outcome] = [outcome] * len(asked)
+            if isinstance(outcome, CallDone):
+                parts = [outcome, *outcome.more]
+            done(
+                [
+                    self._query_run(
+                        key.path, part, since, journal, started_ns, identity, request_id
                     )
-            done(runs)
+                    for (key, identity, journal, request_id), part in zip(asked, parts, strict=True)
+                ]
+            )
             release()
 
-        _, journal, number = asked[0]
-        job = self._calls.job(
-            first.key.path, first.key.args, first.identity, journal, number, finished
-        )
+        key, who, journal, request_id = asked[0]
+        job = self._calls.job(key.path, key.args, who, journal, request_id, finished)
         prepare_first = job.prepare
 
         def prepare() -> RunCall:
@@ -101,14 +132,14 @@ class WorkerQueries:
             more = [
                 msgspec.structs.replace(
                     run,
-                    path=entry.key.path,
-                    args=entry.key.args,
-                    caller=caller_of(entry.identity),
+                    path=key.path,
+                    args=key.args,
+                    caller=caller_of(identity),
                     seed=node.clock.random_bytes(16),
-                    request_id=number,
+                    request_id=request_id,
                     journal=journal,
                 )
-                for entry, journal, number in asked[1:]
+                for key, identity, journal, request_id in asked[1:]
             ]
             return msgspec.structs.replace(run, more=more)
 
@@ -129,9 +160,9 @@ class WorkerQueries:
                 key.path, outcome, since, None, started_ns, request.identity, request_id
             )
             if at_ts is not None:
-                is_touched = write_log.first_touch(run.intervals, at_ts) is not None
+                touched_ts = write_log.first_touch(run.intervals, at_ts)
                 write_log.close_snapshot(at_ts)
-                if is_touched:
+                if touched_ts is not None and touched_ts <= run.ts:
                     error = moved_on(at_ts, self._node.head_ts)
                     deliver(self._node, failed(self._node, error, request), done)
                     release()

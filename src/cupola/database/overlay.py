@@ -50,16 +50,16 @@ class IndexOverlay:
         return self.keys[low:high]
 
     def merged(
-        self, mine: list[bytes], rows: Sequence[Row], descending: bool, more: bool
+        self, rows: Sequence[Row], start: bytes, end: bytes | None, descending: bool
     ) -> list[tuple[bytes, StoredDocument]]:
-        """Rows of the snapshot with those of the keys `mine` among them; `more`: the snapshot has
-        others behind, and what lies there is left for later.
-        """
+        """Those of the snapshot between `start` and `end`, with what was written there."""
+        mine = self.between(start, end)
+        if not mine:
+            return [(k, StoredDocument(v, b)) for k, v, b in rows]
         merged = [(k, StoredDocument(v, b)) for k, v, b in rows if k not in self.rows]
         for key in mine:
             document = self.rows[key]
-            beyond = more and (key < rows[-1][0] if descending else key > rows[-1][0])
-            if document is not None and not beyond:
+            if document is not None:
                 merged.append((key, document))
         merged.sort(key=_row_key, reverse=descending)
         return merged

@@ -196,7 +196,7 @@ class TransactionView:
         want.
 
         Rows come in pages, and no statement stays open while the caller's code runs. The read set
-        grows to the last row yielded, or to the whole range once it is exhausted.
+        grows to the last row fetched for the caller, or to the whole range once it is exhausted.
         """
         self.usage.range()
         read = RangeRead(index.number, *keys, descending)
@@ -208,8 +208,8 @@ class TransactionView:
             rows, more = self._page(index.number, overlay, start, end, descending, size)
             seen = len(overlay.changes) if overlay is not None else 0
             for key, document in rows:
+                read.saw(key)  # first: if it is more than may be read, the outcome depends on it
                 self.usage.read(len(document.body))
-                read.saw(key)
                 yield key, document
                 start, end = _after(key, start, end, descending)
                 if overlay is not None and len(overlay.changes) > seen:
@@ -293,7 +293,7 @@ class TransactionView:
         while more and left:
             wanted = min(left, _PAGE_ROWS_MAX)
             rows, more = self._page(index.number, overlay, start, keys.end, False, wanted)
-            page = [document for _, document in rows]
+            page = [document for _, document in rows[:left]]
             if limit is None:
                 self.usage.read_many(len(page), sum(len(document.body) for document in page))
             found += page
@@ -315,15 +315,20 @@ class TransactionView:
         descending: bool,
         limit: int,
     ) -> tuple[list[tuple[bytes, StoredDocument]], bool]:
-        """Up to `limit` rows of the merged view, and whether there may be more after them."""
-        mine = overlay.between(start, end) if overlay is not None else []
-        wanted = limit + len(mine)  # as many as the overlay could hide
-        rows = self._reader.scan(index, start, end, descending=descending, limit=wanted)
-        more = len(rows) == wanted
-        if overlay is None or not mine:
-            return [(key, StoredDocument(version, body)) for key, version, body in rows], more
-        merged = overlay.merged(mine, rows, descending, more)
-        return merged[:limit], more or len(merged) > limit
+        """The merged view as far as the next `limit` rows of the snapshot, or as the first of it
+        that the overlay does not hide; and whether there may be more behind.
+        """
+        while True:
+            rows = self._reader.scan(index, start, end, descending=descending, limit=limit)
+            more = len(rows) == limit
+            if overlay is None:
+                break
+            behind = _after(rows[-1][0], start, end, descending) if more else None
+            merged = overlay.merged(rows, *_before(behind, start, end, descending), descending)
+            if merged or behind is None:
+                return merged, more
+            start, end = behind
+        return [(key, StoredDocument(version, body)) for key, version, body in rows], more
 
     def overlay(self, index: Index) -> IndexOverlay:
         """What was written here, as an index shows it."""
@@ -346,6 +351,15 @@ def _after(
 ) -> tuple[bytes, bytes | None]:
     """The part of [start, end) that lies behind `key` in scan order."""
     return (start, key) if descending else (key + b"\0", end)
+
+
+def _before(
+    behind: tuple[bytes, bytes | None] | None, start: bytes, end: bytes | None, descending: bool
+) -> tuple[bytes, bytes | None]:
+    """The part of [start, end) that `behind`, the rest of it, leaves."""
+    if behind is None:
+        return start, end
+    return (behind[1] or b"", end) if descending else (start, behind[0])
 
 
 def _inside(key: bytes, start: bytes, end: bytes | None) -> bool:

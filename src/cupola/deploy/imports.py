@@ -173,10 +173,14 @@ class Imports:
             "checkpoints": None,
             "requestor": {"type": "snapshotImport"},
         }
-        await self._forget_older()
-        while len(self._plans) >= _WAITING_MAX:
-            await self._drop(next(iter(self._plans)), "It was not confirmed; import again.")
-        import_id = str(await self._put(None, fields))
+        try:
+            await self._forget_older()
+            while len(self._plans) >= _WAITING_MAX:
+                await self._drop(next(iter(self._plans)), "It was not confirmed; import again.")
+            import_id = str(await self._put(None, fields))
+        except BaseException:  # the queue is full, say
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._begun.add(import_id)
         check = self._check(import_id, fields, settings, folder, parts)
         return import_id, self._start(self._told(import_id, fields, folder, check))
@@ -251,29 +255,37 @@ class Imports:
         await self._perform(import_id)
 
     async def _perform(self, import_id: str) -> asyncio.Task[None]:
-        planned = self._plans.pop(import_id, None)
-        if planned is None:
-            raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
-        document = self._document(import_id)
-        fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
-        state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
-        await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
-        store = self._store(import_id, fields, *planned)
-        return self._start(self._told(import_id, fields, planned[1], store))
+        with self._answered(import_id) as (plan, folder):
+            document = self._document(import_id)
+            fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+            state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
+            await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
+        store = self._store(import_id, fields, plan, folder)
+        return self._start(self._told(import_id, fields, folder, store))
 
     async def cancel(self, import_id: str) -> None:
         """Forget an import that was not confirmed. Raises: as `perform`."""
         await self._drop(import_id, "Canceled.")
 
     async def _drop(self, import_id: str, why: str) -> None:
+        with self._answered(import_id) as (_, folder):
+            document = self._document(import_id)
+            fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+            state: Document = {"state": "failed", "error_message": why}
+            await self._put(import_id, {**fields, "state": state})
+        shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _answered(self, import_id: str) -> Iterator[tuple[Plan, Path]]:
+        """An import that need not wait any more, once the answer is noted; else it waits on."""
         planned = self._plans.pop(import_id, None)
         if planned is None:
             raise BadRequestError("No such import waits to be confirmed.", code="ImportNotFound")
-        document = self._document(import_id)
-        shutil.rmtree(planned[1], ignore_errors=True)
-        fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
-        state: Document = {"state": "failed", "error_message": why}
-        await self._put(import_id, {**fields, "state": state})
+        try:
+            yield planned
+        except BaseException:
+            self._plans[import_id] = planned
+            raise
 
     async def _store(self, import_id: str, fields: Document, plan: Plan, folder: Path) -> None:
         async def news(text: str) -> None:

@@ -228,3 +228,29 @@ def test_calls_do_not_wait_for_a_reader_that_does_not_end(open_log, notes_of, fe
     log.checkpointer.run_round()
     fill(notes, 1)
     assert wal_bytes(log) < SMALL.checkpoint_start_bytes
+
+
+def test_a_log_that_was_emptied_has_the_usual_bound_again(open_log, notes_of, few_frames):
+    """Though it was let grow before, for a reader that did not end."""
+    log = open_log(SMALL)
+    notes = notes_of(log)
+    endless = log.open_snapshot()
+    while wal_bytes(log) < SMALL.checkpoint_hold_bytes:
+        fill(notes, 10)
+    log.checkpointer._hold_s = 0.0
+    log.checkpointer.run_round()
+    assert not log.holding_snapshots(), "its time is up"
+    log.checkpointer._hold_s = 60.0
+    while not log.holding_snapshots():
+        fill(notes, 10)
+        log.checkpointer.run_round()
+    endless.close()
+    log.checkpointer.run_round()
+    assert wal_bytes(log) == 0
+
+    call = log.open_snapshot()
+    while wal_bytes(log) < SMALL.checkpoint_hold_bytes:
+        fill(notes, 10)
+    log.checkpointer.run_round()
+    assert log.holding_snapshots()
+    call.close()

@@ -15,7 +15,10 @@ import pytest
 
 from cupola.backend import CallRequest
 from cupola.limits import DEFAULT_LIMITS, Limits
+from cupola.reactivity import QueryKey
+from cupola.runtimes.python.messages import CallDone
 from cupola.sync.client_session import Token
+from cupola.values import decode
 
 BOUND_S = 0.5  # what others may wait at worst on a busy machine; in process the budget is 50 ms
 
@@ -515,6 +518,94 @@ def test_a_batch_is_of_one_timestamp_in_workers_too(serve):
         assert (count.value, ranks.value) == (b"2.0", b"[1.0,2.0]")
 
     serve(story, LONG, main=READS)
+
+
+def test_a_read_at_a_timestamp_is_answered_whatever_is_written_once_it_has_begun(serve):
+    async def story(server):
+        await server.value("mutation", "main:add", rank=1.0)
+        node, offload = server.backend.node, server.backend.mutations.offload
+        at_ts, answers = node.head_ts, []
+        key = QueryKey("main:ranks", RANKS.args, None)
+        job = offload.queries.job_for(dataclasses.replace(RANKS, at_ts=at_ts), key, answers.append)
+        call = job.prepare().call
+        items = node.committer.catalog.by_name["items"].primary.number
+        await server.value("mutation", "main:add", rank=2.0)
+        job.done(
+            CallDone(
+                call=call,
+                ts=at_ts,
+                value=b"[1.0]",
+                failure=None,
+                log_lines=[],
+                intervals=[(items, 0, b"", b"", None)],
+                writes=[],
+                creation_time=0.0,
+                identity_observed=False,
+                journal=None,
+            )
+        )
+        assert [answer.value for answer in answers] == [b"[1.0]"]
+
+    serve(story, LONG, main=READS)
+
+
+def test_a_batch_in_a_worker_is_answered_however_much_is_written(serve):
+    """All at one snapshot; those that are refused are refused beside the others."""
+
+    async def story(server):
+        batch = [
+            CallRequest("query", "main:count"),
+            RANKS,
+            CallRequest("query", "main:add", b'{"rank":1}'),
+            CallRequest("query", "main:nowhere"),
+        ]
+        answers = asyncio.get_running_loop().create_future()
+        server.backend.submit_batch(batch, answers.set_result)
+        while not answers.done():
+            await server.value("mutation", "main:add", rank=4.0)
+        count, ranks, wrong_kind, missing = await answers
+        assert count.ts == ranks.ts
+        assert decode(count.value) == len(decode(ranks.value))
+        assert "defined as mutation" in wrong_kind.error_message
+        assert "Could not find public function for 'main:nowhere'" in missing.error_message
+
+    serve(story, LONG, main=READS)
+
+
+def test_a_query_of_a_batch_that_does_not_end_harms_itself_alone(serve):
+    async def story(server):
+        server.backend.mutations.offload.stalled = ["main:endless"]
+        server.backend.mutations.offload.code_changed()
+        batch = [CallRequest("query", "main:endless"), CallRequest("query", "main:count"), RANKS]
+        answers = asyncio.get_running_loop().create_future()
+        server.backend.submit_batch(batch, answers.set_result)
+        endless, count, ranks = await answers
+        assert "timed out" in endless.error_message
+        assert (count.value, ranks.value) == (b"0.0", b"[]")
+
+    limits = dataclasses.replace(DEFAULT_LIMITS, transaction_age_s=1.0)
+    serve(story, limits, main=READS + ENDLESS)
+
+
+def test_a_query_of_a_batch_that_takes_too_much_memory_harms_itself_alone(serve):
+    app = (
+        READS
+        + """
+    @query
+    def greedy(ctx: QueryCtx, size: int) -> int:
+        return len(b"x" * size)
+"""
+    )
+
+    async def story(server):
+        greedy = CallRequest("query", "main:greedy", b'{"size":111111111111}')
+        answers = asyncio.get_running_loop().create_future()
+        server.backend.submit_batch([RANKS, greedy], answers.set_result)
+        ranks, failure = await answers
+        assert ranks.value == b"[]"
+        assert "used more memory than a function may" in failure.error_message
+
+    serve(story, LONG, main=app)
 
 
 # ---------------------------------------------------------------- a file that takes no commits

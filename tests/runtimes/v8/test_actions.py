@@ -232,6 +232,37 @@ def test_actions_that_all_wait_for_others_do_not_wait_for_ever():
     assert asyncio.run(story()) == [b"1"] * 34
 
 
+def test_what_actions_wait_for_runs_beside_each_other():
+    """Though all places are taken by those that wait: one that takes long must not hold up all."""
+    source = """
+    const call = (op) => Convex.asyncSyscall(op, "{}");
+    export const outer = { invokeAction: () => call("1.0/actions/action") };
+    export const inner = { invokeAction: () => call("meet") };
+    """
+    host = action_host.ActionHost(Bundle((Module("m.js", source),)), DEFAULT_LIMITS)
+    together = asyncio.Barrier(4)
+
+    async def operate(op, args):
+        if op == "meet":
+            await together.wait()
+            return b"1"
+        return await run("inner")
+
+    async def run(name):
+        request = {"path": "m.js", "component": "", "name": name, "isNode": False, "args": "[{}]"}
+        return await host.run(request, operate, lambda level, text: None)
+
+    async def story():
+        await host.start()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.gather(*(run("outer") for _ in range(36)))
+        finally:
+            host.close()
+
+    assert asyncio.run(story()) == [b"1"] * 36
+
+
 def test_a_process_that_does_not_come_up_is_told_of_and_ended(bundle, monkeypatch):
     monkeypatch.setattr(action_host, "_START_S", 0.0)
     host = action_host.ActionHost(bundle, DEFAULT_LIMITS)

@@ -195,6 +195,7 @@ class Checkpointer:
                     self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
                 elif self._truncate():
                     self.log_frames = 0
+                    self._hold_from_frames = self._hold_frames
                     self.holding_snapshots = False
                 self._due_frames = self._next_due_frames()
         finally:

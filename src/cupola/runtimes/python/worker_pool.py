@@ -71,6 +71,10 @@ def _lost_starts_error() -> DeveloperError:
     )
 
 
+def _is_out_of_memory(message: CallDone) -> bool:
+    return message.failure is not None and message.failure.code == "OutOfMemory"
+
+
 class WorkerPool:
     """Up to `limits.transaction_workers_max` workers, and the calls that wait for one."""
 
@@ -354,7 +358,7 @@ class _Worker:
                 self._finish(job, message)
 
     def _finish(self, job: Job, message: CallDone) -> None:
-        if message.failure is not None and message.failure.code == "OutOfMemory":
+        if any(_is_out_of_memory(each) for each in (message, *message.more)):
             job.done(memory_limit_error(job.path, self._limits.worker_memory_bytes_max))
             self._kill()  # what the call left behind in there is not worth keeping
             return

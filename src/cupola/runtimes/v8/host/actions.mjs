@@ -3,6 +3,7 @@
 
 const READY_MAX = 2;
 const RUNNING_MAX = 32;
+const WORKING_MAX = 8; // beside those that wait for others, where these take all places
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -56,8 +57,9 @@ function keepReady() {
   while (ready.length < READY_MAX) ready.push(makeWorker());
 }
 
-/** Actions that all wait for others would hold all places for ever: what they wait for may start. */
-const isFull = () => running.size >= RUNNING_MAX && blocked.size < running.size;
+/** Actions that wait for others would hold all places for ever: what they wait for may start. */
+const isFull = () =>
+  running.size >= RUNNING_MAX && running.size - blocked.size >= WORKING_MAX;
 
 function startNext() {
   if (waiting.length > 0 && !isFull()) start(waiting.shift());
