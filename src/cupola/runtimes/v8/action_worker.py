@@ -37,13 +37,8 @@ from cupola.runtimes.v8.action_storage import ActionBlobs, HttpOperations
 from cupola.runtimes.v8.addresses import function_at
 from cupola.runtimes.v8.failures import JavaScriptError
 from cupola.runtimes.v8.results import checked_result
-from cupola.runtimes.v8.syscalls import (
-    arguments_of,
-    encoded_arguments,
-    function_metadata,
-    not_yet,
-    time_ms_of,
-)
+from cupola.runtimes.v8.syscall_arguments import arguments_of, encoded_arguments, time_ms_of
+from cupola.runtimes.v8.syscalls import function_metadata, not_yet
 from cupola.values import Value, decode, encode, qualified, split_qualified
 
 _CALLS = {

@@ -21,7 +21,6 @@ from cupola.errors import (
     DeveloperError,
     FunctionKindError,
     InvalidIdError,
-    InvalidValueError,
     LimitError,
 )
 from cupola.functions import jobs
@@ -35,7 +34,18 @@ from cupola.runtimes.v8.figures import figure_of
 from cupola.runtimes.v8.filters import bound_of
 from cupola.runtimes.v8.queries import Stream, page_of, plan_of, shown_in
 from cupola.runtimes.v8.read_ahead import ReadAhead, line_of
-from cupola.values import UNSET, Int64, decode_tree, encode, split_qualified, table_number_of
+from cupola.runtimes.v8.syscall_arguments import (
+    BUDGETS,
+    BUDGETS_OF_FILES,
+    UNBOUNDED,
+    arguments_of,
+    budget_of,
+    document_of,
+    encoded_arguments,
+    required,
+    time_ms_of,
+)
+from cupola.values import UNSET, Int64, encode, split_qualified, table_number_of
 
 _STREAMS_MAX = 4096
 
@@ -94,7 +104,7 @@ class Syscalls:
     # ---------------------------------------------------------------- streams
 
     def _query_stream(self, arguments: dict[str, Any]) -> bytes:
-        query = _required(arguments, "query", dict, "queryStream")
+        query = required(arguments, "query", dict, "queryStream")
         if len(self._streams) >= _STREAMS_MAX:
             raise LimitError(
                 f"{_STREAMS_MAX} queries are open at once; read or end some first.",
@@ -140,7 +150,7 @@ class Syscalls:
         return b"true" if known else b"false"
 
     def _query_page(self, arguments: dict[str, Any]) -> bytes:
-        _required(arguments, "query", dict, "queryPage")
+        required(arguments, "query", dict, "queryPage")
         if self._call.component:
             raise DatabaseUseError(
                 "paginate() is only supported in the app; in a component, use `paginator` of the "
@@ -165,7 +175,7 @@ class Syscalls:
     def _get(self, arguments: dict[str, Any]) -> bytes:
         is_system = arguments.get("isSystem") is True
         method = "db.system.get" if is_system else "db.get"
-        document_id = _required(arguments, "id", str, method)
+        document_id = required(arguments, "id", str, method)
         table = self._table_of(document_id, arguments, method)
         if table is None:
             return b"0null"
@@ -217,8 +227,8 @@ class Syscalls:
         return table
 
     def _normalize_id(self, arguments: dict[str, Any]) -> bytes:
-        name = _required(arguments, "table", str, "db.normalizeId")
-        text = _required(arguments, "idString", str, "db.normalizeId")
+        name = required(arguments, "table", str, "db.normalizeId")
+        text = required(arguments, "idString", str, "db.normalizeId")
         table = self._call.transaction.table(name)
         if table is None or not table.is_readable:
             return b'{"id":null}'
@@ -229,7 +239,7 @@ class Syscalls:
         return msgspec.json.encode({"id": text if is_its else None})
 
     def _count(self, arguments: dict[str, Any]) -> bytes:
-        name = _required(arguments, "table", str, "db.count")
+        name = required(arguments, "table", str, "db.count")
         table = self._call.transaction.table(name)
         if table is None or table.document_id is None:
             return b"0"
@@ -237,18 +247,18 @@ class Syscalls:
 
     def _aggregate(self, arguments: dict[str, Any]) -> bytes:
         """Our own: see `figures`."""
-        _required(arguments, "query", dict, "aggregate")
+        required(arguments, "query", dict, "aggregate")
         return figure_of(self._call, arguments)
 
     def _insert(self, arguments: dict[str, Any]) -> bytes:
-        name = _required(arguments, "table", str, "db.insert")
-        fields = _document(arguments, "db.insert")
+        name = required(arguments, "table", str, "db.insert")
+        fields = document_of(arguments, "db.insert")
         document_id = self._call.transaction.insert(name, fields)
         return msgspec.json.encode({"_id": document_id})
 
     def _shallow_merge(self, arguments: dict[str, Any]) -> bytes:
         document_id = self._existing(arguments, "db.patch")
-        value = _required(arguments, "value", dict, "db.patch")
+        value = required(arguments, "value", dict, "db.patch")
         fields = {name: bound_of(item) for name, item in value.items()}
         transaction = self._call.transaction
         old = transaction.get(document_id)
@@ -267,7 +277,7 @@ class Syscalls:
 
     def _replace(self, arguments: dict[str, Any]) -> bytes:
         document_id = self._existing(arguments, "db.replace")
-        fields = _document(arguments, "db.replace")
+        fields = document_of(arguments, "db.replace")
         transaction = self._call.transaction
         old = transaction.get(document_id)
         if old is not None:
@@ -286,7 +296,7 @@ class Syscalls:
 
     def _existing(self, arguments: dict[str, Any], method: str) -> str:
         """The id of a document to write, of a table that exists."""
-        document_id: str = _required(arguments, "id", str, method)
+        document_id: str = required(arguments, "id", str, method)
         if self._table_of(document_id, arguments, method) is None:
             raise InvalidIdError(
                 f'Invalid argument `id` for `{method}`: Table for ID "{document_id}" not found'
@@ -323,7 +333,7 @@ class Syscalls:
                 f"{function.kind.value}."
             )
         args = encoded_arguments(arguments, unresolved=call.transaction.awaits_commit)
-        with call.transaction.usage.within(_budget(arguments)):
+        with call.transaction.usage.within(budget_of(arguments)):
             return self._nested.run_nested(call, function, args)
 
     def _run_at_start(self, arguments: dict[str, Any]) -> bytes:
@@ -337,7 +347,7 @@ class Syscalls:
                 f"{function.kind.value}."
             )
         try:
-            with earlier.transaction.usage.within(_budget(arguments)):
+            with earlier.transaction.usage.within(budget_of(arguments)):
                 return self._nested.run_nested(earlier, function, encoded_arguments(arguments))
         finally:
             if earlier.identity_observed:
@@ -361,7 +371,7 @@ class Syscalls:
         return msgspec.json.encode(job)
 
     def _cancel_job(self, arguments: dict[str, Any]) -> bytes:
-        job = _required(arguments, "id", str, "scheduler.cancel")
+        job = required(arguments, "id", str, "scheduler.cancel")
         try:
             jobs.cancel(self._call, job)
         except DatabaseUseError as error:
@@ -390,10 +400,10 @@ class Syscalls:
         left = self._call.transaction.usage.so_far()
         metrics = {
             shown: dict(zip(("used", "remaining"), left[name], strict=True))
-            for shown, name in _BUDGETS.items()
+            for shown, name in BUDGETS.items()
         }
-        unbounded = {"used": 0, "remaining": _UNBOUNDED}
-        return msgspec.json.encode({**metrics, **dict.fromkeys(_BUDGETS_OF_FILES, unbounded)})
+        unbounded = {"used": 0, "remaining": UNBOUNDED}
+        return msgspec.json.encode({**metrics, **dict.fromkeys(BUDGETS_OF_FILES, unbounded)})
 
     def _get_deployment_metadata(self, arguments: dict[str, Any]) -> bytes:
         return b'{"name":"cupola","region":null,"class":"s256"}'
@@ -482,61 +492,6 @@ _SYNCHRONOUS = frozenset(
 )
 
 
-_BUDGETS = {
-    "bytesRead": "bytes_read",
-    "bytesWritten": "bytes_written",
-    "databaseQueries": "database_queries",
-    "documentsRead": "documents_read",
-    "documentsWritten": "documents_written",
-    "functionsScheduled": "functions_scheduled",
-    "scheduledFunctionArgsBytes": "scheduled_args_bytes",
-}
-
-
-_BUDGETS_OF_FILES = ("filesWritten", "fileWriteBytes", "filesRead", "fileReadBytes")
-"""The package (1.48) knows these too. Bytes of files do not pass through transactions here, which
-bound the documents that know of files."""
-_UNBOUNDED = 2**53 - 1
-
-
-def _budget(arguments: dict[str, Any]) -> dict[str, int]:
-    """The `transactionLimits` of a nested call, for `Usage.within`."""
-    given = arguments.get("transactionLimits")
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise _wrong("runUdf", "transactionLimits", "an object")
-    budget = {}
-    for shown, bound in given.items():
-        if bound is None or shown in _BUDGETS_OF_FILES:
-            continue
-        if shown not in _BUDGETS:
-            raise _wrong("runUdf", "transactionLimits", f"of {', '.join(_BUDGETS)}")
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound < 2**53:
-            raise _wrong("runUdf", f"transactionLimits.{shown}", "a number from 0 on")
-        budget[_BUDGETS[shown]] = int(bound)
-    return budget
-
-
-def arguments_of(op: str, text: bytes) -> dict[str, Any]:
-    """The arguments of a syscall: a JSON object.
-
-    Raises:
-        DeveloperError: They are none.
-    """
-    try:
-        arguments = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise DeveloperError(
-            f"The arguments of {op} are no JSON: {error}", code="SyscallArgsInvalidJson"
-        ) from None
-    if not isinstance(arguments, dict):
-        raise DeveloperError(
-            f"The arguments of {op} must be an object.", code="SyscallArgsInvalidJson"
-        )
-    return arguments
-
-
 def metadata_json(found: Any) -> bytes:
     """A file's metadata as the package expects it: `contentType` is null where there is none."""
     return b"null" if found is None else msgspec.json.encode({"contentType": None, **found})
@@ -552,59 +507,11 @@ def _unknown(op: str) -> str:
     return f"Unknown {kind} {op[:100]}"
 
 
-def time_ms_of(arguments: dict[str, Any]) -> float:
-    """When to run what is scheduled: `ts` is in seconds."""
-    seconds = arguments.get("ts")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise _wrong("schedule", "ts", "a number")
-    return seconds * 1000.0
-
-
 def function_metadata(path: str) -> bytes:
     """What a function may know of itself."""
     component, name = split_qualified(path)
     known_as = {"name": name.removesuffix(":default"), "componentPath": component}
     return msgspec.json.encode(known_as)
-
-
-def encoded_arguments(arguments: dict[str, Any], *, unresolved: bool = False) -> bytes:
-    """Encoded arguments of a nested call: one object. `unresolved`: as in `values.decode`."""
-    args = arguments.get("args", {})
-    if isinstance(args, list):  # packages of long ago pass them by position
-        args = args[0] if args else {}
-    try:
-        return encode(decode_tree(args, unresolved=unresolved))
-    except InvalidValueError as error:
-        raise InvalidValueError(f"Invalid argument `args`: {error.message}") from None
-
-
-def _document(arguments: dict[str, Any], method: str) -> dict[str, Any]:
-    value = _required(arguments, "value", dict, method)
-    try:
-        document = decode_tree(value, unresolved=True)
-    except InvalidValueError as error:
-        raise InvalidValueError(
-            f"Invalid argument `value` for `{method}`: {error.message}", code=error.code
-        ) from None
-    if not isinstance(document, dict):
-        raise _wrong(method, "value", "an object")
-    return document
-
-
-_KINDS: dict[type, str] = {str: "a string", dict: "an object"}
-
-
-def _required(arguments: dict[str, Any], name: str, kind: type, method: str) -> Any:
-    value = arguments.get(name)
-    if not isinstance(value, kind):
-        raise _wrong(method, name, _KINDS[kind])
-    return value
-
-
-def _wrong(method: str, name: str, wanted: str) -> DeveloperError:
-    return DeveloperError(
-        f"Invalid argument `{name}` for `{method}`: it must be {wanted}.", code="BadArguments"
-    )
 
 
 def is_catchable(error: CupolaError) -> bool:
