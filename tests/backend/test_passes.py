@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +13,9 @@ from cupola.functions.app import App
 from cupola.persistence.sqlite import SqlitePersistence
 from cupola.testing import Deployment
 
+from ..descriptors import no_descriptor_left
+
 SLOW_S = 0.02  # more than a turn has for running queries again
-
-
-@contextlib.contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """As where so many clients are connected as may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_server_without_descriptors_shows_changes_all_the_same(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,9 @@ import pytest
 from cupola.backend import Backend, CallRequest
 from cupola.backend import text_workers as engine_side
 from cupola.backend.text_workers import TextWorkers
-from cupola.persistence.sqlite import SqlitePersistence
 from cupola.runtimes.python.messages import TextIndexed, TextProgress
+
+from .serving import serving
 
 NOTES = """
 class Note(Table, name="notes", indexes={"by_body": TextIndex("body")}):
@@ -23,20 +23,6 @@ class Note(Table, name="notes", indexes={"by_body": TextIndex("body")}):
 def add(ctx: MutationCtx) -> None:
     ctx.db.insert(Note(body="fox"))
 """
-
-
-@asynccontextmanager
-async def serving(folder: Path, app: Path) -> AsyncIterator[Backend]:
-    """A deployment on a file, with its workers, on the running loop."""
-    path = str(folder / "data.sqlite3")
-    backend = Backend(SqlitePersistence(path))
-    backend.use_workers(path)
-    backend.load(app)
-    backend.attach(asyncio.get_running_loop())
-    try:
-        yield backend
-    finally:
-        await backend.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

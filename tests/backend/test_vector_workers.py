@@ -9,8 +9,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from cupola.backend.calls import CallResult
 from cupola.backend.vector_workers import VectorWorkers
 from cupola.errors import CupolaError
 from cupola.functions.app import load_app
-from cupola.limits import Limits
 from cupola.persistence import MemoryPersistence
-from cupola.persistence.sqlite import SqlitePersistence
+
+from .serving import serving
 
 MOVIES = """
 class Movie(Table, name="movies", indexes={"by_plot": VectorIndex("plot", dimensions=2)}):
@@ -40,20 +39,6 @@ def count(ctx: QueryCtx) -> int:
     return len(ctx.db.query(Movie).collect())
 """
 SEARCH = json.dumps({"indexName": "movies.by_plot", "vector": [1.0, 0.0]}).encode()
-
-
-@asynccontextmanager
-async def serving(folder: Path, app: Path, **limits: Any) -> AsyncIterator[Backend]:
-    """A deployment on a file, with its workers, on the running loop."""
-    path = str(folder / "data.sqlite3")
-    backend = Backend(SqlitePersistence(path), limits=Limits(**limits))
-    backend.use_workers(path)
-    backend.load(app)
-    backend.attach(asyncio.get_running_loop())
-    try:
-        yield backend
-    finally:
-        await backend.close()
 
 
 async def add(backend: Backend, *plot: float) -> str:

@@ -57,6 +57,18 @@ class PendingMutation:
             return "Scheduler"
         return "HttpApi" if self.session is None else "SyncWorker"
 
+    def record(self, function: str, result: bytes, log_lines: bytes) -> CommitRecord:
+        """What is written beside its commit; `result` and `log_lines`: encoded."""
+        return CommitRecord(
+            function=function,
+            session=self.session,
+            request=self.request,
+            result=result,
+            log_lines=log_lines,
+            identity=self.identity.cache_key or None,
+            arguments=arguments_digest(self.args),
+        )
+
 
 class MutationQueue:
     """Mutations in the order in which they arrived, those of scheduled jobs in a lane of their own.
@@ -308,15 +320,7 @@ class _Group:
         ts = node.committer.group_ts
         result = execution.value
         if writes:
-            record = CommitRecord(
-                function=function.path,
-                session=mutation.session,
-                request=mutation.request,
-                result=execution.value,
-                log_lines=lines,
-                identity=mutation.identity.cache_key or None,
-                arguments=arguments_digest(mutation.args),
-            )
+            record = mutation.record(function.path, execution.value, lines)
             ts = node.committer.apply(
                 writes,
                 record,

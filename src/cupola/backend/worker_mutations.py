@@ -15,7 +15,7 @@ from typing import Any
 
 from cupola.backend.calls import CallResult
 from cupola.backend.mutations import PendingMutation
-from cupola.backend.node import ExecutionLog, Node, arguments_digest
+from cupola.backend.node import ExecutionLog, Node
 from cupola.backend.queries import IDENTITIES, log_lines_json, resolved_audits
 from cupola.backend.worker_calls import WorkerCalls
 from cupola.database.catalog import TABLES, Catalog
@@ -25,7 +25,7 @@ from cupola.database.writes import Write
 from cupola.errors import ConflictError, CupolaError
 from cupola.functions.definitions import Function, Kind
 from cupola.functions.failure import RemoteError, RemoteSystemError, error_data, error_message
-from cupola.persistence import CommitRecord, Timestamp
+from cupola.persistence import Timestamp
 from cupola.runtimes.python.messages import CallDone
 from cupola.runtimes.python.worker_pool import Outcome
 from cupola.values import decode, encode_key, resolved
@@ -148,15 +148,7 @@ class WorkerMutations:
         lines = log_lines_json(outcome.log_lines)
         ts = node.committer.group_ts
         if outcome.writes:
-            record = CommitRecord(
-                function=finished.path,
-                session=mutation.session,
-                request=mutation.request,
-                result=outcome.value,
-                log_lines=lines,
-                identity=mutation.identity.cache_key or None,
-                arguments=arguments_digest(mutation.args),
-            )
+            record = mutation.record(finished.path, outcome.value, lines)
             writes = self._writes(outcome)
             ts = node.committer.apply(
                 writes,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from cupola.schema import SYSTEM_FIELDS
 from cupola.values import Value, decode_canonical
 
 _STRING_TAG = b"\x10"  # of encoded strings (spec: values, section 5); no id contains it
@@ -10,6 +13,11 @@ _STRING_TAG = b"\x10"  # of encoded strings (spec: values, section 5); no id con
 def id_in(key: bytes) -> str:
     """The document id that ends every index key, as an encoded string without escapes."""
     return key[key.rindex(_STRING_TAG) + 1 : -1].decode()
+
+
+def own_fields(document: Mapping[str, Value]) -> dict[str, Value]:
+    """What a document holds but for the fields that the engine gives it."""
+    return {name: value for name, value in document.items() if name not in SYSTEM_FIELDS}
 
 
 class StoredDocument:

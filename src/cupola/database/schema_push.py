@@ -42,6 +42,7 @@ from cupola.database.catalog import (
 )
 from cupola.database.committer import Committer, Published
 from cupola.database.constraints import dangling, stored_twin, twins, unique_prefix
+from cupola.database.documents import own_fields
 from cupola.database.search_indexes import (
     NothingToBuild,
     SearchBuilds,
@@ -297,7 +298,7 @@ class SchemaPush:
                 transaction.put_system(SCHEMAS, document_id, None)
             else:
                 transaction.put_system(
-                    SCHEMAS, document_id, {**_plain(document), "state": "active"}
+                    SCHEMAS, document_id, {**own_fields(document), "state": "active"}
                 )
 
     def _final_state(self, table: str, name: str) -> str:
@@ -485,7 +486,7 @@ class SchemaPush:
 
 
 def _put_state(transaction: Transaction, document_id: str, document: Document, state: str) -> None:
-    transaction.put_system(INDEXES, document_id, {**_plain(document), "state": state})
+    transaction.put_system(INDEXES, document_id, {**own_fields(document), "state": state})
 
 
 def _forget(transaction: Transaction, document_id: str) -> None:
@@ -500,7 +501,3 @@ def _same(index: Index | SearchIndex, definition: AnyIndexDefinition) -> bool:
     # A staged index that is enabled, or the reverse, needs no new rows: `_accept` changes its
     # state.
     return index.definition.is_built_like(definition) and index.state in ("ready", "staged")
-
-
-def _plain(document: Document) -> Document:
-    return {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from cupola.backend import Backend
 from cupola.database.catalog import EXPORTS, Document
+from cupola.database.documents import own_fields
 from cupola.database.load import load_documents
 from cupola.deploy.processes import News, run_worker
 from cupola.deploy.system_calls import call_system
@@ -49,7 +50,7 @@ class Exports:
         for export_id, document in found:
             if document["state"] in ("requested", "in_progress"):
                 now = Int64(self._backend.clock.now_ns())
-                fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+                fields = own_fields(document)
                 failed: Document = {"state": "failed", "failed_ts": now}
                 with contextlib.suppress(CupolaError):  # then the next export forgets it
                     await self._put(export_id, {"start_ts": now, **fields, **failed})

@@ -20,6 +20,7 @@ import msgspec
 
 from cupola.backend import Backend
 from cupola.database.catalog import IMPORTS, Document
+from cupola.database.documents import own_fields
 from cupola.database.load import load_documents
 from cupola.database.system_commits import Work
 from cupola.deploy.events import import_completed
@@ -198,7 +199,7 @@ class Imports:
                 await call_system(self._backend, FORGET_IMPORT, {"id": import_id})
             elif is_open and import_id not in self._begun:
                 lost = "The server stopped before this import had ended; import again."
-                fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+                fields = own_fields(document)
                 failed: Document = {"state": "failed", "error_message": lost}
                 await self._put(import_id, {**fields, "state": failed})
 
@@ -257,7 +258,7 @@ class Imports:
     async def _perform(self, import_id: str) -> asyncio.Task[None]:
         with self._answered(import_id) as (plan, folder):
             document = self._document(import_id)
-            fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+            fields = own_fields(document)
             state: Document = {"progress_message": "Importing", "checkpoint_messages": []}
             await self._put(import_id, {**fields, "state": {"state": "in_progress", **state}})
         store = self._store(import_id, fields, plan, folder)
@@ -270,7 +271,7 @@ class Imports:
     async def _drop(self, import_id: str, why: str) -> None:
         with self._answered(import_id) as (_, folder):
             document = self._document(import_id)
-            fields = {k: v for k, v in document.items() if k not in ("_id", "_creationTime")}
+            fields = own_fields(document)
             state: Document = {"state": "failed", "error_message": why}
             await self._put(import_id, {**fields, "state": state})
         shutil.rmtree(folder, ignore_errors=True)

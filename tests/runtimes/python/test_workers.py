@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from cupola.reactivity import QueryKey
 from cupola.runtimes.python.messages import CallDone
 from cupola.sync.client_session import Token
 from cupola.values import decode
+
+from ...descriptors import no_descriptor_left
 
 BOUND_S = 0.5  # what others may wait at worst on a busy machine; in process the budget is 50 ms
 
@@ -336,6 +337,22 @@ def test_a_failure_of_the_system_in_a_worker_is_shared_with_nobody(serve):
     serve(story, main="    from cupola.errors import PersistenceError\n" + app)
 
 
+@contextlib.asynccontextmanager
+async def constant_writes(server):
+    """Somebody bumps "a" meanwhile, again and again."""
+    stop = asyncio.Event()
+
+    async def write():
+        while not stop.is_set():
+            await server.value("mutation", "main:bump", name="a")
+            await asyncio.sleep(0.002)
+
+    writing = asyncio.create_task(write())
+    yield
+    stop.set()
+    await writing
+
+
 def test_a_live_slow_query_is_not_starved_by_constant_writes(serve):
     """Its subscribers see results of moments that have passed, each newer than the one before."""
 
@@ -343,17 +360,8 @@ def test_a_live_slow_query_is_not_starved_by_constant_writes(serve):
         client = server.connect()
         value = client.subscribe("main:slow_value_of", name="a")
         await client.until(lambda: client.newest(value) == 0)
-        stop = asyncio.Event()
-
-        async def write():
-            while not stop.is_set():
-                await server.value("mutation", "main:bump", name="a")
-                await asyncio.sleep(0.002)
-
-        writing = asyncio.create_task(write())
-        await client.until(lambda: len(client.results[value]) >= 4)
-        stop.set()
-        await writing
+        async with constant_writes(server):
+            await client.until(lambda: len(client.results[value]) >= 4)
         final = await server.value("query", "main:value_of", name="a")
         await client.until(lambda: client.newest(value) == final)
         seen = [float(result.value) for result in client.results[value]]
@@ -371,17 +379,8 @@ def test_a_session_with_a_slow_query_and_a_quick_one_is_not_starved_by_constant_
         slow = client.subscribe("main:slow_value_of", name="a")
         quick = client.subscribe("main:value_of", name="a")
         await client.until(lambda: client.newest(slow) == client.newest(quick) == 0)
-        stop = asyncio.Event()
-
-        async def write():
-            while not stop.is_set():
-                await server.value("mutation", "main:bump", name="a")
-                await asyncio.sleep(0.002)
-
-        writing = asyncio.create_task(write())
-        await client.until(lambda: len(client.results[slow]) >= 3)
-        stop.set()
-        await writing
+        async with constant_writes(server):
+            await client.until(lambda: len(client.results[slow]) >= 3)
         final = await server.value("query", "main:value_of", name="a")
         await client.until(lambda: client.newest(slow) == final)
         seen = [float(result.value) for result in client.results[slow]]
@@ -455,19 +454,6 @@ READS = """
 """
 LONG = Limits(user_time_s=20)  # however slow the machine is
 RANKS = CallRequest("query", "main:ranks", b'{"steps":3}')
-
-
-@contextlib.contextmanager
-def no_descriptor_left():
-    """As where so many clients are connected as may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextlib.asynccontextmanager
